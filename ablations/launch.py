@@ -1,0 +1,169 @@
+"""One cell as one process group: started, watched, ended, and its failure written down. Nothing of it outlives the driver."""
+
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ablations.study import Cell
+from reformer_pl.config import ConfigError
+
+PR_SET_PDEATHSIG = 1
+NUMBERS = (
+    "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters", "train_seconds",
+)  # fmt: skip
+
+
+@dataclass
+class Process:
+    """A running cell. Its log.txt is locked (flock) for as long as any process of the group lives."""
+
+    cell: Cell
+    popen: subprocess.Popen[bytes]
+    started: float  # time.monotonic()
+    kill_at: float | None = None  # set by interrupt(): when patience ends
+    timed_out: bool = False
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def ended(self) -> bool:
+        """True once the cell has exited; then the rest of its group is killed and the cell is reaped."""
+        if self.popen.returncode is None:
+            if os.waitid(os.P_PID, self.popen.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+                return False
+            self.signal(signal.SIGKILL)  # not reaped yet, so the group's number cannot belong to anybody else
+            self.popen.wait()
+        return True
+
+    def interrupt(self, grace_seconds: float) -> None:
+        """SIGINT: a cell saves a checkpoint and ends. `enforce` kills it when the grace is over."""
+        if self.kill_at is None:
+            self.kill_at = time.monotonic() + grace_seconds
+            self.signal(signal.SIGINT)
+
+    def enforce(self) -> None:
+        if self.kill_at is not None and time.monotonic() > self.kill_at:
+            self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # nobody is left in the group (macOS says EPERM for a zombie)
+            os.killpg(self.popen.pid, number)
+
+
+def start(cell: Cell, threads: int | None) -> Process:
+    """Start a cell, its output appended to log.txt. `threads` is OMP_NUM_THREADS; None leaves the environment's choice.
+
+    Call it from the main thread: Linux ends the cell when the thread that started it ends.
+    """
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HYDRA_FULL_ERROR": "0"}
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    cell.directory.mkdir(parents=True, exist_ok=True)
+    (cell.directory / "result.json").unlink(missing_ok=True)  # of a failure that is retried
+    with (cell.directory / "log.txt").open("ab") as log:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        popen = subprocess.Popen(
+            cell.command(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_in_the_child(),
+        )
+    return Process(cell, popen, time.monotonic())
+
+
+def _in_the_child() -> Callable[[], None]:
+    """What the child does before it becomes the cell: hear SIGINT, which `&` in a script mutes, and die with the driver, even by SIGKILL.
+
+    The latter on Linux only: elsewhere a driver that is killed with SIGKILL leaves its cells running (any other end of it ends them).
+    """
+    libc, driver = ctypes.CDLL(None), os.getpid()
+
+    def child() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if not sys.platform.startswith("linux"):
+            return
+        libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != driver:  # it died before the call
+            os._exit(1)
+
+    return child
+
+
+def is_running(cell: Cell) -> bool:
+    """Whether any process of the cell's group lives, whoever started it."""
+    path = cell.directory / "log.txt"
+    if not path.exists():
+        return False
+    with path.open("rb") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def read_result(cell: Cell) -> dict[str, Any] | None:
+    """result.json, or None when the cell is not done."""
+    path = cell.directory / "result.json"
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON ({error}): delete it and the cell runs again") from error
+
+
+def record_failure(process: Process) -> dict[str, Any]:
+    """The result of a cell that ended without one: its numbers are null, its error is how it ended and its log's last line."""
+    code = process.popen.returncode
+    if process.timed_out:
+        how = f"stopped after {process.seconds:.0f} s"
+    elif code < 0:
+        name = signal.Signals(-code).name
+        how = f"killed by {name}" + (" (perhaps for want of memory)" if code == -signal.SIGKILL else "")
+    else:
+        how = f"exit code {code}" + (" without a result" if code == 0 else "")
+    last = log_tail(process.cell, 1)
+    result = {
+        "status": "timeout" if process.timed_out else "failed",
+        "error": ": ".join([how, *last]),
+        **dict.fromkeys(NUMBERS),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    path = process.cell.directory / "result.json"
+    partial = path.with_name("result.json.partial")
+    partial.write_text(json.dumps(result, indent=2) + "\n")
+    os.replace(partial, path)
+    return result
+
+
+def log_tail(cell: Cell, lines: int) -> list[str]:
+    """The last non-empty lines of the cell's log; of a progress bar, only its last state."""
+    text = tail(cell.directory / "log.txt", 8192).decode(errors="replace")
+    said = [line.rstrip().rsplit("\r", 1)[-1].strip() for line in text.splitlines(keepends=False)]
+    return [line[:500] for line in said if line][-lines:]
+
+
+def tail(path: Path, size: int) -> bytes:
+    """The last `size` bytes of a file; nothing of one that does not exist."""
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - size))
+        return file.read()

@@ -1,0 +1,109 @@
+"""The report of a study: tables as CSV, Markdown and LaTeX, figures as PNG and PDF, and one page that holds them all.
+
+    runs/<study>/report/{results.csv, <table>.{csv,md,tex}, <figure>.{png,pdf}, index.html}
+"""
+
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from ablations.page import write_page
+from ablations.plots import study_drawings
+from ablations.results import finished_cells, load_results
+from ablations.study import Study
+from ablations.tables import Table, study_tables
+from reformer_pl.config import ConfigError
+
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "±": r"$\pm$", "\N{MULTIPLICATION SIGN}": r"$\times$", "“": "``", "”": "''",
+}  # fmt: skip
+
+
+def write_report(study: Study) -> Path:
+    """Write the whole report and return the path of index.html. Raises ConfigError when no cell has finished or nothing can be written."""
+    cells = finished_cells(study)
+    directory = study.directory / "report"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        load_results(study).to_csv(directory / "results.csv", index=False)
+        tables = study_tables(study, cells)
+        for table in tables:
+            table.data.to_csv(directory / f"{table.name}.csv", index=False)
+            (directory / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
+            (directory / f"{table.name}.tex").write_text(latex(table, study), encoding="utf-8")
+        drawings = study_drawings(study, cells)
+        for drawing in drawings:
+            drawing.save(directory)
+        return write_page(study, cells, tables, drawings, directory)
+    except OSError as error:
+        raise ConfigError(f"the report cannot be written to {directory}: {error.strerror}") from error
+
+
+def print_tables(study: Study, console: Console | None = None) -> None:
+    """The study's tables in the terminal. Raises ConfigError when no cell has finished."""
+    cells = finished_cells(study)
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(file=console.file, width=160)  # a log file has no width of its own
+    for table in study_tables(study, cells):
+        console.print(Text(f"{study.name}: {table.caption}"))
+        widths = column_widths(table)
+        for columns in column_blocks(widths, console.width):
+            shown = RichTable(header_style="bold", box=SIMPLE_HEAD)
+            for j in columns:
+                shown.add_column(Text(table.header[j]), justify="right" if j else "left", width=widths[j])
+            for i, row in enumerate(table.rows):
+                shown.add_row(*(Text(row[j], style="bold" if (i, j) in table.best else "") for j in columns))
+            console.print(shown)
+
+
+def column_widths(table: Table) -> list[int]:
+    """Characters each column needs: its longest number, or word of its header."""
+    return [max(map(len, (*name.split(), *(row[j] for row in table.rows)))) for j, name in enumerate(table.header)]
+
+
+def column_blocks(widths: list[int], console_width: int) -> list[list[int]]:
+    """The columns in as many blocks as the terminal needs, each with the labels (column 0) first, so that no number is cut."""
+    blocks = [[0]]
+    for j in range(1, len(widths)):
+        if blocks[-1] != [0] and 1 + sum(widths[k] + 3 for k in (*blocks[-1], j)) > console_width:
+            blocks.append([0])
+        blocks[-1].append(j)
+    return blocks
+
+
+def markdown(table: Table) -> str:
+    """A GitHub table, the best in bold, the caption below."""
+    lines = [_markdown_row(table.header), "|" + "|".join(" --- " if i == 0 else " ---: " for i in range(len(table.header))) + "|"]
+    for i, row in enumerate(table.rows):
+        lines.append(_markdown_row(f"**{text}**" if (i, j) in table.best else text for j, text in enumerate(row)))
+    return "\n".join(lines) + f"\n\n{table.caption}\n"
+
+
+def latex(table: Table, study: Study) -> str:
+    """A table environment with booktabs rules, every text escaped."""
+    rows = [
+        " & ".join(rf"\textbf{{{escape(text)}}}" if (i, j) in table.best else escape(text) for j, text in enumerate(row)) + r" \\"
+        for i, row in enumerate(table.rows)
+    ]
+    label = "".join(c if c.isalnum() else "-" for c in f"{study.name}-{table.name}")
+    return "\n".join([
+        r"% \usepackage{booktabs}", r"\begin{table}[t]", r"  \centering", r"  \small", rf"  \caption{{{escape(table.caption)}}}",
+        rf"  \label{{tab:{label}}}", rf"  \begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"    \toprule",
+        "    " + " & ".join(map(escape, table.header)) + r" \\", r"    \midrule", *(f"    {row}" for row in rows), r"    \bottomrule",
+        r"  \end{tabular}", r"\end{table}", "",
+    ])  # fmt: skip
+
+
+def escape(text: str) -> str:
+    """Text as LaTeX prints it."""
+    return "".join(LATEX.get(c, c) for c in text)
+
+
+def _markdown_row(texts: object) -> str:
+    return "| " + " | ".join(text.replace("\\", "\\\\").replace("|", "\\|") for text in texts) + " |"

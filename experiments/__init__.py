@@ -1,0 +1,1 @@
+"""One run: compose a config, train it, evaluate it."""

@@ -1,0 +1,146 @@
+"""What a run records while it trains: metrics.jsonl, its cost, and a checkpoint at each evaluation; and how Ctrl-C ends it."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from experiments.files import CHECKPOINT
+from reformer_pl.measure import PeakMemory, training_tensors
+
+UNTIMED_STEPS = 2  # the first two steps of a process warm caches up and are left out of step_seconds
+
+
+class Cost(Callback):
+    """Seconds of each step and the peak memory of one: the second after the start, when the optimiser's state exists.
+
+    Both are kept in the checkpoint, so that a resumed run reports the whole.
+    """
+
+    def __init__(self) -> None:
+        self.step_seconds: list[float] = []
+        self.train_seconds = 0.0
+        self.peak_bytes = 0
+        self.steps_here = 0
+        self.peak: PeakMemory | None = None
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_index: int) -> None:
+        self.steps_here += 1
+        last = trainer.global_step + 1 == trainer.max_steps
+        if not self.peak_bytes and (self.steps_here == UNTIMED_STEPS or last):
+            self.peak = PeakMemory(module.device, [*training_tensors(module, trainer.optimizers), *batch])
+            self.peak.__enter__()
+        self.started = _now(module.device)
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int) -> None:
+        seconds = _now(module.device) - self.started
+        self.train_seconds += seconds
+        if self.peak is not None:
+            self.peak.__exit__(None, None, None)
+            self.peak_bytes, self.peak = self.peak.bytes, None
+        elif self.steps_here > UNTIMED_STEPS:
+            self.step_seconds.append(seconds)
+
+    @property
+    def median_step_seconds(self) -> float:
+        """NaN when the run was too short to time a step."""
+        return median(self.step_seconds) if self.step_seconds else float("nan")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"step_seconds": self.step_seconds, "train_seconds": self.train_seconds, "peak_bytes": self.peak_bytes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step_seconds, self.train_seconds, self.peak_bytes = list(state["step_seconds"]), state["train_seconds"], state["peak_bytes"]
+
+
+class MetricsFile(Callback):
+    """Appends a row to metrics.jsonl at each log step and each evaluation; a resumed run first drops the rows it will repeat."""
+
+    def __init__(self, directory: Path, cost: Cost, tokens_per_step: int, log_every_steps: int) -> None:
+        self.path = directory / "metrics.jsonl"
+        self.cost, self.tokens_per_step, self.log_every_steps = cost, tokens_per_step, log_every_steps
+
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.is_global_zero and self.path.is_file():
+            rows = [line for line in self.path.read_text().splitlines() if _step(line) <= trainer.global_step]
+            partial = self.path.with_suffix(".partial")
+            partial.write_text("".join(f"{row}\n" for row in rows))
+            os.replace(partial, self.path)
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int) -> None:
+        if trainer.global_step % self.log_every_steps == 0:
+            self._write(trainer, "train", lr=trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            self._write(trainer, "valid")
+
+    def _write(self, trainer: Trainer, split: str, **more: float) -> None:
+        if not trainer.is_global_zero:
+            return
+        values = {name.split("/")[1]: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(f"{split}/")}
+        row = {"step": trainer.global_step, "split": split, **values, "seconds": round(self.cost.train_seconds, 3)}
+        row |= {"tokens": trainer.global_step * self.tokens_per_step, **more}
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        if split == "valid":
+            said = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            print(f"step {trainer.global_step}/{trainer.max_steps}: held out {said}", flush=True)
+
+
+class Checkpoints(Callback):
+    """checkpoints/last.ckpt after each evaluation, replaced whole; and on Ctrl-C, at the end of the step that runs."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "checkpoints" / CHECKPOINT
+        self.interrupted = False
+
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.previous = signal.signal(signal.SIGINT, self._interrupt)
+
+    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
+        signal.signal(signal.SIGINT, self.previous)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        print("interrupted: saving a checkpoint after this step (again to stop at once)", file=sys.stderr, flush=True)
+        self.interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int) -> None:
+        if trainer.world_size > 1:  # all ranks stop after the same step, or one would wait for the others for ever
+            self.interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
+        if self.interrupted:
+            self.save(trainer)
+            trainer.should_stop = True
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        partial = self.path.with_suffix(".partial")
+        trainer.save_checkpoint(partial)
+        if trainer.is_global_zero:
+            os.replace(partial, self.path)
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _step(line: str) -> int:
+    """The step of a row; a row cut short by a crash counts as one to be repeated."""
+    try:
+        return int(json.loads(line)["step"])
+    except (json.JSONDecodeError, KeyError):
+        return sys.maxsize

@@ -1,0 +1,63 @@
+"""Command-line overrides to a checked RunConfig: the one file that imports Hydra."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from reformer_pl.config import ConfigError, RunConfig, load, one_line
+
+CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
+
+ConfigStore.instance().store(name="schema", node=RunConfig)
+
+
+def compose(overrides: Iterable[str]) -> RunConfig:
+    """Compose configs/run.yaml with Hydra overrides, check it, and give the run its default directory.
+
+    Raises ConfigError with one sentence for an unknown key, word, preset or value. The second, strict load is what
+    catches `+model.lsh.n_hash=2`, which Hydra accepts and would drop in silence.
+    """
+    overrides = list(overrides)
+    try:
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            composed = hydra_compose("run", overrides=overrides)
+        values = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_reason(error)) from error
+    config = load(values)
+    if not config.out_dir:
+        config.out_dir = default_out_dir(overrides, config.seed)
+    return config
+
+
+def default_out_dir(overrides: Iterable[str], seed: int) -> str:
+    """The same command always names the same directory, so that typing it again resumes."""
+    said = [o for o in overrides if not o.startswith(("seed=", "experiment=", "out_dir="))]
+    preset = next((o.split("=", 1)[1] for o in overrides if o.startswith("experiment=")), "run")
+    words = "_".join(sorted(said)) or "default"
+    safe = "".join(c if c.isalnum() or c in "=._-" else "-" for c in words)
+    return str(Path("runs") / "single" / preset / safe[:120] / f"seed={seed}")
+
+
+def presets(group: str) -> list[str]:
+    """The names of the YAML files of one group, such as experiment or study."""
+    return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
+
+
+def _reason(error: Exception) -> str:
+    """Hydra wraps the useful sentence: prefer the cause, and name the valid presets when one is unknown."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    text = one_line(cause)
+    if "Could not find" in text or ("Could not override" in text and "/" in text):
+        for group in ("experiment", "model", "task", "trainer"):
+            if f"{group}/" in text or f"'{group}'" in text:
+                return f"{text.rstrip('.')}: {group} is one of {', '.join(presets(group))}"
+    if cause.__class__.__name__ == "ConfigKeyError" and "evaluations" in text:
+        return f"{text}: evaluations are added, so write +evaluations={{NAME:[key=value]}}"
+    return text

@@ -1,0 +1,90 @@
+"""Score a finished run again, under other settings: `python -m experiments.evaluate RUN_DIR model.lsh.n_hashes=8`.
+
+Writes RUN_DIR/evaluations/<name>.json, where the name is made of the overrides, and never touches the run's own result. Two evaluations
+print the same numbers: the held-out set and the hash rotations are fixed. Exit codes: 0 done, 2 bad input.
+"""
+
+import pickle
+import sys
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.files import read_config, write_json
+from reformer_pl.config import ConfigError
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+
+    from reformer_pl.module import LitSequenceModel
+    from reformer_pl.tasks.batches import SequenceData
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments or set(arguments) & {"-h", "--help"}:
+        print(__doc__)
+        return 0 if arguments else 2
+    directory, overrides = Path(arguments[0]), arguments[1:]
+    try:
+        values = evaluate(directory, overrides)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(", ".join(f"{key} {value:.6g}" for key, value in values.items()))
+    return 0
+
+
+def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
+    """Score the checkpoint of a run under its config changed by overrides, and write the numbers below evaluations/."""
+    config = read_config(directory, overrides)
+    from experiments.files import CHECKPOINT
+    from experiments.training import build_trainer
+    from reformer_pl.module import LitSequenceModel
+    from reformer_pl.tasks import build_task
+
+    checkpoint = load_checkpoint(directory / "checkpoints" / CHECKPOINT)
+    data = build_task(config)
+    module = LitSequenceModel(config, data.vocab_size)
+    name = "_".join(overrides) or "own"
+    load_weights(module, checkpoint["state_dict"], name)
+    trainer = build_trainer(config, logger=False)
+    values = score(trainer, module, data)
+    if trainer.is_global_zero:
+        write_evaluation(directory, name, overrides, values)
+    return values
+
+
+def score(trainer: "Trainer", module: "LitSequenceModel", data: "SequenceData") -> dict[str, float]:
+    """Held-out loss_nats, accuracy (0-1), bits_per_dim, and the number of held-out sequences."""
+    (values,) = trainer.validate(module, datamodule=data, verbose=False, weights_only=True)
+    return {name.split("/")[1]: value for name, value in values.items()} | {"sequences": data.n_eval_sequences}
+
+
+def write_evaluation(directory: Path, name: str, overrides: list[str], values: dict[str, float]) -> None:
+    safe = "".join(c if c.isalnum() or c in "=._-" else "-" for c in name)
+    write_json(directory / "evaluations" / f"{safe}.json", {"name": name, "overrides": overrides, **values})
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The checkpoint's dict, on the CPU. Raises ConfigError when it is missing or corrupt."""
+    import torch
+
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing: train the run first")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{path} is corrupt: delete it and train again ({type(error).__name__})") from error
+
+
+def load_weights(module: "LitSequenceModel", weights: dict[str, Any], name: str) -> None:
+    """Strictly, so that an evaluation never scores weights that were not trained."""
+    try:
+        module.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"the checkpoint does not fit the evaluation '{name}': only attention settings may differ ({reason})") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

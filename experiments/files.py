@@ -1,0 +1,85 @@
+"""The files of a run directory, written so that a crash leaves either the old file or the new one."""
+
+import json
+import math
+import os
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reformer_pl.config import ConfigError, RunConfig, load, to_dict
+
+CHECKPOINT = "last.ckpt"  # below checkpoints/
+PACKAGES = ("reformer-pl", "torch", "lightning", "torchmetrics", "hydra-core")
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Whole or not at all. Numbers that are not finite become null: NaN is not JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clean = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps(clean, indent=2) + "\n")
+    os.replace(partial, path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object, or None when there is no such file."""
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def claim_directory(config: RunConfig) -> Path:
+    """Make config.out_dir and leave config.yaml in it; refuse a directory that holds another run's config."""
+    directory = Path(config.out_dir)
+    path = directory / "config.yaml"
+    values = to_dict(config)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            before = to_dict(load(yaml.safe_load(path.read_text())))
+            changed = sorted(key for key in flat(values) if flat(before).get(key) != flat(values)[key] and key != "out_dir")
+            if changed:
+                said = ", ".join(f"{key} {flat(before).get(key)} -> {flat(values)[key]}" for key in changed)
+                raise ConfigError(
+                    f"out_dir={directory} holds a run with another config ({said}): give another out_dir, or delete it to start over"
+                )
+            return directory
+        partial = directory / f"config.{os.getpid()}.partial"
+        partial.write_text(yaml.safe_dump(values, sort_keys=False))
+        os.replace(partial, path)
+    except OSError as error:
+        raise ConfigError(f"out_dir={directory} cannot be written ({error.strerror}): give another out_dir") from error
+    return directory
+
+
+def read_config(directory: Path, overrides: list[str]) -> RunConfig:
+    """The config a run was made with, changed by overrides and checked again."""
+    path = directory / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{directory} is no run directory: it has no config.yaml")
+    return load(yaml.safe_load(path.read_text()), overrides)
+
+
+def provenance() -> dict[str, Any]:
+    """What produced a result: versions, git commit (with -dirty when files differ from it), time."""
+    root = Path(__file__).resolve().parent.parent
+    git = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True)
+    return {
+        "versions": {name: version(name) for name in PACKAGES},
+        "git_commit": git.stdout.strip() if git.returncode == 0 else None,
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values under dotted keys, as overrides name them."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return out

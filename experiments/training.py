@@ -1,0 +1,121 @@
+"""One training process: build the parts of a config, fit, score, and gather the result."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer, seed_everything
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from experiments.callbacks import Checkpoints, Cost, MetricsFile
+from experiments.evaluate import load_checkpoint, load_weights, score, write_evaluation
+from experiments.files import CHECKPOINT, flat
+from reformer_pl.config import RunConfig, load, to_dict
+from reformer_pl.measure import GIB
+from reformer_pl.module import LitSequenceModel
+from reformer_pl.tasks import build_task
+
+NUMBERS = (
+    "steps",
+    "loss_nats",
+    "accuracy",
+    "bits_per_dim",
+    "peak_memory_gib",
+    "step_seconds",
+    "tokens_per_second",
+    "parameters",
+    "train_seconds",
+)
+
+
+def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
+    """Fit from the newest checkpoint, score the model as trained and under each of config.evaluations. None when interrupted."""
+    data = build_task(config)
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    seed_everything(config.seed, verbose=False)
+    module = LitSequenceModel(config, data.vocab_size)
+    checkpoint = directory / "checkpoints" / CHECKPOINT
+    if checkpoint.is_file():
+        load_checkpoint(checkpoint)  # refuses a corrupt file before anything is started
+
+    tokens_per_step = config.task.batch_size * config.task.length
+    cost, checkpoints = Cost(), Checkpoints(directory)
+    metrics = MetricsFile(directory, cost, tokens_per_step, config.trainer.log_every_steps)
+    board = TensorBoardLogger(directory, name="tensorboard", version="", default_hp_metric=False)
+    trainer = build_trainer(config, callbacks=[cost, metrics, checkpoints], logger=board)
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True)
+    if checkpoints.interrupted:
+        return None
+
+    own = score(trainer, module, data)
+    checkpoints.save(trainer)
+    for name, overrides in config.evaluations.items():
+        changed = load(to_dict(config), overrides)
+        other = LitSequenceModel(changed, data.vocab_size)
+        load_weights(other, module.state_dict(), name)
+        values = score(trainer, other, data)
+        if trainer.is_global_zero:
+            write_evaluation(directory, name, overrides, values)
+
+    result = {
+        "status": "ok",
+        "error": None,
+        "steps": config.trainer.max_steps,
+        **{name: own[name] for name in ("loss_nats", "accuracy", "bits_per_dim")},
+        "peak_memory_gib": cost.peak_bytes / GIB,
+        "step_seconds": cost.median_step_seconds,
+        "tokens_per_second": tokens_per_step / cost.median_step_seconds,
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "train_seconds": cost.train_seconds,
+        "baseline": data.baseline(),
+        "device": device_name(module.device) if config.trainer.devices == 1 else f"{config.trainer.devices} x {device_name(module.device)}",
+        "threads": torch.get_num_threads(),
+    }
+    shown = {f"final/{name}": result[name] for name in NUMBERS if isinstance(result[name], float) and math.isfinite(result[name])}
+    board.log_hyperparams({key: str(value) if isinstance(value, list) else value for key, value in flat(to_dict(config)).items()}, shown)
+    board.finalize("success")
+    return result
+
+
+def build_trainer(config: RunConfig, **more: Any) -> Trainer:
+    """The Lightning Trainer of a config. `more` adds callbacks and a logger."""
+    options = config.trainer
+    more["callbacks"] = [*more.get("callbacks", []), TQDMProgressBar(refresh_rate=1 if sys.stderr.isatty() else 0)]
+    return Trainer(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        strategy=options.strategy,
+        precision=options.precision,
+        max_steps=options.max_steps,
+        max_epochs=-1,
+        val_check_interval=options.eval_every_steps,
+        check_val_every_n_epoch=None,
+        log_every_n_steps=options.log_every_steps,
+        gradient_clip_val=config.optim.clip_norm or None,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # the data modules cut their batches by rank themselves
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        **more,
+    )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    text = str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    names = (
+        [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        if cpuinfo.is_file()
+        else []
+    )
+    return f"CPU: {names[0]} x {len(names)}" if names else "CPU"

@@ -1,0 +1,31 @@
+"""The position-wise feed-forward layer, whole or in chunks (paper, section 3, eq. 10)."""
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from reformer_pl.config import ModelConfig
+
+
+class FeedForward(nn.Module):
+    """Dense, dropout, ReLU, Dense, as the published code orders them; x (B, L, d_model) -> the same shape.
+
+    With ff_chunks > 1 one chunk's (B, L / ff_chunks, d_ff) activation is alive at a time, in the backward pass too, where
+    each chunk is computed again.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.ff_chunks = config.ff_chunks
+        self.inner = nn.Linear(config.d_model, config.d_ff)
+        self.dropout = nn.Dropout(config.dropout)
+        self.outer = nn.Linear(config.d_ff, config.d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.ff_chunks == 1:
+            return self._dense(x)
+        chunks = x.chunk(self.ff_chunks, dim=1)
+        return torch.cat([checkpoint(self._dense, c, use_reentrant=False, preserve_rng_state=self.dropout.p > 0) for c in chunks], 1)
+
+    def _dense(self, x: Tensor) -> Tensor:
+        return self.outer(torch.relu(self.dropout(self.inner(x))))

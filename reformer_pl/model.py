@@ -1,0 +1,96 @@
+"""SequenceModel: a decoder-only language model put together from one word per slot.
+
+Shapes: B batch, L length, V vocabulary.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from reformer_pl.attention import Memo, MultiHeadAttention
+from reformer_pl.config import ATTENTIONS, MERGES, RESIDUALS, ConfigError, ModelConfig, attention_pattern
+from reformer_pl.feed_forward import FeedForward
+from reformer_pl.loss import TokenLoss, token_loss
+from reformer_pl.positions import STD, build_positions
+from reformer_pl.residual import run_checkpoint, run_reversible, run_standard
+
+
+class Sublayer(nn.Module):
+    """Pre-LayerNorm, the function, dropout: what a residual connection adds; (x (B, L, d_model), memo) -> (y, memo)."""
+
+    def __init__(self, function: nn.Module, config: ModelConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.d_model)
+        self.function = function
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, memo: Memo) -> tuple[Tensor, Memo]:
+        if isinstance(self.function, FeedForward):
+            return self.dropout(self.function(self.norm(x))), memo
+        y, memo = self.function(self.norm(x), memo)
+        return self.dropout(y), memo
+
+
+class SequenceModel(nn.Module):
+    """Token and position embeddings, n_layers of [attention, feed-forward], LayerNorm, and a projection to the vocabulary.
+
+    The model shifts right inside (the first input is id 0), so a sequence of L tokens is scored at every one of its L positions.
+    """
+
+    def __init__(self, config: ModelConfig, vocab_size: int, length: int) -> None:
+        super().__init__()
+        self.config, self.length = config, length
+        self.embedding = nn.Embedding(vocab_size, config.d_model)
+        nn.init.normal_(self.embedding.weight, std=STD)
+        self.positions = build_positions(config, length)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(
+            nn.ModuleList([Sublayer(build_attention(config, word), config), Sublayer(FeedForward(config), config)])
+            for word in attention_pattern(config)
+        )
+        width = 2 * config.d_model if config.merge == "concat" else config.d_model
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, vocab_size)
+
+    def forward(self, tokens: Tensor, hash_seed: int = 0) -> Tensor:
+        """tokens (B, L) ids -> hidden (B, L, d_model, or twice that with merge=concat), ready for `head`.
+
+        hash_seed decides the LSH rotations of every layer; the same seed hashes alike on every rank and device.
+        """
+        if tokens.shape[1] != self.length:
+            raise ValueError(f"the model was built for length {self.length}, not {tokens.shape[1]}")
+        shifted = torch.cat([torch.zeros_like(tokens[:, :1]), tokens[:, :-1]], 1)
+        x = self.dropout(self.embedding(shifted) + self.positions())
+        memos = [Memo(hash_seed * len(self.layers) + i) for i in range(len(self.layers))]
+        match self.config.residual:
+            case "standard":
+                x = run_standard(self.layers, x, memos)
+            case "checkpoint":
+                x = run_checkpoint(self.layers, x, memos)
+            case "reversible":
+                x = merge(self.config.merge, *run_reversible(self.layers, x, memos))
+            case word:
+                raise ConfigError(f"model.residual={word} is unknown: choose {', '.join(RESIDUALS)}")
+        return self.norm(x)
+
+    def loss(self, tokens: Tensor, scored: Tensor, hash_seed: int = 0) -> TokenLoss:
+        """Sums of nats and of correct guesses over the tokens where scored (B, L) is True."""
+        return token_loss(self(tokens, hash_seed), self.head, tokens, scored, self.config.loss_chunks)
+
+
+def build_attention(config: ModelConfig, word: str) -> MultiHeadAttention:
+    match word:
+        case "full" | "shared_full" | "lsh" | "local":
+            return MultiHeadAttention(config, word)
+        case _:
+            raise ConfigError(f"model.attention={word} is unknown: choose {', '.join(ATTENTIONS)}")
+
+
+def merge(word: str, x1: Tensor, x2: Tensor) -> Tensor:
+    """The two reversible streams become one: `mean` keeps parameters equal to a standard model's, `concat` is the published one."""
+    match word:
+        case "mean":
+            return (x1 + x2) / 2
+        case "concat":
+            return torch.cat([x1, x2], -1)
+        case _:
+            raise ConfigError(f"model.merge={word} is unknown: choose {', '.join(MERGES)}")

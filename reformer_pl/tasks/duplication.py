@@ -1,0 +1,43 @@
+"""The paper's synthetic task (section 2.1): say the word again."""
+
+import math
+
+import torch
+
+from reformer_pl.tasks.batches import Batch, SequenceData, generator
+
+N_SYMBOLS = 127
+TRAIN, HELD_OUT = 0, 1
+
+
+class Duplication(SequenceData):
+    """An example of length 8:   0 5 3 9   0 5 3 9
+    scored (w's second copy):    . . . .   . x x x
+
+    w is uniform over {1..127}, so a model that does not look back is right once in 127. Training words are drawn by (seed, step);
+    the held-out words are the same for every seed.
+    """
+
+    vocab_size = N_SYMBOLS + 1
+
+    def train_batch(self, step: int) -> Batch:
+        return self._draw(self.config.batch_size, TRAIN, self.seed, step)
+
+    def eval_batch(self, index: int) -> Batch:
+        size = min(self.config.batch_size, self.n_eval_sequences - index * self.config.batch_size)
+        words = [
+            self._draw(1, HELD_OUT, index * self.config.batch_size + i) for i in range(size)
+        ]  # the set is fixed, whatever the batch size
+        return torch.cat([tokens for tokens, _ in words]), torch.cat([scored for _, scored in words])
+
+    def baseline(self) -> dict[str, float | str]:
+        nats = math.log(N_SYMBOLS)
+        return {"name": "chance, 1/127", "loss_nats": nats, "bits_per_dim": nats / math.log(2), "accuracy": 1 / N_SYMBOLS}
+
+    def _draw(self, size: int, *key: int) -> Batch:
+        half = self.config.length // 2
+        word = torch.randint(1, N_SYMBOLS + 1, (size, half), generator=generator(*key))
+        word[:, 0] = 0
+        scored = torch.zeros(size, 2 * half, dtype=torch.bool)
+        scored[:, half + 1 :] = True
+        return torch.cat([word, word], 1), scored

@@ -1,0 +1,255 @@
+"""The sweep under real faults: cells that fail, are killed or hang, drivers that are killed or interrupted. Then the real smoke study.
+
+The cells of most tests are a small script in the place of `experiments.train`, so that a fault costs milliseconds.
+"""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from rich.console import Console
+
+from ablations import progress, sweep
+from ablations.__main__ import main
+from ablations.launch import is_running
+from ablations.study import Cell, Study, compose_cells, load_study
+from reformer_pl.config import to_dict
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# What experiments.train leaves, without the training. Its first argument is the cell's name, its second the directory.
+FAKE_CELL = """
+import json, os, pathlib, signal, subprocess, sys, time
+name, place = sys.argv[1], pathlib.Path(sys.argv[2])
+print("threads", os.environ.get("OMP_NUM_THREADS"))
+print("begun" + (" again" if (place / "saved").exists() else ""))
+with open(place / "metrics.jsonl", "w") as f:
+    for step in (10, 20):
+        print(json.dumps({"step": step, "split": "train", "loss_nats": 1.5, "seconds": step / 10}), file=f)
+    f.write('{"step": 30, "spl')  # being written
+def interrupted(*_):
+    (place / "saved").touch()
+    sys.exit(130)
+signal.signal(signal.SIGINT, interrupted)
+go = place.parent.parent / "go"
+if name == "fails" and not go.exists():
+    sys.exit("RuntimeError: shapes do not fit")
+if name == "killed" and not go.exists():
+    os.kill(os.getpid(), signal.SIGKILL)
+if name.startswith(("hangs", "stubborn")) and not go.exists():
+    if name.startswith("stubborn"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(2, signal.SIG_IGN); time.sleep(600)"])
+    (place / "pids.partial").write_text(f"{os.getpid()} {child.pid}")
+    os.replace(place / "pids.partial", place / "pids")
+    time.sleep(600)
+(place / "result.partial").write_text(json.dumps({"status": "ok", "error": None, "steps": 20, "loss_nats": 1.5}))
+os.replace(place / "result.partial", place / "result.json")
+"""
+
+DRIVER = """
+import sys
+sys.path.insert(0, {root!r})
+from ablations.study import Cell
+Cell.command = lambda cell: [sys.executable, {script!r}, cell.name, str(cell.directory)]
+from ablations.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def study_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study]:
+    """A study of fake cells, one for each name, below the test's own runs directory."""
+    script = tmp_path / "fake_cell.py"
+    script.write_text(FAKE_CELL)
+    (tmp_path / "driver.py").write_text(DRIVER.format(root=str(ROOT), script=str(script)))
+    monkeypatch.setattr(Cell, "command", lambda cell: [sys.executable, str(script), cell.name, str(cell.directory)])
+    monkeypatch.chdir(tmp_path)
+
+    def study(*names: str) -> Study:
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"axes": {"train": {name: [] for name in names}}}, sort_keys=False))
+        return load_study("./mine.yaml")
+
+    return study
+
+
+def result(cell: Cell) -> dict:
+    return json.loads((cell.directory / "result.json").read_text())
+
+
+def pids(cell: Cell) -> list[int]:
+    """The cell's own process and its child, once both are there."""
+    path = cell.directory / "pids"
+    until(path.exists)
+    return [int(pid) for pid in path.read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    """A zombie that nobody reaps (an orphan in a container without init) is dead."""
+    path = Path(f"/proc/{pid}/stat")
+    return path.exists() and path.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def driver(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "driver.py", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def begun(cell: Cell) -> int:
+    return (cell.directory / "log.txt").read_text().count("begun")
+
+
+def test_failures_are_data_and_the_sweep_goes_on(study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]) -> None:
+    study = study_of("hangs", "fails", "killed", "fine")
+    hangs, fails, killed, fine = study.cells
+    assert main(["run", "./mine.yaml", "--parallel", "2", "--timeout", "2"]) == 1
+    assert "1 of 4 cells ok" in capfd.readouterr().out
+    assert {cell.name: result(cell)["status"] for cell in study.cells} == {
+        "hangs": "timeout", "fails": "failed", "killed": "failed", "fine": "ok",
+    }  # fmt: skip
+    assert result(fails)["error"] == "exit code 1: RuntimeError: shapes do not fit"
+    assert result(killed)["error"].startswith("killed by SIGKILL") and result(hangs)["error"].startswith("stopped after ")
+    assert result(fails)["loss_nats"] is None and (hangs.directory / "saved").exists()
+    until(lambda: not any(alive(pid) for pid in pids(hangs)))  # its child had ignored SIGINT
+
+    assert main(["status", "./mine.yaml"]) == 0
+    assert "| RuntimeError: shapes do not fit" in capfd.readouterr().out
+
+    (study.directory / "go").touch()  # the cause of the failures is mended
+    assert main(["run", "./mine.yaml"]) == 1, "without --retry a failure stays"
+    assert [begun(cell) for cell in study.cells] == [1, 1, 1, 1]
+    assert main(["run", "./mine.yaml", "--retry"]) == 0
+    assert [begun(cell) for cell in study.cells] == [2, 2, 2, 1], "the finished cell was run again"
+    assert "begun again" in (hangs.directory / "log.txt").read_text()
+    assert all(result(cell)["status"] == "ok" for cell in study.cells)
+    assert begun(fine) == 1 and main(["run", "./mine.yaml"]) == 0 and begun(fine) == 1
+
+
+def test_a_killed_driver_takes_its_cells_along(study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]) -> None:
+    study = study_of("hangs", "fine")
+    hangs = study.cells[0]
+    first = driver("run", "./mine.yaml")
+    cell_pid, child_pid = pids(hangs)
+    assert main(["run", "./mine.yaml"]) == 2
+    said = capfd.readouterr().err
+    assert f"study mine is being run by process {first.pid}" in said and said.count("\n") == 1
+    assert main(["status", "./mine.yaml"]) == 0
+    assert "running" in capfd.readouterr().out
+
+    first.kill()
+    first.communicate()
+    until(lambda: not alive(cell_pid))
+    # A process of the group that neither died nor noticed still writes into the run: nobody starts a second one beside it.
+    assert alive(child_pid) and is_running(hangs)
+    assert main(["run", "./mine.yaml"]) == 2
+    assert "still running without its driver" in capfd.readouterr().err
+    os.kill(child_pid, signal.SIGKILL)
+    (study.directory / "go").touch()
+    assert main(["run", "./mine.yaml"]) == 0
+
+
+def test_ctrl_c_leaves_cells_that_resume(study_of: Callable[..., Study]) -> None:
+    study = study_of("hangs", "hangs2", "fine")
+    running = driver("run", "./mine.yaml", "--parallel", "2")
+    processes = pids(study.cells[0]) + pids(study.cells[1])
+    running.send_signal(signal.SIGINT)
+    said = running.communicate(timeout=20)[0]
+    assert running.returncode == 130 and "the same command resumes" in said and "Traceback" not in said
+    assert not any(alive(pid) for pid in processes)
+    assert all((cell.directory / "saved").exists() for cell in study.cells[:2])
+    assert not any((cell.directory / "result.json").exists() for cell in study.cells)
+    (study.directory / "go").touch()
+    assert main(["run", "./mine.yaml", "--parallel", "2"]) == 0
+    assert [begun(cell) for cell in study.cells] == [2, 2, 1]
+
+
+def test_a_second_ctrl_c_kills_at_once(study_of: Callable[..., Study]) -> None:
+    study = study_of("stubborn")
+    running = driver("run", "./mine.yaml")
+    processes = pids(study.cells[0])
+    running.send_signal(signal.SIGINT)
+    assert running.stdout is not None
+    while "Ctrl-C again" not in running.stdout.readline():
+        assert running.poll() is None
+    assert all(alive(pid) for pid in processes)
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=10)
+    assert running.returncode == 130 and not any(alive(pid) for pid in processes)
+
+
+def test_a_cell_that_ignores_the_timeout_is_killed(study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "GRACE_SECONDS", 0.3)
+    study = study_of("stubborn")
+    assert main(["run", "./mine.yaml", "--timeout", "1"]) == 1
+    assert result(study.cells[0])["status"] == "timeout" and not any(alive(pid) for pid in pids(study.cells[0]))
+
+
+def test_a_cell_of_another_config_is_not_taken_for_this_one(
+    study_of: Callable[..., Study], capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = study_of("fine")
+    config = compose_cells(study)[0]
+    (place := study.cells[0].directory).mkdir(parents=True)
+    (place / "config.yaml").write_text(yaml.safe_dump({**json.loads(json.dumps(to_dict(config))), "out_dir": "moved"}))
+    assert main(["run", "./mine.yaml"]) == 0
+    config.optim.lr, config.model.d_ff = 0.5, 512
+    (place / "config.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(to_dict(config)))))
+    assert main(["run", "./mine.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert "model.d_ff 512 -> 256, optim.lr 0.5 -> 0.001)" in said and said.count("\n") == 1
+    assert result(study.cells[0])["status"] == "ok"
+
+
+def test_threads_are_divided_and_a_cell_that_cannot_start_is_told(
+    study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    study = study_of("fine", "barred")
+    (study.directory / "barred").parent.mkdir(parents=True)
+    (study.directory / "barred").write_text("a file where the cell's directory should be")
+    assert main(["run", "./mine.yaml", "--parallel", "3"]) == 1
+    assert "threads 2" in (study.cells[0].directory / "log.txt").read_text()
+    assert "barred seed=0: failed to start" in capfd.readouterr().out
+
+
+def test_progress_on_a_terminal_and_off_it(
+    study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "REFRESH_SECONDS", 0)
+    monkeypatch.setattr(progress, "HEARTBEAT_SECONDS", 0)
+    study = study_of("hangs")
+    screen = io.StringIO()
+    sweep.run([study], sweep.Options(timeout_seconds=1), Console(file=screen, force_terminal=True, width=120))
+    assert "mine: 0 done, 1 running, 0 failed, 0 waiting" in screen.getvalue()
+    assert "20/1000" in screen.getvalue() and "10.00" in screen.getvalue() and "1:38" in screen.getvalue()
+    sweep.run([study], sweep.Options(timeout_seconds=1, retry=True), Console())
+    assert "hangs seed=0: step 20/1000, loss 1.5000, 10.00 steps/s, 1:38 left" in capfd.readouterr().out
+
+
+def test_the_smoke_study_from_grid_to_report(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The real cells: four kinds of attention train, and every one is a row of results.csv."""
+    runs = ["--runs-dir", str(tmp_path)]
+    assert main(["run", "smoke", "--parallel", "2", *runs]) == 0, capfd.readouterr().out
+    assert main(["report", "smoke", *runs]) == 0
+    study = load_study("smoke", tmp_path)
+    table = pd.read_csv(study.directory / "report" / "results.csv")
+    assert list(table["cell"]) == ["full", "shared_full", "lsh", "local"] and set(table["status"]) == {"ok"}
+    assert table[["steps", "loss_nats", "accuracy", "peak_memory_gib", "step_seconds", "parameters"]].notna().all(axis=None)
+    for cell in study.cells:
+        rows = [json.loads(line) for line in (cell.directory / "metrics.jsonl").read_text().splitlines()]
+        assert rows and {row["split"] for row in rows} == {"train", "valid"}
