@@ -24,14 +24,14 @@ def parser() -> Parser:
     commands = main.add_subparsers(dest="command", required=True, metavar="plan|run|status|report")
     study_help = "a name from configs/study, or the path of a YAML file"
 
-    def command(name: str, text: str, nargs: str | None = None) -> argparse.ArgumentParser:
+    def command(name: str, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument("study", nargs=nargs, help=study_help)
+        sub.add_argument("study", nargs="+", help=study_help)
         sub.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where the studies are kept (default: runs)")
         return sub
 
     command("plan", "Check the study and list its cells as commands that can be pasted into a shell.")
-    sub = command("run", "Run the cells that are not finished; interrupted ones resume. Ctrl-C stops, and loses nothing.", "+")
+    sub = command("run", "Run the cells that are not finished; interrupted ones resume. Ctrl-C stops, and loses nothing.")
     sub.add_argument("--parallel", type=int, default=1, metavar="N", help="cells at a time, the CPU threads divided (default: 1)")
     sub.add_argument("--timeout", type=float, metavar="SECONDS", help="stop a cell after so long, record it as timeout and go on")
     sub.add_argument("--retry", action="store_true", help="run cells again that are recorded as failed, oom or timeout")
@@ -42,29 +42,29 @@ def parser() -> Parser:
 
 def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
-    names = given.study if isinstance(given.study, list) else [given.study]
     try:
-        studies = [load_study(name, given.runs_dir) for name in names]
+        studies = [load_study(name, given.runs_dir) for name in given.study]
         twice = {study.name for study in studies if sum(study.name == other.name for other in studies) > 1}
         if twice:
             raise ConfigError(f"study {twice.pop()} is named twice")
         match given.command:
             case "plan":
-                return _plan(studies[0])
+                return max(_plan(study) for study in studies)
             case "run":
                 options = Options(given.parallel, given.timeout, given.retry)
                 code = run(studies, options, Console())
                 place = [] if given.runs_dir == Path("runs") else ["--runs-dir", str(given.runs_dir)]
-                for name in names if code < 2 else []:
+                for name in given.study if code < 2 else []:
                     print(f"tables and plots: python -m ablations report {shlex.join([name, *place])}", flush=True)
                 return code
             case "status":
                 from ablations.progress import print_status
 
-                print_status(studies[0], compose_cells(studies[0]), Console(width=None if sys.stdout.isatty() else 140))
+                for study in studies:
+                    print_status(study, compose_cells(study), Console(width=None if sys.stdout.isatty() else 140))
                 return 0
             case _:
-                return _report(studies[0])
+                return max(_report(study) for study in studies)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

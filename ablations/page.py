@@ -81,7 +81,8 @@ pre { margin: 0; padding: .5rem .7rem; background: #f6f6f4; border: 1px solid #e
 footer { margin-top: 2.5rem; font-size: .85rem; color: #666; }
 @media (max-width: 40rem) { body { padding: 1.2rem .9rem 2rem; } dl { grid-template-columns: 1fr; gap: 0; } dd { margin: 0 0 .5rem; } }
 @media print { body { max-width: none; padding: 0; font-size: 10.5pt; } a { color: inherit; } .scroll { overflow: visible; }
-  table { font-size: 8.5pt; } th, td { padding: .2rem .4rem; } .figures figure { flex-basis: 45%; } h2 { break-after: avoid; } }
+  table { font-size: 7pt; } th, td { padding: .15rem .25rem; } td:last-child { min-width: 0; }
+  .figures figure { flex-basis: 45%; } h2 { break-after: avoid; } }
 """
 
 

@@ -21,10 +21,10 @@ from ablations.tables import baselines, number, score, seeds_text, train_eval
 
 COLUMN_INCHES, PAGE_INCHES = 3.4, 7.0
 STYLE = {
-    "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "legend.fontsize": 7.5, "xtick.labelsize": 7.5, "ytick.labelsize": 7.5,
+    "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "legend.fontsize": 7, "xtick.labelsize": 7.5, "ytick.labelsize": 7.5,
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7, "axes.grid": True, "grid.color": "#e6e6e6",
     "grid.linewidth": 0.5, "axes.axisbelow": True, "lines.linewidth": 1.3, "lines.markersize": 4, "legend.frameon": False,
-    "pdf.fonttype": 42, "savefig.dpi": 200, "figure.constrained_layout.use": True, "mathtext.default": "regular",
+    "pdf.fonttype": 42, "figure.dpi": 200, "savefig.dpi": 200, "figure.constrained_layout.use": True, "mathtext.default": "regular",
 }  # fmt: skip
 # Okabe and Ito's palette without its yellow: told apart with every common colour blindness, and by marker and dashes in grey print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -91,7 +91,9 @@ def learning_curves(study: Study, cells: pd.DataFrame, curves: pd.DataFrame, by:
         whole = steps.size() == steps.size().max()  # a mean over the same seeds at every step
         found = steps[judged].agg(["mean", "min", "max"])[whole] * scale
         x = found.index if by == "step" else steps["seconds"].mean()[whole]
-        axes.plot(x, found["mean"], label=train, markevery=(0.22 * i / len(labels(study)), 0.22), **style)
+        thick = 1 - i / len(labels(study))  # from 1 down to 0, so that a curve right below another still shows
+        sizes = {"linewidth": 1 + 1.2 * thick, "markersize": 3.2 + 3 * thick, "markevery": (0.22 * (1 - thick), 0.22)}
+        axes.plot(x, found["mean"], label=train, **style, **sizes)
         axes.fill_between(x, found["min"], found["max"], color=style["color"], alpha=0.18, linewidth=0)
     _baseline_line(axes, cells, judged, scale)
     axes.set_xlabel("Training step" if by == "step" else "Training time (s)")
@@ -140,17 +142,13 @@ def heat_map(study: Study, cells: pd.DataFrame) -> Figure:
 def loss_memory(study: Study, cells: pd.DataFrame) -> Figure:
     """Held-out score against peak memory, one point a variant, a bar from the lowest to the highest seed."""
     judged = score(study)
-    figure, axes = _against_memory(study, cells, judged, 100 if judged == "accuracy" else 1)
-    axes.set_ylabel(SAID[judged])
-    return figure
+    return _against_memory(study, cells, judged, 100 if judged == "accuracy" else 1, SAID[judged])
 
 
 @mpl.rc_context(STYLE)
 def time_memory(study: Study, cells: pd.DataFrame) -> Figure:
     """Seconds per training step against peak memory, one point a variant."""
-    figure, axes = _against_memory(study, cells, "step_seconds", 1)
-    axes.set_ylabel("Seconds per training step")
-    return figure
+    return _against_memory(study, cells, "step_seconds", 1, "Seconds per training step")
 
 
 def styles(study: Study) -> dict[str, dict[str, object]]:
@@ -164,7 +162,7 @@ def styles(study: Study) -> dict[str, dict[str, object]]:
     }  # fmt: skip
 
 
-def _against_memory(study: Study, cells: pd.DataFrame, column: str, scale: float) -> tuple[Figure, Axes]:
+def _against_memory(study: Study, cells: pd.DataFrame, column: str, scale: float, said: str) -> Figure:
     finished = cells[(cells["status"] == "ok") & cells["peak_memory_gib"].notna() & cells[column].notna()]
     gib = cells["peak_memory_gib"].max() >= 1
     figure, axes = _axes(height=2.7)
@@ -185,13 +183,14 @@ def _against_memory(study: Study, cells: pd.DataFrame, column: str, scale: float
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("")
     axes.set_xlabel(f"Peak memory ({'GiB' if gib else 'MiB'})")
+    axes.set_ylabel(said)
     axes.margins(0.22, 0.18)
     near = [y for bar in bars for _, y in bar]
     rules = _baseline_line(axes, cells, column, scale, near) if column == score(study) else []
     _legend_below(figure, axes)
     left, right = axes.get_xlim()
     label_points(figure, axes, points, [*bars, *(((left, y), (right, y)) for y in rules)])
-    return figure, axes
+    return figure
 
 
 def _baseline_line(axes: Axes, cells: pd.DataFrame, judged: str, scale: float, near: list[float] | None = None) -> list[float]:
@@ -227,7 +226,7 @@ def _legend_below(figure: Figure, axes: Axes) -> None:
         return
     for rows in range(1, len(names) + 1):
         columns = math.ceil(len(names) / rows)
-        legend = figure.legend(loc="outside lower center", ncols=columns, handlelength=2.4, columnspacing=1.2, borderaxespad=0.2)
+        legend = figure.legend(loc="outside lower center", ncols=columns, handlelength=2.2, columnspacing=1.0, borderaxespad=0.2)
         if columns == 1 or legend.get_window_extent(FigureCanvasAgg(figure).get_renderer()).width < 0.98 * figure.bbox.width:
             break
         legend.remove()

@@ -16,13 +16,16 @@ LEADER_FROM = 12  # a label this far away (typographic points) gets a line to it
 SWEEPS = 6  # times each label may move again, once all the others have a place
 
 
-def label_points(figure: Figure, axes: Axes, points: dict[str, Point], segments: Iterable[tuple[Point, Point]] = (), size: float = 7.5) -> None:
+def label_points(
+    figure: Figure, axes: Axes, points: dict[str, Point], segments: Iterable[tuple[Point, Point]] = (), size: float = 7.5
+) -> None:
     """Write each key of `points` beside its point: of the places tried, the one that covers least, then the nearest.
 
     `segments` are lines from one corner to the other, kept clear too. All coordinates are data.
     """
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # settles the layout, so that sizes in pixels are true
+    canvas.draw()
+    figure.set_layout_engine("none")  # the layout is settled: what is measured now is what will be drawn
     renderer, pixel = canvas.get_renderer(), figure.dpi / 72
     border = axes.get_window_extent(renderer).padded(-2 * pixel).extents
     centres = {name: axes.transData.transform(point) for name, point in points.items()}
@@ -33,12 +36,13 @@ def label_points(figure: Figure, axes: Axes, points: dict[str, Point], segments:
 
     style = {"textcoords": "offset points", "ha": "left", "va": "bottom", "fontsize": size, "color": INK, "zorder": 30}
     texts = {name: axes.annotate(name, points[name], xytext=(0, 0), **style) for name in points}
-    places = {name: _places(centres[name], text.get_window_extent(renderer), pixel) for name, text in texts.items()}
+    drawn = {name: text.get_window_extent(renderer) for name, text in texts.items()}
+    places = {name: _places(centres[name], np.array([box.width, box.height]), pixel) for name, box in drawn.items()}
     chosen: dict[str, int] = {}
     for _ in range(SWEEPS):
         for name in texts:
             others = [places[other][place] for other, place in chosen.items() if other != name]
-            chosen[name] = int(np.argmin(_covered(places[name], taken + others, border) + 0.3 * _distances()))
+            chosen[name] = int(np.argmin(5 * _covered(places[name], taken + others, border) / pixel**2 + _distances()))
     for name, text in texts.items():
         box, distance, angle = places[name][chosen[name]], _distances()[chosen[name]], math.radians(ANGLES[chosen[name] % len(ANGLES)])
         text.set_position((box[:2] - centres[name]) / pixel)
@@ -53,11 +57,10 @@ def _distances() -> np.ndarray:
     return np.repeat(DISTANCES, len(ANGLES))
 
 
-def _places(centre: np.ndarray, drawn: object, pixel: float) -> np.ndarray:
+def _places(centre: np.ndarray, extent: np.ndarray, pixel: float) -> np.ndarray:
     """(places, 4): the boxes x0, y0, x1, y1, in pixels, whose near side touches a circle around the point, for every circle and angle."""
     turn = np.radians(np.tile(ANGLES, len(DISTANCES)))
     direction = np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    extent = np.array([drawn.width, drawn.height])
     corner = centre + direction * _distances()[:, None] * pixel - extent * (1 - direction) / 2
     return np.hstack([corner, corner + extent])
 

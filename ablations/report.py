@@ -1,6 +1,6 @@
 """The report of a study: tables as CSV, Markdown and LaTeX, figures as PNG and PDF, and one page that holds them all.
 
-    runs/<study>/report/{results.csv, <table>.{csv,md,tex}, <figure>.{png,pdf}, index.html}
+runs/<study>/report/{results.csv, <table>.{csv,md,tex}, <figure>.{png,pdf}, index.html}
 """
 
 from pathlib import Path
@@ -63,8 +63,9 @@ def print_tables(study: Study, console: Console | None = None) -> None:
 
 
 def column_widths(table: Table) -> list[int]:
-    """Characters each column needs: its longest number, or word of its header."""
-    return [max(map(len, (*name.split(), *(row[j] for row in table.rows)))) for j, name in enumerate(table.header)]
+    """Characters each column needs: its longest number, or word of its header (the labels' header stays on one line)."""
+    words = [[name] if j == 0 else name.split() for j, name in enumerate(table.header)]
+    return [max(map(len, (*words[j], *(row[j] for row in table.rows)))) for j in range(len(words))]
 
 
 def column_blocks(widths: list[int], console_width: int) -> list[list[int]]:

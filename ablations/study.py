@@ -1,9 +1,10 @@
 """A study is a YAML grid; here it becomes cells, each one complete `experiments.train` command.
 
-    description: Does more hashing help?      axes x seeds = cells
-    base: [experiment=duplication]            axes:
-    seeds: [0, 1]                               train: {Full: [model.attention=shared_full], LSH-4: [model.lsh.n_hashes=4]}
-                                                optim.lr: [0.001, 0.002]      # 2 x 2 x 2 seeds = 8 cells
+base: [experiment=duplication]
+axes:
+  train: {Full: [model.attention=shared_full], LSH-4: [model.lsh.n_hashes=4]}   # labels with overrides
+  optim.lr: [0.001, 0.002]                                                       # or a config key with values
+seeds: [0, 1]                                                                    # 2 x 2 x 2 = 8 cells
 """
 
 import itertools

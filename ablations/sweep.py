@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
@@ -20,7 +19,7 @@ from rich.console import Console
 from ablations.launch import Process, is_running, read_result, record_failure, start
 from ablations.progress import Progress, duration
 from ablations.study import Cell, Study, compose_cells
-from reformer_pl.config import ConfigError, RunConfig, load, to_dict
+from reformer_pl.config import ConfigError, RunConfig, changes, load
 
 GRACE_SECONDS = 30.0  # from SIGINT to SIGKILL: the time to write a checkpoint
 POLL_SECONDS = 0.1
@@ -194,23 +193,10 @@ def _check_same_config(study: Study, cell: Cell, config: RunConfig) -> None:
     if not path.exists():
         return
     try:
-        before = to_dict(load(OmegaConf.to_container(OmegaConf.load(path))))
+        before = load(OmegaConf.to_container(OmegaConf.load(path)))
     except (yaml.YAMLError, OmegaConfBaseException, OSError, ConfigError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"study {study.name}: {path} cannot be read ({reason}): move {cell.directory} away") from error
-    old, new = _flat(before), _flat(to_dict(config))
-    keys = [key for key in sorted(old | new) if key != "out_dir" and old.get(key) != new.get(key)]
-    if keys:
-        said = ", ".join(f"{key} {old.get(key)} -> {new.get(key)}" for key in keys)
+    said = changes(before, config)
+    if said:
         raise ConfigError(f"study {study.name}: {cell.directory} holds a run of another config ({said}): rename the study, or move it away")
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"model": {"d_ff": 1}} as {"model.d_ff": 1}; tuples as lists."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat

@@ -142,7 +142,7 @@ def number(value: float, places: int) -> str:
 
 
 def mean_sd(mean: float, sd: float, places: int) -> str:
-    """"99.9 ± 0.1", or the number alone when there is one seed."""
+    """ "99.9 ± 0.1", or the number alone when there is one seed."""
     return number(mean, places) if pd.isna(mean) or pd.isna(sd) else f"{number(mean, places)} ± {number(sd, places)}"
 
 

@@ -62,15 +62,16 @@ class Cost(Callback):
 
 
 class MetricsFile(Callback):
-    """Appends a row to metrics.jsonl at each log step and each evaluation; a resumed run first drops the rows it will repeat."""
+    """Appends a row to metrics.jsonl at each log step and each evaluation."""
 
     def __init__(self, directory: Path, cost: Cost, tokens_per_step: int, log_every_steps: int) -> None:
         self.path = directory / "metrics.jsonl"
         self.cost, self.tokens_per_step, self.log_every_steps = cost, tokens_per_step, log_every_steps
 
-    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.is_global_zero and self.path.is_file():
-            rows = [line for line in self.path.read_text().splitlines() if _step(line) <= trainer.global_step]
+    def drop_after(self, step: int) -> None:
+        """The rows that a run resumed at this step will repeat. For one rank to call."""
+        if self.path.is_file():
+            rows = [line for line in self.path.read_text().splitlines() if _step(line) <= step]
             partial = self.path.with_suffix(".partial")
             partial.write_text("".join(f"{row}\n" for row in rows))
             os.replace(partial, self.path)
@@ -97,33 +98,43 @@ class MetricsFile(Callback):
 
 
 class Checkpoints(Callback):
-    """checkpoints/last.ckpt after each evaluation, replaced whole; and on Ctrl-C, at the end of the step that runs."""
+    """checkpoints/last.ckpt after each evaluation, replaced whole; and on Ctrl-C, after the step that runs and its evaluation if due."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, eval_every_steps: int) -> None:
         self.path = directory / "checkpoints" / CHECKPOINT
-        self.interrupted = False
+        self.eval_every_steps = eval_every_steps
+        self.asked = self.interrupted = False  # this rank heard Ctrl-C; all ranks agreed to stop
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.previous = signal.signal(signal.SIGINT, self._interrupt)
 
     def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
         signal.signal(signal.SIGINT, self.previous)
+        self._agree(trainer)  # on a Ctrl-C that came after the last step
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         print("interrupted: saving a checkpoint after this step (again to stop at once)", file=sys.stderr, flush=True)
-        self.interrupted = True
+        self.asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int) -> None:
-        if trainer.world_size > 1:  # all ranks stop after the same step, or one would wait for the others for ever
-            self.interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
-        if self.interrupted:
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True  # Lightning then evaluates, multiple of eval_every_steps or not
+        elif self._agree(trainer) and trainer.global_step % self.eval_every_steps:
             self.save(trainer)
-            trainer.should_stop = True
+            trainer.should_stop, trainer.limit_val_batches = True, 0  # and here it would, too
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.state.fn == "fit":
             self.save(trainer)
+            if self._agree(trainer):
+                trainer.should_stop = True
+
+    def _agree(self, trainer: Trainer) -> bool:
+        """Whether any rank was asked: all stop after the same step, or one would wait for the others for ever."""
+        asked = self.asked
+        self.interrupted = trainer.strategy.reduce_boolean_decision(asked, all=False) if trainer.world_size > 1 else asked
+        return self.interrupted
 
     def save(self, trainer: Trainer) -> None:
         partial = self.path.with_suffix(".partial")

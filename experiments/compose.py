@@ -6,7 +6,7 @@ from pathlib import Path
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -28,7 +28,7 @@ def compose(overrides: Iterable[str]) -> RunConfig:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             composed = hydra_compose("run", overrides=overrides)
         values = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a number for a group, such as model=3
         raise ConfigError(_reason(error)) from error
     config = load(values)
     if not config.out_dir:
@@ -51,13 +51,15 @@ def presets(group: str) -> list[str]:
 
 
 def _reason(error: Exception) -> str:
-    """Hydra wraps the useful sentence: prefer the cause, and name the valid presets when one is unknown."""
+    """Hydra wraps the useful sentence: prefer the cause, and name the override or the valid presets."""
+    if isinstance(error, OverrideParseException):
+        return f"'{error.override}' is no override: write key=value, in the shell with quotes around values that hold more than a word"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = one_line(cause)
     if "Could not find" in text or ("Could not override" in text and "/" in text):
         for group in ("experiment", "model", "task", "trainer"):
             if f"{group}/" in text or f"'{group}'" in text:
                 return f"{text.rstrip('.')}: {group} is one of {', '.join(presets(group))}"
-    if cause.__class__.__name__ == "ConfigKeyError" and "evaluations" in text:
-        return f"{text}: evaluations are added, so write +evaluations={{NAME:[key=value]}}"
+    if str(getattr(cause, "full_key", "")).startswith("evaluations") and cause.__class__.__name__ == "ConfigKeyError":
+        return f"{text}: evaluations are added, so write +evaluations={{NAME:['key=value']}}"
     return text

@@ -72,9 +72,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"{path} is missing: train the run first")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, LookupError, ValueError, AttributeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{path} is corrupt: delete it and train again ({type(error).__name__})") from error
+    if not isinstance(checkpoint, dict) or not {"state_dict", "global_step"} <= checkpoint.keys():
+        raise ConfigError(f"{path} is no checkpoint of a run: delete it and train again")
+    return checkpoint
 
 
 def load_weights(module: "LitSequenceModel", weights: dict[str, Any], name: str) -> None:

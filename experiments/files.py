@@ -4,6 +4,7 @@ import json
 import math
 import os
 import subprocess
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from reformer_pl.config import ConfigError, RunConfig, load, to_dict
+from reformer_pl.config import ConfigError, RunConfig, changes, load, to_dict
 
 CHECKPOINT = "last.ckpt"  # below checkpoints/
 PACKAGES = ("reformer-pl", "torch", "lightning", "torchmetrics", "hydra-core")
@@ -28,27 +29,27 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object, or None when there is no such file."""
-    return json.loads(path.read_text()) if path.is_file() else None
+    try:
+        return json.loads(path.read_text()) if path.is_file() else None
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON ({error}): delete it and the run goes on from its checkpoint") from error
 
 
 def claim_directory(config: RunConfig) -> Path:
-    """Make config.out_dir and leave config.yaml in it; refuse a directory that holds another run's config."""
+    """Make config.out_dir and leave config.yaml in it; refuse a directory in which a run of another config has begun to train."""
     directory = Path(config.out_dir)
     path = directory / "config.yaml"
-    values = to_dict(config)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
-            before = to_dict(load(yaml.safe_load(path.read_text())))
-            changed = sorted(key for key in flat(values) if flat(before).get(key) != flat(values)[key] and key != "out_dir")
-            if changed:
-                said = ", ".join(f"{key} {flat(before).get(key)} -> {flat(values)[key]}" for key in changed)
+        if path.is_file() and any((directory / name).exists() for name in ("metrics.jsonl", "checkpoints", "result.json")):
+            said = changes(_load(path), config)
+            if said:
                 raise ConfigError(
                     f"out_dir={directory} holds a run with another config ({said}): give another out_dir, or delete it to start over"
                 )
             return directory
         partial = directory / f"config.{os.getpid()}.partial"
-        partial.write_text(yaml.safe_dump(values, sort_keys=False))
+        partial.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
         os.replace(partial, path)
     except OSError as error:
         raise ConfigError(f"out_dir={directory} cannot be written ({error.strerror}): give another out_dir") from error
@@ -60,7 +61,17 @@ def read_config(directory: Path, overrides: list[str]) -> RunConfig:
     path = directory / "config.yaml"
     if not path.is_file():
         raise ConfigError(f"{directory} is no run directory: it has no config.yaml")
-    return load(yaml.safe_load(path.read_text()), overrides)
+    return _load(path, overrides)
+
+
+def _load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: move {path.parent} away and train again") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} is no config: move {path.parent} away and train again")
+    return load(values, overrides)
 
 
 def provenance() -> dict[str, Any]:
@@ -72,14 +83,3 @@ def provenance() -> dict[str, Any]:
         "git_commit": git.stdout.strip() if git.returncode == 0 else None,
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values under dotted keys, as overrides name them."""
-    out: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            out |= flat(value, f"{prefix}{key}.")
-        else:
-            out[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return out

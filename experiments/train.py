@@ -4,10 +4,8 @@ The arguments are Hydra overrides of configs/run.yaml. The same command resumes 
 done. Exit codes: 0 done, 1 failed or out of memory (result.json says which), 2 bad input, 130 stopped by Ctrl-C.
 """
 
-import logging
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ def main(arguments: list[str]) -> int:
     if set(arguments) & {"-h", "--help"}:
         print(__doc__)
         return 0
+    first_rank = os.environ.get("LOCAL_RANK", "0") == "0"
     try:
         config = compose(arguments)
         directory = claim_directory(config)
@@ -31,9 +30,13 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if done is None:
-        print(f"stopped; the same command resumes {directory}", file=sys.stderr)
+    except KeyboardInterrupt:
+        done = None
+    if done is None and first_rank:
+        print("stopped: the same command resumes", file=sys.stderr)
         return 130
+    if not first_rank:  # it would be killed by the first, were it to say 130
+        return 0 if done is None or done["status"] == "ok" else 1
     said = ", ".join(
         f"{key} {done[key]:.4g}"
         for key in ("loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds")
@@ -45,13 +48,14 @@ def main(arguments: list[str]) -> int:
 
 def run(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     """Train to the end, score every evaluation, leave result.json and return it; None when Ctrl-C stopped the run."""
-    warnings.filterwarnings("ignore", module="lightning", message=".*(num_workers|IterableDataset|sync_dist|LeafSpec).*")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     from experiments import training
 
     try:
         result = training.train(config, directory)
+    except SystemExit as error:  # what Lightning makes of a Ctrl-C in an evaluation
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        return None
     except (MemoryError, RuntimeError, FloatingPointError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -1,7 +1,9 @@
 """One training process: build the parts of a config, fit, score, and gather the result."""
 
+import logging
 import math
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,15 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from experiments.callbacks import Checkpoints, Cost, MetricsFile
 from experiments.evaluate import load_checkpoint, load_weights, score, write_evaluation
-from experiments.files import CHECKPOINT, flat
-from reformer_pl.config import RunConfig, load, to_dict
+from experiments.files import CHECKPOINT
+from reformer_pl.config import RunConfig, flat, load, to_dict
 from reformer_pl.measure import GIB
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.tasks import build_task
+
+for name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(name).setLevel(logging.WARNING)  # it advertises
+warnings.filterwarnings("ignore", module="lightning", message=".*(num_workers|IterableDataset|sync_dist|LeafSpec).*")
 
 NUMBERS = (
     "steps",
@@ -38,28 +44,33 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
         torch.set_num_threads(config.trainer.threads)
     seed_everything(config.seed, verbose=False)
     module = LitSequenceModel(config, data.vocab_size)
+    evaluations = {name: load(to_dict(config), overrides) for name, overrides in config.evaluations.items()}
+    with torch.device("meta"):  # an evaluation that cannot be is refused before anything is trained
+        shapes = LitSequenceModel(config, data.vocab_size).state_dict()
+        for name, changed in evaluations.items():
+            load_weights(LitSequenceModel(changed, data.vocab_size), shapes, name)
     checkpoint = directory / "checkpoints" / CHECKPOINT
-    if checkpoint.is_file():
-        load_checkpoint(checkpoint)  # refuses a corrupt file before anything is started
+    step = load_checkpoint(checkpoint)["global_step"] if checkpoint.is_file() else 0  # refuses a corrupt file before anything is started
 
     tokens_per_step = config.task.batch_size * config.task.length
-    cost, checkpoints = Cost(), Checkpoints(directory)
+    cost, checkpoints = Cost(), Checkpoints(directory, config.trainer.eval_every_steps)
     metrics = MetricsFile(directory, cost, tokens_per_step, config.trainer.log_every_steps)
     board = TensorBoardLogger(directory, name="tensorboard", version="", default_hp_metric=False)
     trainer = build_trainer(config, callbacks=[cost, metrics, checkpoints], logger=board)
+    if trainer.is_global_zero:
+        metrics.drop_after(step)
+        (directory / "result.json").unlink(missing_ok=True)  # of a failure that is tried again
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True)
     if checkpoints.interrupted:
         return None
 
     own = score(trainer, module, data)
-    checkpoints.save(trainer)
-    for name, overrides in config.evaluations.items():
-        changed = load(to_dict(config), overrides)
+    for name, changed in evaluations.items():
         other = LitSequenceModel(changed, data.vocab_size)
         load_weights(other, module.state_dict(), name)
         values = score(trainer, other, data)
         if trainer.is_global_zero:
-            write_evaluation(directory, name, overrides, values)
+            write_evaluation(directory, name, config.evaluations[name], values)
 
     result = {
         "status": "ok",

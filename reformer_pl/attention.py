@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reformer_pl.config import ModelConfig, bucket_factors
+from reformer_pl.config import ModelConfig
 from reformer_pl.lsh import attend, draw_rotations, hash_buckets
 from reformer_pl.lsh_plan import make_plan
+from reformer_pl.rules import bucket_factors
 
 
 class Memo(NamedTuple):

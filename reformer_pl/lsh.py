@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reformer_pl.config import bucket_factors, check_lsh
 from reformer_pl.lsh_kernels import LSHAttend
 from reformer_pl.lsh_plan import Plan, make_plan
+from reformer_pl.rules import bucket_factors, check_lsh
 
 
 def lsh_attention(

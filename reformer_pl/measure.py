@@ -17,7 +17,8 @@ class PeakMemory:
     """Peak memory of a block of work, in bytes: `with PeakMemory(device, held) as peak: ...`, then `peak.bytes`.
 
     CUDA: torch.cuda.max_memory_allocated. CPU: the bytes of the tensors in `held` (what lives when the block begins) plus the peak of
-    every later allocation minus every release, as torch's own allocator reports them. Never RSS, which heap fragmentation falsifies.
+    every later allocation minus its release, as torch's own allocator reports them; what is held must outlive the block. Never RSS, which
+    heap fragmentation falsifies.
     """
 
     bytes: int

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from reformer_pl.attention import Memo, MultiHeadAttention
-from reformer_pl.config import ATTENTIONS, MERGES, RESIDUALS, ConfigError, ModelConfig, attention_pattern
+from reformer_pl.config import ModelConfig
 from reformer_pl.feed_forward import FeedForward
 from reformer_pl.loss import TokenLoss, token_loss
 from reformer_pl.positions import STD, build_positions
 from reformer_pl.residual import run_checkpoint, run_reversible, run_standard
+from reformer_pl.rules import ATTENTIONS, MERGES, RESIDUALS, ConfigError, attention_pattern
 
 
 class Sublayer(nn.Module):
@@ -45,7 +46,7 @@ class SequenceModel(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(
             nn.ModuleList([Sublayer(build_attention(config, word), config), Sublayer(FeedForward(config), config)])
-            for word in attention_pattern(config)
+            for word in attention_pattern(config.attention, config.n_layers)
         )
         width = 2 * config.d_model if config.merge == "concat" else config.d_model
         self.norm = nn.LayerNorm(width)

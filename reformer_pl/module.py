@@ -28,6 +28,8 @@ class LitSequenceModel(LightningModule):
         self.config = config if isinstance(config, RunConfig) else load(config)
         self.save_hyperparameters({"config": to_dict(self.config), "vocab_size": vocab_size}, logger=False)
         self.model = SequenceModel(self.config.model, vocab_size, self.config.task.length)
+        if self.config.trainer.precision == "64-true":
+            self.model.double()  # Lightning does so after it has loaded a checkpoint, which would be rounded
         self.train_metrics, self.held_out_metrics = token_metrics(), token_metrics()
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
@@ -45,6 +47,9 @@ class LitSequenceModel(LightningModule):
             self.log_dict({f"train/{name}": value for name, value in values.items()}, sync_dist=False)
             self.log("loss_nats", values["loss_nats"], prog_bar=True, logger=False)
         return loss.mean()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
+        self.optimizers().zero_grad()  # Lightning would keep the gradients through the next forward pass
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         index = batch_index * self.trainer.world_size + self.global_rank

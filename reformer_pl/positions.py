@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from reformer_pl.config import ModelConfig, axial_split
+from reformer_pl.config import ModelConfig
+from reformer_pl.rules import axial_split
 
 STD = 0.02  # the token embedding's scale: with the published N(0, 1) tables small models had not begun to learn after 200 steps
 
@@ -45,6 +46,6 @@ def build_positions(config: ModelConfig, length: int) -> nn.Module:
         case "learned":
             return LearnedPositions(length, config.d_model)
         case "axial":
-            return AxialPositions(*axial_split(config, length))
+            return AxialPositions(*axial_split(config.axial.shape, config.axial.dims, config.d_model, length))
         case word:
             raise ValueError(f"model.positions={word} is unknown: choose learned, axial")

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from ablations import plots
 from ablations.point_labels import label_points
 from ablations.report import escape, latex, markdown, print_tables, write_report
 from ablations.results import COLUMNS, load_cells, load_curves, load_results
@@ -290,6 +291,32 @@ def test_the_terminal_shows_every_row(tmp_path: Path) -> None:
 def test_best_and_digits() -> None:
     assert best_of([1.0, math.nan, 2.0, 2.0], max) == [2, 3] and best_of([math.nan, 1.0], min) == [] and best_of([], min) == []
     assert (digits([0.31, 12.0]), digits([212.4, 88.9]), digits([4000.0]), digits([math.nan])) == (3, 1, 0, 2)
+
+
+def test_curves_are_the_mean_of_the_seeds_that_ended_well_in_the_same_colours_everywhere(tmp_path: Path) -> None:
+    study = memory_study(tmp_path, [0, 1, 2])
+    fail(study.cells[5].directory, "failed", "boom")  # Reformer, seed 0
+    cells = load_cells(study)
+    axes = plots.learning_curves(study, cells, load_curves(study)).axes[0]
+    drawn = {line.get_label(): line for line in axes.lines}
+    ended = [cell for cell in study.cells if cell.train == "Reformer" and cell.seed != 0]
+    rows = [[json.loads(line) for line in (cell.directory / "metrics.jsonl").read_text().splitlines()] for cell in ended]
+    held_out = [[row["bits_per_dim"] for row in run if row["split"] == "valid"] for run in rows]
+    assert drawn["Reformer"].get_ydata() == pytest.approx([mean(values) for values in zip(*held_out, strict=True)])
+    assert drawn["byte frequencies: 5.13"].get_ydata() == pytest.approx([5.13, 5.13])
+    scatter = plots.loss_memory(study, cells).axes[0]
+    points = {line.get_xdata()[0]: line.get_color() for line in scatter.lines if len(line.get_xdata()) == 1}
+    assert {round(x, 1): colour for x, colour in points.items()} == {VARIANTS[k][2]: drawn[k].get_color() for k in VARIANTS}
+    assert len(set(points.values())) == len(VARIANTS)
+
+
+def test_the_heat_map_prints_the_table(tmp_path: Path) -> None:
+    study = duplication_study(tmp_path, [0, 1])
+    cells = load_cells(study)
+    data = train_eval(study, cells, load_results(study)).data
+    here, paper = plots.heat_map(study, cells).axes[:2]
+    assert [text.get_text() for text in here.texts] == [f"{100 * value:.1f}" for value in data["accuracy_mean"]]
+    assert [text.get_text() for text in paper.texts] == [f"{100 * value:.1f}" for value in data["paper_accuracy"]]
 
 
 def test_point_labels_cover_neither_each_other_nor_a_point() -> None:

@@ -199,9 +199,7 @@ def test_a_cell_that_ignores_the_timeout_is_killed(study_of: Callable[..., Study
     assert result(study.cells[0])["status"] == "timeout" and not any(alive(pid) for pid in pids(study.cells[0]))
 
 
-def test_a_cell_of_another_config_is_not_taken_for_this_one(
-    study_of: Callable[..., Study], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_cell_of_another_config_is_not_taken_for_this_one(study_of: Callable[..., Study], capsys: pytest.CaptureFixture[str]) -> None:
     study = study_of("fine")
     config = compose_cells(study)[0]
     (place := study.cells[0].directory).mkdir(parents=True)

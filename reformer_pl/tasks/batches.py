@@ -5,7 +5,7 @@ Shapes: B sequences, L length. A batch is (tokens (B, L) int64, scored (B, L) bo
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from lightning import LightningDataModule
@@ -59,8 +59,13 @@ class SequenceData(LightningDataModule):
         return DataLoader(_TrainBatches(self, *self._place(), self.trainer.global_step), batch_size=None)
 
     def val_dataloader(self) -> DataLoader:
+        """Every held-out batch; while training, as many as task.curve_sequences asks for, spread evenly."""
         rank, world = self._place()
-        return DataLoader(_EvalBatches(self, rank, world), batch_size=None)
+        batches = self.n_eval_batches
+        if self.config.curve_sequences and self.trainer.state.fn == "fit":
+            wanted = min(batches, math.ceil(self.config.curve_sequences / self.config.batch_size))
+            return DataLoader(_EvalBatches(self, [i * batches // wanted for i in range(wanted)][rank::world]), batch_size=None)
+        return DataLoader(_EvalBatches(self, range(rank, batches, world)), batch_size=None)
 
     def _place(self) -> tuple[int, int]:
         return self.trainer.global_rank, self.trainer.world_size
@@ -81,11 +86,8 @@ class _TrainBatches(IterableDataset):
 
 
 class _EvalBatches(IterableDataset):
-    def __init__(self, task: SequenceData, rank: int, world: int) -> None:
-        self.task, self.rank, self.world = task, rank, world
-
-    def __len__(self) -> int:
-        return len(range(self.rank, self.task.n_eval_batches, self.world))
+    def __init__(self, task: SequenceData, indices: Sequence[int]) -> None:
+        self.task, self.indices = task, indices
 
     def __iter__(self) -> Iterator[Batch]:
-        return (self.task.eval_batch(index) for index in range(self.rank, self.task.n_eval_batches, self.world))
+        return (self.task.eval_batch(index) for index in self.indices)

@@ -5,6 +5,7 @@ import gzip
 import lzma
 import math
 import zipfile
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def read_source(source: str) -> bytes:
                     data = archive.read(archive.namelist()[0])
             case _:
                 data = path.read_bytes()
-    except (OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, IndexError) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, IndexError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
         raise ConfigError(f"task.source={source} cannot be read ({error}): fetch the file again") from error
     if not data:
         raise ConfigError(f"task.source={source} is empty: fetch the file again")

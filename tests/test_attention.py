@@ -1,0 +1,146 @@
+"""full, shared_full and local equal dense definitions written here; lsh in a model is `lsh_attention` with replayable buckets."""
+
+import math
+
+import pytest
+import torch
+from tiny import assert_close, tiny
+from torch import Tensor
+
+from reformer_pl import attention
+from reformer_pl.attention import Memo, MultiHeadAttention, local, shared_full
+from reformer_pl.lsh import draw_rotations, lsh_attention
+
+CHUNK = 4
+LENGTHS = [1, 2, 3, 4, 5, 7, 8, 9, 12, 21]
+KINDS = ["full", "shared_full", "local"]
+
+
+def reach(kind: str, length: int) -> Tensor:
+    """(L, L) bool: which key j (column) the query i (row) may see."""
+    seen = torch.zeros(length, length, dtype=torch.bool)
+    for i in range(length):
+        for j in range(i + 1):
+            match kind:
+                case "full":
+                    seen[i, j] = True
+                case "shared_full":
+                    seen[i, j] = j < i or i == 0  # itself only when there is nothing else
+                case "local":
+                    seen[i, j] = i // CHUNK - j // CHUNK <= 1
+    return seen
+
+
+def dense(kind: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax over a masked (L, L) table: q.k/|k| for shared queries and keys, q.k/sqrt(D) for the others."""
+    scale = q.shape[-1] ** -0.5
+    if kind == "shared_full":
+        k, scale = k / k.norm(dim=-1, keepdim=True), 1.0
+    scores = (q @ k.transpose(-1, -2) * scale).masked_fill(~reach(kind, q.shape[2]), -math.inf)
+    return scores.softmax(-1) @ v
+
+
+def heads(x: Tensor, n_heads: int) -> Tensor:
+    """(B, L, d_model) -> (B, H, L, D): head h owns the columns h * D to (h + 1) * D."""
+    return torch.stack(x.chunk(n_heads, dim=-1), 1)
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+
+
+def assert_same(out: Tensor, expected: Tensor, inputs: list[Tensor], tolerance: float = 1e-10) -> None:
+    """Outputs, and the gradients of a weighted sum."""
+    assert_close(out, expected, tolerance, "out")
+    weights = torch.randn(out.shape, dtype=out.dtype, generator=torch.Generator().manual_seed(9))
+    got, want = (torch.autograd.grad((weights * y).sum(), inputs) for y in (out, expected))
+    for i, (a, b) in enumerate(zip(got, want, strict=True)):
+        assert_close(a, b, tolerance, f"gradient {i}")
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_shared_full_is_its_definition(length: int) -> None:
+    qk, v = draw(2, 3, length, 5), draw(2, 3, length, 5, seed=1)
+    assert_same(shared_full(qk, v) + 0 * qk, dense("shared_full", qk, qk, v) + 0 * qk, [qk, v])
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_local_is_its_definition(length: int) -> None:
+    q, k, v = (draw(2, 3, length, 5, seed=i) for i in range(3))
+    assert_same(local(q, k, v, CHUNK), dense("local", q, k, v), [q, k, v])
+
+
+def test_local_sees_its_own_chunk_and_the_one_before_and_no_other() -> None:
+    v = draw(1, 1, 16, 4)
+    for i in (0, 3, 4, 11, 12, 15):
+        (g,) = torch.autograd.grad(local(v, v.detach(), v, CHUNK)[0, 0, i].sum(), [v])
+        seen = (g[0, 0] != 0).any(-1).nonzero().flatten().tolist()
+        assert seen == list(range(max(0, i // CHUNK - 1) * CHUNK, i + 1))
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layer_is_its_projections_around_the_definition(kind: str, length: int) -> None:
+    """Forward and every gradient, from the weights by hand."""
+    torch.manual_seed(3)
+    layer = MultiHeadAttention(tiny("model.n_heads=2").model, kind).double()
+    x = draw(3, length, 8)
+    weight = {name.removesuffix(".weight"): p for name, p in layer.named_parameters()}
+    q, k = (weight[name] for name in ("q", "k")) if "q" in weight else (weight["qk"], weight["qk"])
+    y = dense(kind, heads(x @ q.T, 2), heads(x @ k.T, 2), heads(x @ weight["v"].T, 2))
+    expected = torch.cat(list(y.unbind(1)), -1) @ weight["out"].T
+    out, memo = layer(x, Memo(7))
+    assert memo == Memo(7)  # nothing to replay
+    if length == 1:  # a lone token is its own value whatever it asks: queries and keys have gradient 0
+        out, expected = (y + 0 * sum(w.sum() for w in weight.values()) for y in (out, expected))
+    assert_same(out, expected, [x, *layer.parameters()])
+
+
+def test_names_and_shapes_of_the_parameters() -> None:
+    names = {kind: [n for n, _ in MultiHeadAttention(tiny().model, kind).named_parameters()] for kind in (*KINDS, "lsh")}
+    assert names["full"] == names["local"] == ["q.weight", "k.weight", "v.weight", "out.weight"]
+    assert names["shared_full"] == names["lsh"] == ["qk.weight", "v.weight", "out.weight"]
+
+
+@pytest.mark.parametrize("window", ["chunk", "causal"])
+@pytest.mark.parametrize("n_buckets", ["null", "6", "[2,4]"])
+@pytest.mark.parametrize("length", [1, 4, 18, 21])
+def test_an_lsh_layer_is_lsh_attention_with_rotations_of_the_hash_seed(length: int, n_buckets: str, window: str) -> None:
+    config = tiny(f"model.lsh.n_buckets={n_buckets}", f"model.lsh.window={window}", "model.lsh.n_hashes=3").model
+    torch.manual_seed(3)
+    layer = MultiHeadAttention(config, "lsh").double()
+    x = draw(2, length, 8)
+    qk, v = (heads(x @ p.weight.T, 2) for p in (layer.qk, layer.v))
+    n = config.lsh.n_buckets
+    factors = (2 * max(1, length // 4),) if n is None else (n,) if isinstance(n, int) else tuple(n)
+    rotations = draw_rotations(2, 4, 3, factors, torch.Generator().manual_seed(11))
+    y, buckets = lsh_attention(qk, v, n_hashes=3, chunk_len=4, n_buckets=n, window=window, rotations=rotations)
+    expected = torch.cat(list(y.unbind(1)), -1) @ layer.out.weight.T
+    rng = torch.get_rng_state()
+    out, memo = layer(x, Memo(11))
+    assert torch.equal(torch.get_rng_state(), rng)  # hashing has its own generator, or dropout would replay wrongly
+    assert torch.equal(memo.buckets, buckets) and memo.hash_seed == 11
+    assert_same(out, expected, [x, *layer.parameters()])
+
+
+def test_a_memo_handed_back_replays_without_hashing(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = MultiHeadAttention(tiny().model, "lsh").double()
+    x = draw(2, 18, 8)
+    out, memo = layer(x, Memo(11))
+    again, other_memo = layer(x, Memo(12))
+    assert not torch.equal(other_memo.buckets, memo.buckets) and not torch.allclose(again, out)
+    monkeypatch.setattr(attention, "hash_buckets", None)
+    monkeypatch.setattr(attention, "draw_rotations", None)
+    again, same = layer(x, memo._replace(hash_seed=12))
+    assert torch.equal(again, out) and same.buckets is memo.buckets
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "lsh"])
+def test_bfloat16_stays_near_and_keeps_its_dtype(kind: str) -> None:
+    torch.manual_seed(3)
+    layer = MultiHeadAttention(tiny().model, kind)
+    x = draw(2, 21, 8).detach().float()
+    expected, memo = layer(x, Memo(1))
+    out, _ = layer.bfloat16()(x.bfloat16(), memo)
+    assert out.dtype == torch.bfloat16
+    assert_close(out.float(), expected, 2e-2)

@@ -1,0 +1,177 @@
+"""Two processes train as one: the same gradients, the same numbers, one set of files, and no process left behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from experiments import train
+from experiments.compose import compose
+from reformer_pl.model import SequenceModel
+from reformer_pl.tasks import build_task
+from runs import CONTEXT, exit_code, result, rows, start, timeless, wait_until
+
+STEPS = ["trainer.max_steps=8", "trainer.eval_every_steps=3", "trainer.log_every_steps=2"]  # evaluated after steps 3, 6 and 8
+RUN = ["experiment=smoke", "trainer.accelerator=cpu", "trainer.threads=1", *STEPS, "model.residual=reversible"]
+RUN += ["+evaluations={Full:['model.attention=shared_full']}"]
+RUN += ["trainer.precision=64-true"]  # in float32 a rounding may move a token to another bucket, and the runs part
+DDP = ["trainer=ddp", "trainer.devices=2"]
+KINDS = {
+    f"{residual}, {attention}": [f"model.residual={residual}", f"model.attention={attention}"]
+    for residual in ("standard", "checkpoint", "reversible")
+    for attention in ("lsh", "full")
+} | {"chunks": ["model.residual=reversible", "model.merge=concat", "model.ff_chunks=4", "model.loss_chunks=4", "model.positions=axial"]}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def loss_of(kind: str) -> tuple[SequenceModel, tuple[torch.Tensor, torch.Tensor]]:
+    """The same model and batch in every process."""
+    config = compose(["experiment=smoke", *KINDS[kind]])
+    task = build_task(config)
+    torch.manual_seed(0)
+    return SequenceModel(config.model, task.vocab_size, config.task.length).double(), task.train_batch(0)
+
+
+class Loss(torch.nn.Module):
+    """DDP wraps a module's forward, so the loss is one."""
+
+    def __init__(self, model: SequenceModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: torch.Tensor, scored: torch.Tensor) -> torch.Tensor:
+        return self.model.loss(tokens, scored, hash_seed=7).mean()
+
+
+def gradients_of_a_rank(rank: int, port: int, directory: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    for i, kind in enumerate(KINDS):
+        model, (tokens, scored) = loss_of(kind)
+        parallel = DistributedDataParallel(Loss(model), bucket_cap_mb=0.01)  # several buckets, as a large model has
+        for _ in range(2):  # the second pass finds the buckets in the order in which gradients came
+            parallel.zero_grad()
+            parallel(tokens[rank::2], scored[rank::2]).backward()
+        torch.save({name: p.grad for name, p in model.named_parameters()}, directory / f"{i}-{rank}.pt")
+        del parallel  # before the process group, or the threads of gloo may never end
+    dist.destroy_process_group()
+
+
+def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
+    port = free_port()
+    ranks = [CONTEXT.Process(target=gradients_of_a_rank, args=(rank, port, tmp_path)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    assert [exit_code(process) for process in ranks] == [0, 0]
+    for i, kind in enumerate(KINDS):
+        model, batch = loss_of(kind)
+        Loss(model)(*batch).backward()
+        for rank in range(2):
+            found = torch.load(tmp_path / f"{i}-{rank}.pt")
+            for name, parameter in model.named_parameters():
+                assert parameter.grad is not None and parameter.grad.abs().max() > 0, f"{kind}: {name}"
+                assert torch.allclose(found[name], parameter.grad, rtol=1e-10, atol=1e-13), f"{kind}: {name} on rank {rank}"
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run in one process."""
+    directory = tmp_path_factory.mktemp("alone")
+    assert train.main([*RUN, f"out_dir={directory}"]) == 0
+    return directory
+
+
+def both_ranks(module: str, arguments: list[str], log: Path) -> list[int | None]:
+    """Exit codes of two ranks started as a cluster would start them."""
+    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "NODE_RANK": "0"}
+    ranks = [start(module, arguments, log, LOCAL_RANK=str(rank), **environment) for rank in range(2)]
+    return [exit_code(process) for process in ranks]
+
+
+def assert_like(two: Path, one: Path, splits: tuple[str, ...] = ("train", "valid")) -> None:
+    """The same numbers to 1e-5; every row once."""
+    assert result(two)["device"].startswith("2 x ")
+    for name in ("loss_nats", "accuracy", "bits_per_dim", "parameters", "steps"):
+        assert result(two)[name] == pytest.approx(result(one)[name], abs=1e-5), name
+    assert [(row["step"], row["split"]) for row in rows(two)] == [(row["step"], row["split"]) for row in rows(one)]
+    for split in splits:
+        found, wanted = rows(two, split), rows(one, split)
+        for a, b in zip(found, wanted, strict=True):
+            assert timeless(a) == pytest.approx(timeless(b), abs=1e-5)
+    assert sorted(path.name for path in two.iterdir() if path.name != "log.txt") == sorted(path.name for path in one.iterdir())
+    assert evaluation(two) == pytest.approx(evaluation(one), abs=1e-5)
+
+
+def evaluation(directory: Path) -> dict[str, Any]:
+    values = json.loads((directory / "evaluations" / "Full.json").read_text())
+    return {name: value for name, value in values.items() if isinstance(value, float)}
+
+
+def test_a_run_on_two_processes_ends_like_one(alone: Path, tmp_path: Path) -> None:
+    assert both_ranks("experiments.train", [*RUN, *DDP, f"out_dir={tmp_path}"], tmp_path / "log.txt") == [0, 0]
+    assert_like(tmp_path, alone)
+    assert (tmp_path / "log.txt").read_text().count("ok: ") == 1
+
+
+@pytest.mark.parametrize("sequences", [1, 8, 17])
+def test_held_out_batches_need_not_be_a_multiple_of_the_ranks(tmp_path: Path, sequences: int) -> None:
+    arguments = ["experiment=smoke", "trainer.threads=1", "trainer.max_steps=1", f"task.eval_sequences={sequences}"]
+    assert train.main([*arguments, f"out_dir={tmp_path / 'one'}"]) == 0
+    assert both_ranks("experiments.train", [*arguments, *DDP, f"out_dir={tmp_path / 'two'}"], tmp_path / "log.txt") == [0, 0]
+    assert result(tmp_path / "two")["loss_nats"] == pytest.approx(result(tmp_path / "one")["loss_nats"], abs=1e-5)
+
+
+def test_a_failing_run_on_two_processes_says_so(tmp_path: Path) -> None:
+    assert both_ranks("experiments.train", [*RUN, *DDP, "optim.lr=1e30", f"out_dir={tmp_path}"], tmp_path / "log.txt") == [1, 1]
+    assert result(tmp_path)["status"] == "failed" and "optim.lr" in result(tmp_path)["error"]
+
+
+def group_is_gone(group: int) -> bool:
+    """Whether no process of the group is left, zombies aside."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group = status.read_text().rpartition(")")[2].split()[:3]
+        except OSError:  # it ended meanwhile
+            continue
+        if int(its_group) == group and state != "Z":
+            return False
+    return True
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_ctrl_c_on_the_command_line_ends_both_processes_and_resumes(tmp_path: Path) -> None:
+    arguments = [*RUN, "trainer.max_steps=24", "trainer.eval_every_steps=8"]
+    assert train.main([*arguments, f"out_dir={tmp_path / 'one'}"]) == 0
+    directory = tmp_path / "two"
+    directory.mkdir()
+    command = [sys.executable, "-m", "experiments.train", *arguments, *DDP, f"out_dir={directory}"]
+    codes = []
+    for interrupt in (True, False):
+        with (directory / "log.txt").open("a") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        try:
+            if interrupt:
+                wait_until(lambda: rows(directory))
+                os.killpg(process.pid, signal.SIGINT)
+            codes.append(process.wait(60))
+            wait_until(lambda group=process.pid: group_is_gone(group), 10)
+        finally:
+            if not group_is_gone(process.pid):
+                os.killpg(process.pid, signal.SIGKILL)
+        assert (directory / "result.json").exists() != interrupt
+    assert codes == [130, 0], (directory / "log.txt").read_text()
+    assert_like(directory, tmp_path / "one", ("valid",))
