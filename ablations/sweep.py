@@ -188,9 +188,9 @@ def _check_not_running(study: Study, cell: Cell) -> None:
 
 
 def _check_same_config(study: Study, cell: Cell, config: RunConfig) -> None:
-    """A finished or half-trained cell is never taken for one of another config."""
+    """A finished or half-trained cell is never taken for one of another config. One that never began to train holds nothing to lose."""
     path = cell.directory / "config.yaml"
-    if not path.exists():
+    if not path.exists() or not any((cell.directory / name).exists() for name in ("metrics.jsonl", "checkpoints", "result.json")):
         return
     try:
         before = load(OmegaConf.to_container(OmegaConf.load(path)))

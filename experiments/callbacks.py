@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from tqdm import tqdm
 
 from experiments.files import CHECKPOINT
 from reformer_pl.measure import PeakMemory, training_tensors
@@ -94,7 +95,8 @@ class MetricsFile(Callback):
             file.write(json.dumps(row) + "\n")
         if split == "valid":
             said = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            print(f"step {trainer.global_step}/{trainer.max_steps}: held out {said}", flush=True)
+            tqdm.write(f"step {trainer.global_step}/{trainer.max_steps}: held out {said}")  # above the progress bar, if there is one
+            sys.stdout.flush()
 
 
 class Checkpoints(Callback):

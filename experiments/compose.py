@@ -56,6 +56,8 @@ def _reason(error: Exception) -> str:
         return f"'{error.override}' is no override: write key=value, in the shell with quotes around values that hold more than a word"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = one_line(cause)
+    if "'study" in text:
+        return "a study is no part of a run: use python -m ablations run STUDY"
     if "Could not find" in text or ("Could not override" in text and "/" in text):
         for group in ("experiment", "model", "task", "trainer"):
             if f"{group}/" in text or f"'{group}'" in text:

@@ -38,7 +38,7 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     """Score the checkpoint of a run under its config changed by overrides, and write the numbers below evaluations/."""
     config = read_config(directory, overrides)
     from experiments.files import CHECKPOINT
-    from experiments.training import build_trainer
+    from experiments.trainer import build_trainer
     from reformer_pl.module import LitSequenceModel
     from reformer_pl.tasks import build_task
 

@@ -1,28 +1,21 @@
 """One training process: build the parts of a config, fit, score, and gather the result."""
 
-import logging
 import math
-import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Trainer, seed_everything
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning import seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from experiments.callbacks import Checkpoints, Cost, MetricsFile
 from experiments.evaluate import load_checkpoint, load_weights, score, write_evaluation
 from experiments.files import CHECKPOINT
+from experiments.trainer import build_trainer, device_name
 from reformer_pl.config import RunConfig, flat, load, to_dict
 from reformer_pl.measure import GIB
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.tasks import build_task
-
-for name in ("lightning.pytorch", "lightning.fabric"):
-    logging.getLogger(name).setLevel(logging.WARNING)  # it advertises
-warnings.filterwarnings("ignore", module="lightning", message=".*(num_workers|IterableDataset|sync_dist|LeafSpec).*")
 
 NUMBERS = (
     "steps",
@@ -92,41 +85,6 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     return result
 
 
-def build_trainer(config: RunConfig, **more: Any) -> Trainer:
-    """The Lightning Trainer of a config. `more` adds callbacks and a logger."""
-    options = config.trainer
-    more["callbacks"] = [*more.get("callbacks", []), TQDMProgressBar(refresh_rate=1 if sys.stderr.isatty() else 0)]
-    return Trainer(
-        accelerator=options.accelerator,
-        devices=options.devices,
-        strategy=options.strategy,
-        precision=options.precision,
-        max_steps=options.max_steps,
-        max_epochs=-1,
-        val_check_interval=options.eval_every_steps,
-        check_val_every_n_epoch=None,
-        log_every_n_steps=options.log_every_steps,
-        gradient_clip_val=config.optim.clip_norm or None,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # the data modules cut their batches by rank themselves
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        **more,
-    )
-
-
 def out_of_memory(error: BaseException) -> bool:
     text = str(error)
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text
-
-
-def device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        if cpuinfo.is_file()
-        else []
-    )
-    return f"CPU: {names[0]} x {len(names)}" if names else "CPU"

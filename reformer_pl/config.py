@@ -202,8 +202,8 @@ def check(config: RunConfig) -> RunConfig:
 
     check_word("optim.name", optim.name, OPTIMIZERS)
     check_word("optim.schedule", optim.schedule, SCHEDULES)
-    if not (optim.lr > 0 and optim.warmup_steps >= 0 and optim.clip_norm >= 0):
-        raise ConfigError("optim.lr must be positive, optim.warmup_steps and optim.clip_norm not negative")
+    if not (0 < optim.lr < float("inf") and optim.warmup_steps >= 0 and 0 <= optim.clip_norm < float("inf")):
+        raise ConfigError("optim.lr must be positive and finite, optim.warmup_steps and optim.clip_norm not negative")
     if len(optim.betas) != 2 or not all(0 <= beta < 1 for beta in optim.betas):
         raise ConfigError(f"optim.betas {list(optim.betas)} must be two numbers of at least 0 and below 1")
 

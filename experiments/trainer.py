@@ -1,0 +1,58 @@
+"""The Lightning Trainer of a config, and the device it finds."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+
+from reformer_pl.config import RunConfig
+
+for name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(name).setLevel(logging.WARNING)  # it advertises
+warnings.filterwarnings("ignore", module="lightning", message=".*(num_workers|IterableDataset|sync_dist|LeafSpec).*")
+
+
+class StepBar(TQDMProgressBar):
+    """A bar of max_steps: the training data have no end of their own."""
+
+    @property
+    def total_train_batches(self) -> int:
+        return self.trainer.max_steps
+
+
+def build_trainer(config: RunConfig, **more: Any) -> Trainer:
+    """The Lightning Trainer of a config. `more` adds callbacks and a logger."""
+    options = config.trainer
+    more["callbacks"] = [*more.get("callbacks", []), StepBar(refresh_rate=1 if sys.stdout.isatty() else 0)]
+    return Trainer(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        strategy=options.strategy,
+        precision=options.precision,
+        max_steps=options.max_steps,
+        max_epochs=-1,
+        val_check_interval=options.eval_every_steps,
+        check_val_every_n_epoch=None,
+        log_every_n_steps=options.log_every_steps,
+        gradient_clip_val=config.optim.clip_norm or None,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # the data modules cut their batches by rank themselves
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        **more,
+    )
+
+
+def device_name(device: torch.device) -> str:
+    """What the numbers of a run were measured on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"CPU: {names[0]} x {len(names)}" if names else "CPU"
