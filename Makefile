@@ -12,7 +12,7 @@ setup: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
 		{ echo "error: Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,samples]'
+	PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,samples]'
 	@touch $@
 
 demo: setup  # two ablation grids, their tables here and their pages under runs/
@@ -25,7 +25,7 @@ table2: setup  # the paper's Table 2 at its own length, three seeds; stop and st
 	$(ABLATIONS) report table2_duplication
 
 test: setup
-	$(BIN)/python -m pytest -n $(CORES)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES)
 
 lint: setup
 	$(BIN)/ruff check .

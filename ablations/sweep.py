@@ -92,7 +92,7 @@ def _run_study(study: Study, configs: list[RunConfig], options: Options, stop: S
     statuses = {cell: result["status"] for cell, result in results.items() if result["status"] == "ok" or not options.retry}
     waiting = [cell for cell in study.cells if cell not in statuses]
     running: list[Process] = []
-    threads, began = threads_per_cell(options.parallel), time.monotonic()
+    threads, began = threads_per_cell(min(options.parallel, len(waiting) or 1)), time.monotonic()
     with Progress(study, configs, console) as progress:
         progress.line(f"{study.name}: {len(study.cells)} cells, {len(statuses)} already done, {len(waiting)} to run")
         asked = False

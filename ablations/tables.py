@@ -63,23 +63,23 @@ def train_eval(study: Study, cells: pd.DataFrame, results: pd.DataFrame) -> Tabl
     means = [[data.loc[(train, name), "accuracy_mean"] for train in labels(study)] for name in names]
     best = {(ours[i], column) for column, values in enumerate(means, 1) for i in best_of([round(100 * v, 1) for v in values], max)}
     caption = f"Held-out accuracy in %, by the attention trained with (rows) and evaluated with (columns){over_seeds(study)}."
+    for name, baseline in baselines(cells).items():
+        caption += f" A model that knows nothing ({name}) gets {number(100 * baseline['accuracy'], 1)}."
     if study.paper:
         caption += " Rows marked “paper” are the numbers the paper prints."
     return Table("train_eval", caption, ("trained with", *names, "seeds"), tuple(rows), frozenset(best), data.reset_index())
 
 
 def train_cost(study: Study, cells: pd.DataFrame) -> Table:
-    """What each training took: steps, seconds a step, seconds in all, and how many seeds ended well."""
+    """What each training took: steps, seconds in all, how many seeds ended well; and seconds a step, where cells ran alone (`timed`)."""
     data = _by_label(study, cells, ("steps", "step_seconds", "train_seconds"))
-    rows = [
-        (
-            row.train, number(row.steps, 0), mean_sd(row.step_seconds_mean, row.step_seconds_sd, digits(data["step_seconds_mean"])),
-            mean_sd(row.train_seconds_mean, row.train_seconds_sd, 0), seeds_text(cells, row.train),
-        )
-        for row in data.itertuples()
-    ]  # fmt: skip
-    caption = f"What each training cost{over_seeds(study)}; the seconds of a step are the median of a run, without evaluation."
-    header = ("trained with", "steps", "s/step", "training (s)", "seeds")
+    rows, header = [], ("trained with", "steps", *(["s/step"] if study.timed else []), "training (s)", "seeds")
+    for row in data.itertuples():
+        per_step = [mean_sd(row.step_seconds_mean, row.step_seconds_sd, digits(data["step_seconds_mean"]))] if study.timed else []
+        seconds = mean_sd(row.train_seconds_mean, row.train_seconds_sd, 0)
+        rows.append((row.train, number(row.steps, 0), *per_step, seconds, seeds_text(cells, row.train)))
+    shared = "" if study.timed else " Cells may have run side by side: their seconds say what was spent, not which variant is faster."
+    caption = f"What each training cost, without evaluation{over_seeds(study)}.{shared}"
     return Table("train_cost", caption, header, tuple(rows), frozenset(), data)
 
 

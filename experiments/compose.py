@@ -10,6 +10,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.files import safe_name
 from reformer_pl.config import ConfigError, RunConfig, load, one_line
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
@@ -41,8 +42,7 @@ def default_out_dir(overrides: Iterable[str], seed: int) -> str:
     said = [o for o in overrides if not o.startswith(("seed=", "experiment=", "out_dir="))]
     preset = next((o.split("=", 1)[1] for o in overrides if o.startswith("experiment=")), "run")
     words = "_".join(sorted(said)) or "default"
-    safe = "".join(c if c.isalnum() or c in "=._-" else "-" for c in words)
-    return str(Path("runs") / "single" / preset / safe[:120] / f"seed={seed}")
+    return str(Path("runs") / "single" / preset / safe_name(words) / f"seed={seed}")
 
 
 def presets(group: str) -> list[str]:

@@ -4,13 +4,14 @@ Writes RUN_DIR/evaluations/<name>.json, where the name is made of the overrides,
 print the same numbers: the held-out set and the hash rotations are fixed. Exit codes: 0 done, 2 bad input.
 """
 
+import os
 import pickle
 import sys
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.files import read_config, write_json
+from experiments.files import CHECKPOINT, read_config, safe_name, write_json
 from reformer_pl.config import ConfigError
 
 if TYPE_CHECKING:
@@ -21,28 +22,33 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str]) -> int:
-    if not arguments or set(arguments) & {"-h", "--help"}:
+    if set(arguments) & {"-h", "--help"}:
         print(__doc__)
-        return 0 if arguments else 2
+        return 0
+    if not arguments:
+        print("error: which run? python -m experiments.evaluate RUN_DIR [key=value ...]", file=sys.stderr)
+        return 2
     directory, overrides = Path(arguments[0]), arguments[1:]
     try:
         values = evaluate(directory, overrides)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(", ".join(f"{key} {value:.6g}" for key, value in values.items()))
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(", ".join(f"{key} {value:.6g}" for key, value in values.items()))
     return 0
 
 
 def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     """Score the checkpoint of a run under its config changed by overrides, and write the numbers below evaluations/."""
     config = read_config(directory, overrides)
-    from experiments.files import CHECKPOINT
     from experiments.trainer import build_trainer
     from reformer_pl.module import LitSequenceModel
     from reformer_pl.tasks import build_task
 
     checkpoint = load_checkpoint(directory / "checkpoints" / CHECKPOINT)
+    if checkpoint["global_step"] < config.trainer.max_steps:
+        print(f"this run stands at step {checkpoint['global_step']} of {config.trainer.max_steps}", file=sys.stderr)
     data = build_task(config)
     module = LitSequenceModel(config, data.vocab_size)
     name = "_".join(overrides) or "own"
@@ -61,8 +67,7 @@ def score(trainer: "Trainer", module: "LitSequenceModel", data: "SequenceData") 
 
 
 def write_evaluation(directory: Path, name: str, overrides: list[str], values: dict[str, float]) -> None:
-    safe = "".join(c if c.isalnum() or c in "=._-" else "-" for c in name)
-    write_json(directory / "evaluations" / f"{safe}.json", {"name": name, "overrides": overrides, **values})
+    write_json(directory / "evaluations" / f"{safe_name(name)}.json", {"name": name, "overrides": overrides, **values})
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return json.loads(path.read_text()) if path.is_file() else None
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON ({error}): delete it and the run goes on from its checkpoint") from error
+
+
+def safe_name(text: str) -> str:
+    """A text as a file name: letters, digits and =._- stay."""
+    return "".join(c if c.isalnum() or c in "=._-" else "-" for c in text)[:120]
 
 
 def claim_directory(config: RunConfig) -> Path:
@@ -75,11 +80,19 @@ def _load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
 
 
 def provenance() -> dict[str, Any]:
-    """What produced a result: versions, git commit (with -dirty when files differ from it), time."""
+    """What produced a result: versions, git commit (with -dirty when files differ from it)."""
     root = Path(__file__).resolve().parent.parent
-    git = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True)
+    try:
+        git = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True)
+        commit = git.stdout.strip() or None
+    except OSError:  # no git on this machine
+        commit = None
+    installed = {distribution.metadata["Name"]: distribution.version for distribution in distributions()}
     return {
-        "versions": {name: version(name) for name in PACKAGES},
-        "git_commit": git.stdout.strip() if git.returncode == 0 else None,
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name: installed.get(name) for name in PACKAGES},
+        "git_commit": commit,
     }
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

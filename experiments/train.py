@@ -4,13 +4,18 @@ The arguments are Hydra overrides of configs/run.yaml. The same command resumes 
 done. Exit codes: 0 done, 1 failed or out of memory (result.json says which), 2 bad input, 130 stopped by Ctrl-C.
 """
 
+import ctypes
 import os
+import signal
 import sys
+import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from experiments.compose import compose
-from experiments.files import claim_directory, provenance, read_json, write_json
+from experiments.files import claim_directory, now, provenance, read_json, write_json
+from experiments.log import logged
 from reformer_pl.config import ConfigError, RunConfig
 
 
@@ -18,51 +23,77 @@ def main(arguments: list[str]) -> int:
     if set(arguments) & {"-h", "--help"}:
         print(__doc__)
         return 0
-    first_rank = os.environ.get("LOCAL_RANK", "0") == "0"
+    end_with_the_first_rank()
     try:
         config = compose(arguments)
         directory = claim_directory(config)
         done = read_json(directory / "result.json")
         if done and done["status"] == "ok" and "LOCAL_RANK" not in os.environ:
             print(f"already done: {directory / 'result.json'}")
-        else:
-            done = run(config, directory)
+            return tell(done, directory)
+        with logged(directory / "log.txt") if first_rank() else nullcontext():
+            return tell(run(config, directory), directory)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        done = None
-    if done is None and first_rank:
+        return tell(None, None)
+
+
+def tell(done: dict[str, Any] | None, directory: Path | None) -> int:
+    """Print how a run ended, on the first rank alone; returns the exit code."""
+    if not first_rank():  # Lightning would kill the first rank, were this one to say 130
+        return 0 if done is None or done["status"] == "ok" else 1
+    if done is None:
         print("stopped: the same command resumes", file=sys.stderr)
         return 130
-    if not first_rank:  # it would be killed by the first, were it to say 130
-        return 0 if done is None or done["status"] == "ok" else 1
-    said = ", ".join(
-        f"{key} {done[key]:.4g}"
-        for key in ("loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds")
-        if done[key] is not None
-    )
+    names = ("loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds")
+    said = ", ".join(f"{name} {done[name]:.4g}" for name in names if done[name] is not None)
     print(f"{done['status']}: {said or done['error']} ({directory})", flush=True)
-    return 0 if done["status"] == "ok" else 1
+    if done["status"] != "ok":
+        return 1
+    known = done["baseline"]
+    print(f"{known['name']} alone: " + ", ".join(f"{name} {known[name]:.4g}" for name in names[:3]), flush=True)
+    return 0
 
 
 def run(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     """Train to the end, score every evaluation, leave result.json and return it; None when Ctrl-C stopped the run."""
     from experiments import training
 
+    made_by = provenance()
     try:
         result = training.train(config, directory)
+    except ConfigError:
+        raise
     except SystemExit as error:  # what Lightning makes of a Ctrl-C in an evaluation
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
         return None
-    except (MemoryError, RuntimeError, FloatingPointError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        result = dict.fromkeys(training.NUMBERS) | {"status": "oom" if training.out_of_memory(error) else "failed", "error": first}
-    if result is not None and int(os.environ.get("LOCAL_RANK", "0")) == 0:
-        write_json(directory / "result.json", result | provenance())
+    except Exception as error:  # a failure is data: it is told here and recorded below
+        oom = training.out_of_memory(error)
+        if not oom and not isinstance(error, FloatingPointError):
+            traceback.print_exc()
+        first = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
+        print(first, file=sys.stderr)
+        result = dict.fromkeys(training.NUMBERS) | {"status": "oom" if oom else "failed", "error": first}
+    if result is not None and first_rank():
+        write_json(directory / "result.json", result | made_by | {"finished_at": now()})
     return result
+
+
+def first_rank() -> bool:
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def end_with_the_first_rank() -> None:
+    """Ask Linux to kill this rank when the first one, which started it, is killed: it would wait in a collective for ever."""
+    if first_rank() or not sys.platform.startswith("linux"):
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it died before the call
+        sys.exit(1)
 
 
 if __name__ == "__main__":

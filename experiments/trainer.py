@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from reformer_pl.config import RunConfig
+from reformer_pl.config import ConfigError, RunConfig, one_line
 
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)  # it advertises
@@ -29,30 +30,37 @@ def build_trainer(config: RunConfig, **more: Any) -> Trainer:
     """The Lightning Trainer of a config. `more` adds callbacks and a logger."""
     options = config.trainer
     more["callbacks"] = [*more.get("callbacks", []), StepBar(refresh_rate=1 if sys.stdout.isatty() else 0)]
-    return Trainer(
-        accelerator=options.accelerator,
-        devices=options.devices,
-        strategy=options.strategy,
-        precision=options.precision,
-        max_steps=options.max_steps,
-        max_epochs=-1,
-        val_check_interval=options.eval_every_steps,
-        check_val_every_n_epoch=None,
-        log_every_n_steps=options.log_every_steps,
-        gradient_clip_val=config.optim.clip_norm or None,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # the data modules cut their batches by rank themselves
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        **more,
-    )
+    kinds = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "gpu": "cuda", "cpu": "cpu"}
+    try:
+        return Trainer(
+            accelerator=kinds[options.accelerator],
+            devices=options.devices,
+            strategy=options.strategy,
+            precision=options.precision,
+            max_steps=options.max_steps,
+            max_epochs=-1,
+            val_check_interval=options.eval_every_steps,
+            check_val_every_n_epoch=None,
+            log_every_n_steps=options.log_every_steps,
+            gradient_clip_val=config.optim.clip_norm or None,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # the data modules cut their batches by rank themselves
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            **more,
+        )
+    except MisconfigurationException as error:  # no GPU, or too few
+        asked = f"trainer.accelerator={options.accelerator} trainer.devices={options.devices}"
+        raise ConfigError(f"{asked} cannot be had here: {one_line(error)}") from error
 
 
-def device_name(device: torch.device) -> str:
-    """What the numbers of a run were measured on."""
+def device_name(trainer: Trainer) -> str:
+    """What the numbers of a run were measured on. Asked of the strategy: Lightning moves a module back to the CPU when it has finished."""
+    device = trainer.strategy.root_device
+    times = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return times + torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"CPU: {names[0]} x {len(names)}" if names else "CPU"
+    return times + (f"CPU: {names[0]} x {len(names)}" if names else "CPU")

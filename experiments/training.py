@@ -76,7 +76,7 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
         "parameters": sum(p.numel() for p in module.parameters()),
         "train_seconds": cost.train_seconds,
         "baseline": data.baseline(),
-        "device": device_name(module.device) if config.trainer.devices == 1 else f"{config.trainer.devices} x {device_name(module.device)}",
+        "device": device_name(trainer),
         "threads": torch.get_num_threads(),
     }
     shown = {f"final/{name}": result[name] for name in NUMBERS if isinstance(result[name], float) and math.isfinite(result[name])}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from reformer_pl.config import ModelConfig
 from reformer_pl.lsh import attend, draw_rotations, hash_buckets
 from reformer_pl.lsh_plan import make_plan
-from reformer_pl.rules import bucket_factors
+from reformer_pl.rules import ATTENTIONS, ConfigError, bucket_factors
 
 
 class Memo(NamedTuple):
@@ -31,10 +31,13 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         self.config, self.kind = config, kind
         d = config.d_model
-        if kind in ("full", "local"):
-            self.q, self.k = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
-        else:
-            self.qk = nn.Linear(d, d, bias=False)
+        match kind:
+            case "full" | "local":
+                self.q, self.k = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
+            case "shared_full" | "lsh":
+                self.qk = nn.Linear(d, d, bias=False)
+            case _:
+                raise ConfigError(f"model.attention={kind} is unknown: choose {', '.join(ATTENTIONS)}")
         self.v, self.out = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
 
     def forward(self, x: Tensor, memo: Memo) -> tuple[Tensor, Memo]:

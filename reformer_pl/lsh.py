@@ -53,6 +53,8 @@ def lsh_attention(
     if qk.shape != v.shape or qk.dim() != 4:
         raise ValueError(f"qk and v must both be (B, H, L, D): got {tuple(qk.shape)} and {tuple(v.shape)}")
     b, h, length, d = qk.shape
+    if length == 0:
+        raise ValueError("lsh_attention needs at least one token: L is 0")
     factors = bucket_factors(n_buckets, length, chunk_len)
     if buckets is None:
         if rotations is None:
@@ -71,7 +73,7 @@ def lsh_attention(
 
 
 def draw_rotations(h: int, d: int, n_hashes: int, factors: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-    """(H, D, n_hashes, sum(factors) // 2), shared over the batch. Drawn in float32 so that every precision hashes alike."""
+    """(H, D, n_hashes, sum(factors) // 2), shared over the batch. Drawn in float32, so that every precision draws alike."""
     device = generator.device if generator is not None else "cpu"
     return torch.randn(h, d, n_hashes, sum(factors) // 2, generator=generator, device=device)
 

@@ -17,7 +17,7 @@ from reformer_pl.lsh_plan import Plan
 
 # The largest bias of one tile. One that leaves room in the CPU's cache for q, k, v and the gradients is fastest; a GPU wants few launches.
 TILE_BYTES = {"cpu": 1 << 20}
-TILE_BYTES_ELSEWHERE = 256 << 20
+TILE_BYTES_ELSEWHERE = 32 << 20
 
 
 def fused_on_cpu(q: Tensor) -> bool:
@@ -28,9 +28,10 @@ def tile_forward(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor,
     """Softmax attention of one tile with an additive bias: (out like q, log-sum-exp (g, T, m)). Every row must reach a key."""
     if fused_on_cpu(q):
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=bias, scale=1.0)
-    scores = (q @ k.transpose(-1, -2)).to(torch.promote_types(q.dtype, torch.float32)).add_(bias)
+    wide = torch.promote_types(q.dtype, torch.float32)  # logits without 1/sqrt(d) are too large to be rounded to 8 bits
+    scores = (q.to(wide) @ k.to(wide).transpose(-1, -2)).add_(bias)
     lse = scores.logsumexp(-1, keepdim=True)
-    return (scores - lse).exp_().to(v.dtype) @ v, lse[..., 0]
+    return (scores.sub_(lse).exp_() @ v.to(wide)).to(q.dtype), lse[..., 0]
 
 
 def tile_backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -38,10 +39,11 @@ def tile_backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, ls
     if fused_on_cpu(q):
         backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
         return backward(grad, q, k, v, out, lse, 0.0, False, attn_mask=bias, scale=1.0)
-    p = (q @ k.transpose(-1, -2)).to(lse.dtype).add_(bias).sub_(lse[..., None]).exp_()
-    delta = (grad * out).sum(-1, keepdim=True, dtype=lse.dtype)
-    ds = ((grad @ v.transpose(-1, -2)) - delta).mul_(p).to(q.dtype)
-    return ds @ k, ds.transpose(-1, -2) @ q, p.to(q.dtype).transpose(-1, -2) @ grad
+    grad, q, k, v, out = (x.to(lse.dtype) for x in (grad, q, k, v, out))
+    p = (q @ k.transpose(-1, -2)).add_(bias).sub_(lse[..., None]).exp_()
+    delta = (grad * out).sum(-1, keepdim=True)
+    ds = (grad @ v.transpose(-1, -2)).sub_(delta).mul_(p)
+    return ds @ k, ds.transpose(-1, -2) @ q, p.transpose(-1, -2) @ grad
 
 
 class Tile(NamedTuple):
@@ -114,7 +116,7 @@ def bias_of(count: Tensor, dtype: torch.dtype) -> Tensor:
     """-log(count), and -inf for 0. A look-up: the logarithm of a tile would take longer than its attention."""
     table = -torch.arange(256, dtype=torch.float64, device=count.device).log()
     table[0] = -math.inf
-    return table.to(dtype).index_select(0, count.view(-1).long()).view(count.shape)
+    return table.to(dtype).index_select(0, count.view(-1).int()).view(count.shape)
 
 
 class LSHAttend(torch.autograd.Function):

@@ -12,7 +12,7 @@ from reformer_pl.feed_forward import FeedForward
 from reformer_pl.loss import TokenLoss, token_loss
 from reformer_pl.positions import STD, build_positions
 from reformer_pl.residual import run_checkpoint, run_reversible, run_standard
-from reformer_pl.rules import ATTENTIONS, MERGES, RESIDUALS, ConfigError, attention_pattern
+from reformer_pl.rules import MERGES, RESIDUALS, ConfigError, attention_pattern
 
 
 class Sublayer(nn.Module):
@@ -45,7 +45,7 @@ class SequenceModel(nn.Module):
         self.positions = build_positions(config, length)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(
-            nn.ModuleList([Sublayer(build_attention(config, word), config), Sublayer(FeedForward(config), config)])
+            nn.ModuleList([Sublayer(MultiHeadAttention(config, word), config), Sublayer(FeedForward(config), config)])
             for word in attention_pattern(config.attention, config.n_layers)
         )
         width = 2 * config.d_model if config.merge == "concat" else config.d_model
@@ -76,14 +76,6 @@ class SequenceModel(nn.Module):
     def loss(self, tokens: Tensor, scored: Tensor, hash_seed: int = 0) -> TokenLoss:
         """Sums of nats and of correct guesses over the tokens where scored (B, L) is True."""
         return token_loss(self(tokens, hash_seed), self.head, tokens, scored, self.config.loss_chunks)
-
-
-def build_attention(config: ModelConfig, word: str) -> MultiHeadAttention:
-    match word:
-        case "full" | "shared_full" | "lsh" | "local":
-            return MultiHeadAttention(config, word)
-        case _:
-            raise ConfigError(f"model.attention={word} is unknown: choose {', '.join(ATTENTIONS)}")
 
 
 def merge(word: str, x1: Tensor, x2: Tensor) -> Tensor:

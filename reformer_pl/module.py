@@ -8,9 +8,10 @@ from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torchmetrics import MeanMetric, MetricCollection
 
-from reformer_pl.config import ConfigError, OptimConfig, RunConfig, load, to_dict
+from reformer_pl.config import OptimConfig, RunConfig, load, to_dict
 from reformer_pl.loss import BitsPerDim, TokenLoss
 from reformer_pl.model import SequenceModel
+from reformer_pl.rules import OPTIMIZERS, SCHEDULES, ConfigError
 from reformer_pl.tasks.batches import Batch, generator
 
 TRAIN, HELD_OUT, DROPOUT = 0, 1, 2
@@ -69,7 +70,7 @@ class LitSequenceModel(LightningModule):
             case "adafactor":
                 optimizer = torch.optim.Adafactor(self.parameters(), lr=optim.lr)
             case word:
-                raise ConfigError(f"optim.name={word} is unknown: choose adam, adafactor")
+                raise ConfigError(f"optim.name={word} is unknown: choose {', '.join(OPTIMIZERS)}")
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(optim, step, self.config.trainer.max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -87,7 +88,7 @@ def lr_factor(optim: OptimConfig, step: int, max_steps: int) -> float:
             done = (step - optim.warmup_steps) / max(1, max_steps - optim.warmup_steps)
             return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
         case word:
-            raise ConfigError(f"optim.schedule={word} is unknown: choose constant, rsqrt, cosine")
+            raise ConfigError(f"optim.schedule={word} is unknown: choose {', '.join(SCHEDULES)}")
 
 
 def token_metrics() -> MetricCollection:

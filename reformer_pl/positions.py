@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from reformer_pl.config import ModelConfig
-from reformer_pl.rules import axial_split
+from reformer_pl.rules import POSITIONS, ConfigError, axial_split
 
 STD = 0.02  # the token embedding's scale: with the published N(0, 1) tables small models had not begun to learn after 200 steps
 
@@ -48,4 +48,4 @@ def build_positions(config: ModelConfig, length: int) -> nn.Module:
         case "axial":
             return AxialPositions(*axial_split(config.axial.shape, config.axial.dims, config.d_model, length))
         case word:
-            raise ValueError(f"model.positions={word} is unknown: choose learned, axial")
+            raise ConfigError(f"model.positions={word} is unknown: choose {', '.join(POSITIONS)}")

@@ -10,7 +10,7 @@ import torch
 from tiny import assert_trained, take_step
 
 from ablations.study import load_study
-from experiments import train, training
+from experiments import train, trainer
 from experiments.compose import CONFIG_DIR, compose
 from reformer_pl import loss
 from reformer_pl.config import RunConfig, flat, load, to_dict
@@ -144,7 +144,7 @@ CHANGES = {
     "optim.warmup_steps": "1",
     "optim.schedule": "rsqrt",
     "optim.clip_norm": "1.0",
-    "trainer.accelerator": "cpu",
+    "trainer.accelerator": "gpu",
     "trainer.devices": "2 trainer.strategy=ddp",
     "trainer.strategy": "ddp",
     "trainer.precision": "64-true",
@@ -163,8 +163,8 @@ def observe(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
     with monkeypatch.context() as patch:
         patch.setattr(FeedForward, "_dense", lambda self, x: (calls.append("dense"), dense(self, x))[1])
         patch.setattr(loss, "_sums", lambda *args: (calls.append("sums"), sums(*args))[1])
-        patch.setattr(training, "Trainer", lambda callbacks, **options: options)
-        options = training.build_trainer(config)
+        patch.setattr(trainer, "Trainer", lambda callbacks, **options: options)
+        options = trainer.build_trainer(config)
         data = build_task(config)
         data.trainer = SimpleNamespace(global_rank=0, world_size=1, state=SimpleNamespace(fn="fit"))
         torch.manual_seed(config.seed)

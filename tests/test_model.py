@@ -9,7 +9,7 @@ from reformer_pl.attention import MultiHeadAttention
 from reformer_pl.config import ConfigError
 from reformer_pl.loss import BitsPerDim, token_loss
 from reformer_pl.measure import PeakMemory
-from reformer_pl.model import SequenceModel, build_attention, merge
+from reformer_pl.model import SequenceModel, merge
 from reformer_pl.positions import AxialPositions, build_positions
 
 RESIDUALS = ["standard", "checkpoint", "reversible"]
@@ -211,7 +211,7 @@ def test_a_pattern_cycles_over_the_layers(pattern: str, expected: list[str]) -> 
 
 def test_an_unknown_attention_word_lists_the_valid_ones() -> None:
     with pytest.raises(ConfigError, match="full, shared_full, lsh, local"):
-        build_attention(tiny().model, "flash")
+        MultiHeadAttention(tiny().model, "flash")
 
 
 def test_shared_full_and_lsh_load_each_others_checkpoints() -> None:

@@ -70,7 +70,7 @@ class Enwik8(SequenceData):
 
 def read_source(source: str) -> bytes:
     """The bytes of task.source: "sample", or a plain, zip, gz, bz2 or xz file. Raises ConfigError."""
-    path = _sample() if source == "sample" else Path(source)
+    path = _sample() if source == "sample" else Path(source).expanduser()
     if not path.is_file():
         raise ConfigError(f"task.source={source} is not a file: give the path of enwik8 (plain, zip, gz, bz2 or xz), or task.source=sample")
     try:
@@ -83,7 +83,7 @@ def read_source(source: str) -> bytes:
                 data = lzma.decompress(path.read_bytes())
             case ".zip":
                 with zipfile.ZipFile(path) as archive:
-                    data = archive.read(archive.namelist()[0])
+                    data = archive.read([name for name in archive.namelist() if not name.endswith("/")][0])
             case _:
                 data = path.read_bytes()
     except (OSError, EOFError, ValueError, RuntimeError, IndexError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:

@@ -1,0 +1,33 @@
+"""log.txt: what a run says, kept beside its results."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, TextIO
+
+
+class Tee:
+    """A stream that also writes to a log, but for progress bars, which redraw one line with carriage returns."""
+
+    def __init__(self, stream: TextIO, log: TextIO) -> None:
+        self.stream, self.log = stream, log
+
+    def write(self, text: str) -> int:
+        if "\r" not in text:
+            self.log.write(text)
+        return self.stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """Append stdout and stderr to the file as well; nothing to do where stdout is that file, as in a cell of a study."""
+    if path.exists() and os.path.samestat(os.fstat(1), path.stat()):
+        yield
+        return
+    with path.open("a", buffering=1) as log, redirect_stdout(Tee(sys.stdout, log)), redirect_stderr(Tee(sys.stderr, log)):
+        yield
