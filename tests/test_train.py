@@ -147,7 +147,8 @@ def test_a_run_in_float64_resumes_bit_for_bit(tmp_path: Path) -> None:
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_a_result_has_every_key(whole: Path) -> None:
+def test_a_result_has_every_key_and_a_log(whole: Path) -> None:
+    assert "step 4/14: held out" in (whole / "log.txt").read_text()
     done = result(whole)
     assert done.keys() == KEYS
     assert (done["status"], done["error"], done["steps"]) == ("ok", None, 14)
@@ -232,6 +233,7 @@ BAD = {
     "short data": (["task.name=enwik8", "task.source={tmp}/short"], "longer file"),
     "a directory as data": (["task.name=enwik8", "task.source={tmp}"], "not a file"),
     "broken data": (["task.name=enwik8", "task.source={tmp}/broken.gz"], "fetch"),
+    "too few GPUs": (["trainer=ddp", "trainer.accelerator=gpu", "trainer.devices=64", "task.batch_size=64"], "cannot be had here"),
     "below a file": (["out_dir={tmp}/short/run"], "out_dir"),
     "a file": (["out_dir={tmp}/short"], "out_dir"),
 }
