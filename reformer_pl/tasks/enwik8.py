@@ -83,7 +83,8 @@ def read_source(source: str) -> bytes:
                 data = lzma.decompress(path.read_bytes())
             case ".zip":
                 with zipfile.ZipFile(path) as archive:
-                    data = archive.read([name for name in archive.namelist() if not name.endswith("/")][0])
+                    members = [name for name in archive.namelist() if not name.endswith("/")]
+                    data = archive.read(members[0])
             case _:
                 data = path.read_bytes()
     except (OSError, EOFError, ValueError, RuntimeError, IndexError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
