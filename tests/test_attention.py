@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from tiny import assert_close, tiny
 from torch import Tensor
 
 from reformer_pl import attention
 from reformer_pl.attention import Memo, MultiHeadAttention, local, shared_full
 from reformer_pl.lsh import draw_rotations, lsh_attention
+from tiny import assert_close, tiny
 
 CHUNK = 4
 LENGTHS = [1, 2, 3, 4, 5, 7, 8, 9, 12, 21]

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import assert_trained, take_step
 
 from ablations.study import load_study
 from experiments import train, trainer
@@ -31,6 +30,7 @@ from reformer_pl.rules import (
     ConfigError,
 )
 from reformer_pl.tasks import build_task
+from tiny import assert_trained, take_step
 
 SHRINK = [
     *("model.d_model=8", "model.n_heads=2", "model.n_layers=2", "model.d_ff=16", "model.lsh.chunk_len=8", "model.local.chunk_len=8"),

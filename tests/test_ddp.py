@@ -16,9 +16,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from experiments import train
 from experiments.compose import compose
+from processes import CONTEXT, exit_code, result, rows, start, timeless, wait_until
 from reformer_pl.model import SequenceModel
 from reformer_pl.tasks import build_task
-from runs import CONTEXT, exit_code, result, rows, start, timeless, wait_until
 
 STEPS = ["trainer.max_steps=8", "trainer.eval_every_steps=3", "trainer.log_every_steps=2"]  # evaluated after steps 3, 6 and 8
 RUN = ["experiment=smoke", "trainer.accelerator=cpu", "trainer.threads=1", *STEPS, "model.residual=reversible"]

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any
 
-import definition
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+import definition
 from reformer_pl import lsh_kernels
 from reformer_pl.attention import shared_full
 from reformer_pl.lsh import lsh_attention

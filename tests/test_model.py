@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tiny import VOCAB, assert_close, assert_same_grads, build, draw_batch, grads, tiny
 from torch import Tensor
 
 from reformer_pl.attention import MultiHeadAttention
@@ -11,6 +10,7 @@ from reformer_pl.loss import BitsPerDim, token_loss
 from reformer_pl.measure import PeakMemory
 from reformer_pl.model import SequenceModel, merge
 from reformer_pl.positions import AxialPositions, build_positions
+from tiny import VOCAB, assert_close, assert_same_grads, build, draw_batch, grads, tiny
 
 RESIDUALS = ["standard", "checkpoint", "reversible"]
 CAUSAL = ["full", "shared_full", "local", "lsh", "local lsh shared_full full"]

@@ -4,10 +4,10 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from tiny import assert_trained, take_step, tiny
 
 from reformer_pl.config import check
 from reformer_pl.tasks import build_task
+from tiny import assert_trained, take_step, tiny
 
 ATTENTIONS = ["full", "shared_full", "lsh", "local", "local lsh"]
 ENDS = [("standard", "mean"), ("checkpoint", "mean"), ("reversible", "mean"), ("reversible", "concat")]  # residual and its legal merges

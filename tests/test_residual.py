@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from tiny import assert_close, assert_same_grads, build, draw_batch, grads
 from torch import Tensor, nn
 
 from reformer_pl import attention, residual
@@ -13,6 +12,7 @@ from reformer_pl.attention import Memo, MultiHeadAttention
 from reformer_pl.loss import token_loss
 from reformer_pl.measure import PeakMemory
 from reformer_pl.model import SequenceModel
+from tiny import assert_close, assert_same_grads, build, draw_batch, grads
 
 ATTENTIONS = ["full", "shared_full", "local", "lsh", "lsh local full"]
 HASH_SEED = 5

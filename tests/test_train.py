@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from experiments import evaluate, train
-from runs import Fault, exit_code, result, rows, start, timeless, wait_until
+from processes import Fault, exit_code, result, rows, start, timeless, wait_until
 
 SMOKE = ["experiment=smoke", "trainer.accelerator=cpu", "trainer.threads=1"]
 STEPS = ["trainer.max_steps=14", "trainer.eval_every_steps=4", "trainer.log_every_steps=2"]  # evaluated after steps 4, 8, 12 and 14
