@@ -112,7 +112,7 @@ def assert_like(two: Path, one: Path, splits: tuple[str, ...] = ("train", "valid
         found, wanted = rows(two, split), rows(one, split)
         for a, b in zip(found, wanted, strict=True):
             assert timeless(a) == pytest.approx(timeless(b), abs=1e-5)
-    assert sorted(path.name for path in two.iterdir() if path.name != "log.txt") == sorted(path.name for path in one.iterdir())
+    assert sorted(path.name for path in two.iterdir()) == sorted(path.name for path in one.iterdir())
     assert evaluation(two) == pytest.approx(evaluation(one), abs=1e-5)
 
 

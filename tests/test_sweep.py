@@ -221,7 +221,7 @@ def test_threads_are_divided_and_a_cell_that_cannot_start_is_told(
     (study.directory / "barred").parent.mkdir(parents=True)
     (study.directory / "barred").write_text("a file where the cell's directory should be")
     assert main(["run", "./mine.yaml", "--parallel", "3"]) == 1
-    assert "threads 2" in (study.cells[0].directory / "log.txt").read_text()
+    assert "threads 3" in (study.cells[0].directory / "log.txt").read_text()  # 6 among the two cells there are
     assert "barred seed=0: failed to start" in capfd.readouterr().out
 
 
