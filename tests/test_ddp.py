@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from ablations.__main__ import main as ablations
 from experiments import train
 from experiments.compose import compose
 from processes import CONTEXT, exit_code, result, rows, start, timeless, wait_until
@@ -175,3 +176,19 @@ def test_ctrl_c_on_the_command_line_ends_both_processes_and_resumes(tmp_path: Pa
         assert (directory / "result.json").exists() != interrupt
     assert codes == [130, 0], (directory / "log.txt").read_text()
     assert_like(directory, tmp_path / "one", ("valid",))
+
+
+def test_a_cell_of_a_study_runs_on_two_processes_and_is_evaluated_on_two(tmp_path: Path) -> None:
+    """By the real drivers; the second evaluation, by the command of its own, prints one line with the numbers of the first."""
+    study = tmp_path / "pair.yaml"
+    base = [*(word for word in RUN if not word.startswith("+evaluations")), *DDP]
+    evaluations = {"Full": ["model.attention=shared_full"]}
+    study.write_text(json.dumps({"base": base, "axes": {"model.attention": ["lsh"]}, "evaluations": evaluations}))
+    assert ablations(["run", str(study), "--runs-dir", str(tmp_path)]) == 0
+    directory = tmp_path / "pair" / "lsh" / "seed=0"
+    assert result(directory)["device"].startswith("2 x ")
+    command = [sys.executable, "-m", "experiments.evaluate", str(directory), "model.attention=shared_full"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout.count("loss_nats") == 1, done.stdout + done.stderr
+    again = json.loads((directory / "evaluations" / "model.attention=shared_full.json").read_text())
+    assert {name: again[name] for name in evaluation(directory)} == evaluation(directory)
