@@ -71,7 +71,8 @@ def start(cell: Cell, threads: int | None) -> Process:
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
     cell.directory.mkdir(parents=True, exist_ok=True)
-    (cell.directory / "result.json").unlink(missing_ok=True)  # of a failure that is retried
+    if (read_result(cell) or {}).get("status") != "ok":
+        (cell.directory / "result.json").unlink(missing_ok=True)  # of a failure that is retried
     with (cell.directory / "log.txt").open("ab") as log:
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         popen = subprocess.Popen(
@@ -126,6 +127,16 @@ def read_result(cell: Cell) -> dict[str, Any] | None:
         return json.loads(path.read_text())
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON ({error}): delete it and the cell runs again") from error
+
+
+def read_evaluation(cell: Cell, name: str, overrides: list[str]) -> dict[str, Any] | None:
+    """The scores of a cell under a named evaluation; None when there are none yet, or they were made under other overrides."""
+    path = cell.directory / "evaluations" / f"{name}.json"
+    try:
+        found = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON ({error}): delete it and the cell is scored again") from error
+    return found if found.get("overrides") == overrides else None
 
 
 def record_failure(process: Process) -> dict[str, Any]:

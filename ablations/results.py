@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from ablations.launch import read_evaluation
 from ablations.study import Cell, Study
 from reformer_pl.config import ConfigError
 
@@ -91,9 +92,8 @@ def _evaluated(cell: Cell, name: str, overrides: list[str], status: str) -> dict
     scores: dict[str, Any] = dict.fromkeys(SCORES)
     if status != "ok":
         return scores
-    path = cell.directory / "evaluations" / f"{name}.json"
-    found = _parse(path.read_text(encoding="utf-8"), str(path)) if path.exists() else None
-    if found is None or list(found.get("overrides", overrides)) != list(overrides):
+    found = read_evaluation(cell, name, overrides)
+    if found is None:
         return {**scores, "status": "missing"}
     return {key: found.get(key) for key in SCORES}
 

@@ -67,8 +67,8 @@ def load_study(name_or_path: str | Path, runs_dir: Path = Path("runs")) -> Study
         values = _read(path)
         evaluations = {str(k): _overrides(f"evaluations.{k}", v) for k, v in _mapping(values, "evaluations").items()}
         for label in evaluations:
-            if not re.fullmatch(r"[A-Za-z][\w .+-]*", label) or label.lower() in ("null", "true", "false", "inf", "nan"):
-                raise ConfigError(f"the evaluation name '{label}' must be a word of letters, digits, spaces and _.+- with a letter first")
+            if not re.fullmatch(r"[A-Za-z][\w.-]*", label) or label.lower() in ("null", "true", "false", "inf", "nan"):
+                raise ConfigError(f"the evaluation name '{label}' must be a word of letters, digits and _.- with a letter first")
         cells = _cells(values, evaluations, runs_dir / name)
         paper = _paper(values, {cell.train for cell in cells}, set(evaluations))
         report = tuple(_list(values, "report", ["learning_curves"]))

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from ablations.launch import Process, is_running, read_result, record_failure, start
+from ablations.launch import Process, is_running, log_tail, read_evaluation, read_result, record_failure, start
 from ablations.progress import Progress, duration
 from ablations.study import Cell, Study, compose_cells
 from reformer_pl.config import ConfigError, RunConfig, changes, load
@@ -90,6 +90,9 @@ def threads_per_cell(parallel: int) -> int | None:
 def _run_study(study: Study, configs: list[RunConfig], options: Options, stop: Stop, console: Console) -> int:
     results = {cell: result for cell in study.cells if (result := read_result(cell)) is not None}
     statuses = {cell: result["status"] for cell, result in results.items() if result["status"] == "ok" or not options.retry}
+    unscored = [cell for cell, status in statuses.items() if status == "ok" and not _is_scored(cell, study)]
+    for cell in unscored:  # the study gained evaluations since
+        del statuses[cell]
     waiting = [cell for cell in study.cells if cell not in statuses]
     running: list[Process] = []
     threads, began = threads_per_cell(min(options.parallel, len(waiting) or 1)), time.monotonic()
@@ -152,9 +155,17 @@ def _settle(process: Process, statuses: dict[Cell, str], stop: Stop, progress: P
             return
         result = record_failure(process)
     statuses[process.cell] = result["status"]
+    if process.popen.returncode and result["status"] == "ok":
+        statuses[process.cell] = "failed"
+        progress.line(f"  {process.cell}: trained, but an evaluation failed: {' '.join(log_tail(process.cell, 1))}")
+        return
     loss = result["loss_nats"]
     said = result["error"] or f"loss {'not finite' if loss is None else f'{loss:.4f}'}"
     progress.line(f"  {process.cell}: {result['status']} in {duration(process.seconds)}, {said}")
+
+
+def _is_scored(cell: Cell, study: Study) -> bool:
+    return all(read_evaluation(cell, name, overrides) for name, overrides in study.evaluations.items())
 
 
 @contextmanager

@@ -11,8 +11,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.files import CHECKPOINT, read_config, safe_name, write_json
-from reformer_pl.config import ConfigError
+from experiments.files import CHECKPOINT, read_config, read_json, safe_name, write_json
+from reformer_pl.config import ConfigError, RunConfig
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -67,7 +67,17 @@ def score(trainer: "Trainer", module: "LitSequenceModel", data: "SequenceData") 
 
 
 def write_evaluation(directory: Path, name: str, overrides: list[str], values: dict[str, float]) -> None:
-    write_json(directory / "evaluations" / f"{safe_name(name)}.json", {"name": name, "overrides": overrides, **values})
+    write_json(_path(directory, name), {"name": name, "overrides": overrides, **values})
+
+
+def missing_evaluations(config: RunConfig, directory: Path) -> list[str]:
+    """The names in config.evaluations that have no file yet, or one made under other overrides."""
+    found = {name: read_json(_path(directory, name)) or {} for name in config.evaluations}
+    return [name for name, overrides in config.evaluations.items() if found[name].get("overrides") != overrides]
+
+
+def _path(directory: Path, name: str) -> Path:
+    return directory / "evaluations" / f"{safe_name(name)}.json"
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

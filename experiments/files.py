@@ -47,12 +47,14 @@ def claim_directory(config: RunConfig) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if path.is_file() and any((directory / name).exists() for name in ("metrics.jsonl", "checkpoints", "result.json")):
-            said = changes(_load(path), config)
+            before = _load(path)
+            said = changes(before, config)
             if said:
                 raise ConfigError(
                     f"out_dir={directory} holds a run with another config ({said}): give another out_dir, or delete it to start over"
                 )
-            return directory
+            if before.evaluations == config.evaluations:
+                return directory
         partial = directory / f"config.{os.getpid()}.partial"
         partial.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
         os.replace(partial, path)

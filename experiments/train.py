@@ -1,7 +1,8 @@
 """Train one run: `python -m experiments.train experiment=duplication model.attention=lsh model.lsh.n_hashes=4`.
 
-The arguments are Hydra overrides of configs/run.yaml. The same command resumes a run that was stopped, and prints the result of one that is
-done. Exit codes: 0 done, 1 failed or out of memory (result.json says which), 2 bad input, 130 stopped by Ctrl-C.
+The arguments are Hydra overrides of configs/run.yaml. The same command resumes a run that was stopped, and prints the result of one that
+is done; if +evaluations names further ones, they are made. Exit codes: 0 done, 1 failed or out of memory (result.json says which), 2 bad
+input, 130 stopped by Ctrl-C.
 """
 
 import ctypes
@@ -9,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,9 @@ def main(arguments: list[str]) -> int:
         config = compose(arguments)
         directory = claim_directory(config)
         done = read_json(directory / "result.json")
-        if done and done["status"] == "ok" and "LOCAL_RANK" not in os.environ:
-            print(f"already done: {directory / 'result.json'}")
-            return tell(done, directory)
-        with logged(directory / "log.txt") if first_rank() else nullcontext():
+        if done and done["status"] == "ok":
+            return tell(add_evaluations(config, directory, done), directory)
+        with _logged(directory):
             return tell(run(config, directory), directory)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -80,6 +80,25 @@ def run(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     if result is not None and first_rank():
         write_json(directory / "result.json", result | made_by | {"finished_at": now()})
     return result
+
+
+def add_evaluations(config: RunConfig, directory: Path, done: dict[str, Any]) -> dict[str, Any]:
+    """A run that is done is not trained again; evaluations that its config gained since are made."""
+    from experiments.evaluate import missing_evaluations
+
+    names = missing_evaluations(config, directory)
+    if first_rank():
+        print(f"already done: {directory / 'result.json'}" + (f", but for {', '.join(names)}" if names else ""))
+    if names:
+        from experiments import training
+
+        with _logged(directory):
+            training.evaluate_again(config, directory, names)
+    return done
+
+
+def _logged(directory: Path) -> AbstractContextManager[None]:
+    return logged(directory / "log.txt") if first_rank() else nullcontext()
 
 
 def first_rank() -> bool:

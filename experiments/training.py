@@ -1,11 +1,12 @@
 """One training process: build the parts of a config, fit, score, and gather the result."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import seed_everything
+from lightning import Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from experiments.callbacks import Checkpoints, Cost, MetricsFile
@@ -16,6 +17,7 @@ from reformer_pl.config import RunConfig, flat, load, to_dict
 from reformer_pl.measure import GIB
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.tasks import build_task
+from reformer_pl.tasks.batches import SequenceData
 
 NUMBERS = (
     "steps",
@@ -37,11 +39,10 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
         torch.set_num_threads(config.trainer.threads)
     seed_everything(config.seed, verbose=False)
     module = LitSequenceModel(config, data.vocab_size)
-    evaluations = {name: load(to_dict(config), overrides) for name, overrides in config.evaluations.items()}
     with torch.device("meta"):  # an evaluation that cannot be is refused before anything is trained
         shapes = LitSequenceModel(config, data.vocab_size).state_dict()
-        for name, changed in evaluations.items():
-            load_weights(LitSequenceModel(changed, data.vocab_size), shapes, name)
+        for name, overrides in config.evaluations.items():
+            load_weights(LitSequenceModel(load(to_dict(config), overrides), data.vocab_size), shapes, name)
     checkpoint = directory / "checkpoints" / CHECKPOINT
     step = load_checkpoint(checkpoint)["global_step"] if checkpoint.is_file() else 0  # refuses a corrupt file before anything is started
 
@@ -58,12 +59,7 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
         return None
 
     own = score(trainer, module, data)
-    for name, changed in evaluations.items():
-        other = LitSequenceModel(changed, data.vocab_size)
-        load_weights(other, module.state_dict(), name)
-        values = score(trainer, other, data)
-        if trainer.is_global_zero:
-            write_evaluation(directory, name, config.evaluations[name], values)
+    _evaluate(trainer, config, data, module.state_dict(), directory, config.evaluations)
 
     result = {
         "status": "ok",
@@ -83,6 +79,27 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     board.log_hyperparams({key: str(value) if isinstance(value, list) else value for key, value in flat(to_dict(config)).items()}, shown)
     board.finalize("success")
     return result
+
+
+def evaluate_again(config: RunConfig, directory: Path, names: Iterable[str]) -> None:
+    """Score a trained run under evaluations that were added to its config since."""
+    weights = load_checkpoint(directory / "checkpoints" / CHECKPOINT)["state_dict"]
+    data = build_task(config)
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    _evaluate(build_trainer(config, logger=False), config, data, weights, directory, names)
+
+
+def _evaluate(
+    trainer: Trainer, config: RunConfig, data: SequenceData, weights: dict[str, Any], directory: Path, names: Iterable[str]
+) -> None:
+    for name in names:
+        overrides = config.evaluations[name]
+        module = LitSequenceModel(load(to_dict(config), overrides), data.vocab_size)
+        load_weights(module, weights, name)
+        values = score(trainer, module, data)
+        if trainer.is_global_zero:
+            write_evaluation(directory, name, overrides, values)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -136,9 +136,12 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def changes(before: RunConfig, after: RunConfig) -> str:
-    """What differs between two configs but for their place: "model.d_ff 64 -> 128, seed 0 -> 1", or an empty string."""
-    old, new = flat(to_dict(before)), flat(to_dict(after))
-    keys = [key for key in sorted(old | new) if key != "out_dir" and old.get(key) != new.get(key)]
+    """What differs in the training of two configs: "model.d_ff 64 -> 128, seed 0 -> 1", or an empty string.
+
+    Neither the place nor the evaluations count: a trained model can be scored in further ways.
+    """
+    old, new = (flat(to_dict(config) | {"out_dir": "", "evaluations": {}}) for config in (before, after))
+    keys = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
     return ", ".join(f"{key} {old.get(key)} -> {new.get(key)}" for key in keys)
 
 

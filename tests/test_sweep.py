@@ -251,3 +251,22 @@ def test_the_smoke_study_from_grid_to_report(tmp_path: Path, capfd: pytest.Captu
     for cell in study.cells:
         rows = [json.loads(line) for line in (cell.directory / "metrics.jsonl").read_text().splitlines()]
         assert rows and {row["split"] for row in rows} == {"train", "valid"}
+
+
+def test_a_finished_study_gains_an_evaluation_without_training(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The real cell again: a column added to the study is scored from the checkpoint, and the trained numbers stay as they are."""
+    values = {"base": ["experiment=smoke"], "axes": {"model.attention": ["lsh"]}, "evaluations": {"LSH-1": ["model.lsh.n_hashes=1"]}}
+    path, runs = tmp_path / "mine.yaml", ["--runs-dir", str(tmp_path)]
+    before = b""
+    for name in ("LSH-1", "LSH-8"):
+        values["evaluations"][name] = [f"model.lsh.n_hashes={name[-1]}"]
+        path.write_text(json.dumps(values))
+        assert main(["run", str(path), *runs]) == 0, capfd.readouterr().out
+        (cell,) = load_study(path, tmp_path).cells
+        result = (cell.directory / "result.json").read_bytes()
+        assert before in (b"", result)
+        before = result
+        assert main(["report", str(path), *runs]) == 0
+        table = pd.read_csv(tmp_path / "mine" / "report" / "results.csv")
+        assert list(table["eval"]) == list(values["evaluations"]) and set(table["status"]) == {"ok"}
+    assert "1 cells, 1 already done, 0 to run" in (main(["run", str(path), *runs]), capfd.readouterr().out)[1]

@@ -167,6 +167,21 @@ def test_a_finished_run_is_not_trained_again(whole: Path, capsys: pytest.Capture
     assert before == {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
 
 
+def test_a_finished_run_gains_an_evaluation_without_training(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(whole, directory)
+    kept = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file() and path.name not in ("config.yaml", "log.txt")}
+    more = "+evaluations={Full:['model.attention=shared_full'],LSH-8:['model.lsh.n_hashes=8']}"
+    assert train.main([*RUN[:-1], more, f"out_dir={directory}"]) == 0
+    assert "already done" in capsys.readouterr().out
+    made = json.loads((directory / "evaluations" / "LSH-8.json").read_text())
+    scores = {name: value for name, value in made.items() if name not in ("name", "overrides")}
+    assert scores == evaluate.evaluate(whole, ["model.lsh.n_hashes=8"])
+    assert kept.items() <= {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}.items()
+    assert train.main([*RUN[:-1], more.replace("=8", "=4"), f"out_dir={directory}"]) == 0  # made again under other overrides
+    assert json.loads((directory / "evaluations" / "LSH-8.json").read_text())["overrides"] == ["model.lsh.n_hashes=4"]
+
+
 def test_tensorboard_has_the_hyperparameters_and_what_they_led_to(whole: Path) -> None:
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
