@@ -73,7 +73,7 @@ def finished_cells(study: Study) -> pd.DataFrame:
     """`load_cells`, refused with ConfigError when no cell of the study has ended yet, well or badly."""
     cells = load_cells(study)
     if (cells["status"] == "missing").all():
-        raise ConfigError(f"study {study.name} has no finished cell: run `python -m ablations run {study.name}` first")
+        raise ConfigError(f"study {study.name} has no finished cell: run it first, with python -m ablations run")
     return cells
 
 

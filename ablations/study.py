@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.compose import CONFIG_DIR, compose, presets
-from reformer_pl.config import ConfigError, RunConfig, load, to_dict
+from reformer_pl.config import ConfigError, RunConfig, load_evaluation
 
 KEYS = ("description", "timed", "base", "axes", "seeds", "evaluations", "paper", "report", "notes")
 REPORT_PARTS = ("train_eval", "loss_memory", "learning_curves")
@@ -97,7 +97,7 @@ def compose_cells(study: Study) -> list[RunConfig]:
             same_but_seed = cell.seed != study.cells[0].seed  # its evaluations were checked with the first seed
             for label, overrides in () if same_but_seed else study.evaluations.items():
                 place = f"{cell}, evaluation {label}"
-                load(to_dict(config), overrides)
+                load_evaluation(config, overrides)
         except ConfigError as error:
             raise ConfigError(f"study {study.name}, {place}: {error}") from error
         configs.append(config)

@@ -78,8 +78,7 @@ def train_cost(study: Study, cells: pd.DataFrame) -> Table:
         per_step = [mean_sd(row.step_seconds_mean, row.step_seconds_sd, digits(data["step_seconds_mean"]))] if study.timed else []
         seconds = mean_sd(row.train_seconds_mean, row.train_seconds_sd, 0)
         rows.append((row.train, number(row.steps, 0), *per_step, seconds, seeds_text(cells, row.train)))
-    shared = "" if study.timed else " Cells may have run side by side: their seconds say what was spent, not which variant is faster."
-    caption = f"What each training cost, without evaluation{over_seeds(study)}.{shared}"
+    caption = f"What each training cost, without evaluation{over_seeds(study)}.{side_by_side(study)}"
     return Table("train_cost", caption, header, tuple(rows), frozenset(), data)
 
 
@@ -112,6 +111,7 @@ def loss_memory(study: Study, cells: pd.DataFrame) -> Table:
     unit = "GiB" if unit_gib else "MiB"
     header = ("variant", said, "loss (nats)", f"memory ({unit})", "memory ratio", "s/step", "time ratio", "tokens/s", "parameters", "seeds")
     caption = f"Held-out loss, peak memory of one training step, and speed{over_seeds(study)}. Ratios are to {labels(study)[0]}."
+    caption += side_by_side(study)
     return Table("loss_memory", caption, header, tuple(rows), frozenset(best), data)
 
 
@@ -129,6 +129,11 @@ def seeds_text(cells: pd.DataFrame, train: str) -> str:
     """How the seeds of one variant ended: "3 ok", or "2 ok, 1 oom"."""
     counts = cells.loc[cells["train"] == train, "status"].value_counts()
     return ", ".join(f"{counts[status]} {status}" for status in sorted(counts.index, key=lambda status: (status != "ok", status)))
+
+
+def side_by_side(study: Study) -> str:
+    """A warning where the cells may have shared the machine."""
+    return "" if study.timed else " Cells may have run side by side: their seconds say what was spent, not which variant is faster."
 
 
 def over_seeds(study: Study) -> str:

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import subprocess
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from reformer_pl.config import ConfigError, RunConfig, changes, load, to_dict
+from reformer_pl.config import ConfigError, RunConfig, changes, load, load_evaluation, to_dict
 
 CHECKPOINT = "last.ckpt"  # below checkpoints/
 PACKAGES = ("reformer-pl", "torch", "lightning", "torchmetrics", "hydra-core")
@@ -64,21 +63,21 @@ def claim_directory(config: RunConfig) -> Path:
 
 
 def read_config(directory: Path, overrides: list[str]) -> RunConfig:
-    """The config a run was made with, changed by overrides and checked again."""
+    """The config a run was made with, changed by overrides for an evaluation and checked again."""
     path = directory / "config.yaml"
     if not path.is_file():
         raise ConfigError(f"{directory} is no run directory: it has no config.yaml")
-    return _load(path, overrides)
+    return load_evaluation(_load(path), overrides)
 
 
-def _load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
+def _load(path: Path) -> RunConfig:
     try:
         values = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: move {path.parent} away and train again") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} is no config: move {path.parent} away and train again")
-    return load(values, overrides)
+    return load(values)
 
 
 def provenance() -> dict[str, Any]:

@@ -24,6 +24,9 @@ def main(arguments: list[str]) -> int:
     if set(arguments) & {"-h", "--help"}:
         print(__doc__)
         return 0
+    if not arguments:
+        print("error: which run? python -m experiments.train experiment=smoke (or duplication, enwik8) [key=value ...]", file=sys.stderr)
+        return 2
     end_with_the_first_rank()
     try:
         config = compose(arguments)

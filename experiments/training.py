@@ -13,9 +13,10 @@ from experiments.callbacks import Checkpoints, Cost, MetricsFile
 from experiments.evaluate import load_checkpoint, load_weights, score, write_evaluation
 from experiments.files import CHECKPOINT
 from experiments.trainer import build_trainer, device_name
-from reformer_pl.config import RunConfig, flat, load, to_dict
+from reformer_pl.config import RunConfig, flat, load_evaluation, to_dict
 from reformer_pl.measure import GIB
 from reformer_pl.module import LitSequenceModel
+from reformer_pl.rules import attention_pattern
 from reformer_pl.tasks import build_task
 from reformer_pl.tasks.batches import SequenceData
 
@@ -42,7 +43,7 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     with torch.device("meta"):  # an evaluation that cannot be is refused before anything is trained
         shapes = LitSequenceModel(config, data.vocab_size).state_dict()
         for name, overrides in config.evaluations.items():
-            load_weights(LitSequenceModel(load(to_dict(config), overrides), data.vocab_size), shapes, name)
+            load_weights(LitSequenceModel(load_evaluation(config, overrides), data.vocab_size), shapes, name)
     checkpoint = directory / "checkpoints" / CHECKPOINT
     step = load_checkpoint(checkpoint)["global_step"] if checkpoint.is_file() else 0  # refuses a corrupt file before anything is started
 
@@ -52,6 +53,11 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     board = TensorBoardLogger(directory, name="tensorboard", version="", default_hp_metric=False)
     trainer = build_trainer(config, callbacks=[cost, metrics, checkpoints], logger=board)
     if trainer.is_global_zero:
+        size = sum(p.numel() for p in module.parameters())
+        layers = ", ".join(attention_pattern(config.model.attention, config.model.n_layers))
+        where = f"from step {step} of" if step else "for"
+        print(f"{directory}: {size:,} parameters, attention {layers}, on {device_name(trainer)}")
+        print(f"training {where} {config.trainer.max_steps} steps", flush=True)
         metrics.drop_after(step)
         (directory / "result.json").unlink(missing_ok=True)  # of a failure that is tried again
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True)
@@ -95,7 +101,7 @@ def _evaluate(
 ) -> None:
     for name in names:
         overrides = config.evaluations[name]
-        module = LitSequenceModel(load(to_dict(config), overrides), data.vocab_size)
+        module = LitSequenceModel(load_evaluation(config, overrides), data.vocab_size)
         load_weights(module, weights, name)
         values = score(trainer, module, data)
         if trainer.is_global_zero:

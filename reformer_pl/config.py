@@ -18,6 +18,7 @@ from reformer_pl.rules import (
     PRECISIONS,
     RESIDUALS,
     SCHEDULES,
+    SHARED_QK,
     STRATEGIES,
     TASKS,
     ConfigError,
@@ -158,6 +159,19 @@ def load(values: dict[str, Any], overrides: Iterable[str] = ()) -> RunConfig:
         raise ConfigError(one_line(error)) from error
     config.optim.betas = tuple(config.optim.betas)
     return check(config)
+
+
+def load_evaluation(trained: RunConfig, overrides: Iterable[str]) -> RunConfig:
+    """The config that scores a trained model in another way. Raises ConfigError where its weights cannot be."""
+    changed = load(to_dict(trained), overrides)
+    words = (attention_pattern(config.model.attention, config.model.n_layers) for config in (trained, changed))
+    for layer, (before, after) in enumerate(zip(*words, strict=False)):
+        if (before in SHARED_QK) != (after in SHARED_QK):
+            raise ConfigError(
+                f"an evaluation keeps the weights: {' and '.join(SHARED_QK)} share queries and keys, the others do not, so a model trained "
+                f"with {before} in layer {layer} cannot be scored with {after}"
+            )
+    return changed
 
 
 def one_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 ATTENTIONS = ("full", "shared_full", "lsh", "local")
+SHARED_QK = ("shared_full", "lsh")  # these have the same parameters, and each can score a model trained with the other
 RESIDUALS = ("standard", "checkpoint", "reversible")
 MERGES = ("mean", "concat")
 POSITIONS = ("learned", "axial")

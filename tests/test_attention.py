@@ -28,6 +28,8 @@ def reach(kind: str, length: int) -> Tensor:
                     seen[i, j] = j < i or i == 0  # itself only when there is nothing else
                 case "local":
                     seen[i, j] = i // CHUNK - j // CHUNK <= 1
+                case _:
+                    raise ValueError(f"say here who sees whom in {kind}")
     return seen
 
 

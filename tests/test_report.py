@@ -244,7 +244,7 @@ def test_the_page_needs_no_network_and_links_only_to_files_that_are_there(tmp_pa
 def test_report_refuses_a_study_without_a_finished_cell(tmp_path: Path) -> None:
     study = _study(tmp_path, "fresh", {"axes": {"train": TRAINED}, "report": ["train_eval"], "evaluations": EVALUATIONS})
     for refused in (write_report, print_tables):
-        with pytest.raises(ConfigError, match=r"fresh has no finished cell: run `python -m ablations run fresh` first"):
+        with pytest.raises(ConfigError, match=r"fresh has no finished cell: run it first"):
             refused(study)
     assert not study.directory.exists()
 

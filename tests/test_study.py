@@ -27,7 +27,7 @@ axes:
 seeds: [0, 7]
 evaluations:
   LSH-8: [model.attention=lsh, model.lsh.n_hashes=8]
-  Mixed-2: ["model.attention=local lsh"]
+  Mixed-2: ["model.attention=shared_full lsh"]
 paper:
   Full / lr=0.001 / standard: {LSH-8: 0.5}
 """
@@ -53,7 +53,7 @@ def test_the_grid_is_the_product_of_axes_and_seeds(tmp_path: Path) -> None:
     assert (config.optim.lr, config.model.residual, config.seed, config.out_dir) == (0.002, "reversible", 7, str(cell.directory))
     assert config.evaluations == study.evaluations == {
         "LSH-8": ["model.attention=lsh", "model.lsh.n_hashes=8"],
-        "Mixed-2": ["model.attention=local lsh"],
+        "Mixed-2": ["model.attention=shared_full lsh"],
     }  # fmt: skip
 
 
@@ -84,6 +84,7 @@ SMALL = "axes: {model.attention: [full, lsh]}\n"
 REFUSED = {
     "unknown key": (SMALL + "axis: {}\n", "unknown key axis: choose description, timed, base"),
     "unknown axis": ("axes: {model.lsh.n_hash: [1, 2]}\n", "n_hash"),
+    "an evaluation of other weights": (SMALL + "evaluations: {A: [model.attention=full]}\n", "share queries and keys"),
     "unknown key in a variant": ("axes: {train: {A: [model.lsh.n_hash=2]}}\n", "n_hash"),
     "unknown added key": ("axes: {train: {A: [+model.lsh.n_hash=2]}}\n", "n_hash"),
     "unknown word": ("axes: {model.attention: [lhs]}\n", "model.attention=lhs is unknown: choose full, shared_full, lsh, local"),

@@ -226,7 +226,7 @@ def test_shared_full_is_scored_as_lsh_but_full_is_refused(tmp_path: Path, capsys
     assert evaluate.main([str(tmp_path / "shared_full"), "model.attention=lsh"]) == 0
     capsys.readouterr()
     assert evaluate.main([str(tmp_path / "full"), "model.attention=lsh"]) == 2
-    assert "only attention settings may differ" in one_line(capsys)
+    assert "an evaluation keeps the weights" in one_line(capsys)
     assert not (tmp_path / "full" / "evaluations").exists()
 
 
@@ -242,7 +242,7 @@ BAD = {
     "an illegal mode": (["model.lsh.window=wrap"], "dedupe=false"),
     "axial": (["model.positions=axial", "model.axial.shape=[5,7]"], "not a multiple"),
     "evaluations": (["+evaluations={a:['model.lsh.n_hash=1']}"], "n_hash"),
-    "an evaluation of other weights": (["+evaluations={a:['model.attention=full']}"], "only attention settings may differ"),
+    "an evaluation of other weights": (["+evaluations={a:['model.attention=full']}"], "an evaluation keeps the weights"),
     "missing data": (["task.name=enwik8", "task.source={tmp}/none"], "not a file"),
     "empty data": (["task.name=enwik8", "task.source={tmp}/empty"], "empty"),
     "short data": (["task.name=enwik8", "task.source={tmp}/short"], "longer file"),
@@ -318,7 +318,7 @@ def test_evaluate_refuses_what_is_no_run(whole: Path, tmp_path: Path, capsys: py
     (tmp_path / "config.yaml").write_bytes((whole / "config.yaml").read_bytes())
     assert evaluate.main([str(tmp_path)]) == 2
     assert "train the run first" in one_line(capsys)
-    for override, reason in (("model.lsh.n_hash=2", "n_hash"), ("n_hashes", "key=value"), ("model.d_model=64", "only attention settings")):
+    for override, reason in (("model.lsh.n_hash=2", "n_hash"), ("n_hashes", "key=value"), ("model.d_model=64", "sizes of weights")):
         assert evaluate.main([str(whole), override]) == 2
         assert reason in one_line(capsys)
     for text in ("{", "", "- 1"):
