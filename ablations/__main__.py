@@ -85,6 +85,7 @@ def _report(study: Study) -> int:
     from ablations.report import print_tables, write_report  # pandas and matplotlib take seconds to import
 
     path = write_report(study)
+    print(f"{study.name}: {study.description}")
     print_tables(study)
     print(f"report: {path}")
     return 0
