@@ -16,12 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ablations.study import Cell
-from reformer_pl.config import ConfigError
+from reformer_pl.config import RESULT_NUMBERS, ConfigError
 
 PR_SET_PDEATHSIG = 1
-NUMBERS = (
-    "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters", "train_seconds",
-)  # fmt: skip
 
 
 @dataclass
@@ -120,23 +117,22 @@ def is_running(cell: Cell) -> bool:
 
 def read_result(cell: Cell) -> dict[str, Any] | None:
     """result.json, or None when the cell is not done."""
-    path = cell.directory / "result.json"
+    return _read(cell.directory / "result.json")
+
+
+def read_evaluation(cell: Cell, name: str, overrides: list[str]) -> dict[str, Any] | None:
+    """The scores of a cell under a named evaluation; None when there are none yet, or they were made under other overrides."""
+    found = _read(cell.directory / "evaluations" / f"{name}.json")
+    return found if found and found.get("overrides") == overrides else None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
         return json.loads(path.read_text())
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON ({error}): delete it and the cell runs again") from error
-
-
-def read_evaluation(cell: Cell, name: str, overrides: list[str]) -> dict[str, Any] | None:
-    """The scores of a cell under a named evaluation; None when there are none yet, or they were made under other overrides."""
-    path = cell.directory / "evaluations" / f"{name}.json"
-    try:
-        found = json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
-        raise ConfigError(f"{path} is not JSON ({error}): delete it and the cell is scored again") from error
-    return found if found.get("overrides") == overrides else None
 
 
 def record_failure(process: Process) -> dict[str, Any]:
@@ -153,7 +149,7 @@ def record_failure(process: Process) -> dict[str, Any]:
     result = {
         "status": "timeout" if process.timed_out else "failed",
         "error": ": ".join([how, *last]),
-        **dict.fromkeys(NUMBERS),
+        **dict.fromkeys(RESULT_NUMBERS),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     path = process.cell.directory / "result.json"

@@ -19,7 +19,7 @@ from rich.console import Console
 from ablations.launch import Process, is_running, log_tail, read_evaluation, read_result, record_failure, start
 from ablations.progress import Progress, duration
 from ablations.study import Cell, Study, compose_cells
-from reformer_pl.config import ConfigError, RunConfig, changes, load
+from reformer_pl.config import ConfigError, RunConfig, changes, has_begun, load
 
 GRACE_SECONDS = 30.0  # from SIGINT to SIGKILL: the time to write a checkpoint
 POLL_SECONDS = 0.1
@@ -201,7 +201,7 @@ def _check_not_running(study: Study, cell: Cell) -> None:
 def _check_same_config(study: Study, cell: Cell, config: RunConfig) -> None:
     """A finished or half-trained cell is never taken for one of another config. One that never began to train holds nothing to lose."""
     path = cell.directory / "config.yaml"
-    if not path.exists() or not any((cell.directory / name).exists() for name in ("metrics.jsonl", "checkpoints", "result.json")):
+    if not path.exists() or not has_begun(cell.directory):
         return
     try:
         before = load(OmegaConf.to_container(OmegaConf.load(path)))

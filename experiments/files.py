@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from reformer_pl.config import ConfigError, RunConfig, changes, load, load_evaluation, to_dict
+from reformer_pl.config import ConfigError, RunConfig, changes, has_begun, load, load_evaluation, to_dict
 
 CHECKPOINT = "last.ckpt"  # below checkpoints/
 PACKAGES = ("reformer-pl", "torch", "lightning", "torchmetrics", "hydra-core")
@@ -45,7 +45,7 @@ def claim_directory(config: RunConfig) -> Path:
     path = directory / "config.yaml"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and any((directory / name).exists() for name in ("metrics.jsonl", "checkpoints", "result.json")):
+        if path.is_file() and has_begun(directory):
             before = _load(path)
             said = changes(before, config)
             if said:

@@ -17,7 +17,7 @@ from typing import Any
 from experiments.compose import compose
 from experiments.files import claim_directory, now, provenance, read_json, write_json
 from experiments.log import logged
-from reformer_pl.config import ConfigError, RunConfig
+from reformer_pl.config import RESULT_NUMBERS, ConfigError, RunConfig
 
 
 def main(arguments: list[str]) -> int:
@@ -79,7 +79,7 @@ def run(config: RunConfig, directory: Path) -> dict[str, Any] | None:
             traceback.print_exc()
         first = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
         print(first, file=sys.stderr)
-        result = dict.fromkeys(training.NUMBERS) | {"status": "oom" if oom else "failed", "error": first}
+        result = dict.fromkeys(RESULT_NUMBERS) | {"status": "oom" if oom else "failed", "error": first}
     if result is not None and first_rank():
         write_json(directory / "result.json", result | made_by | {"finished_at": now()})
     return result

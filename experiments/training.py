@@ -13,24 +13,12 @@ from experiments.callbacks import Checkpoints, Cost, MetricsFile
 from experiments.evaluate import load_checkpoint, load_weights, score, write_evaluation
 from experiments.files import CHECKPOINT
 from experiments.trainer import build_trainer, device_name
-from reformer_pl.config import RunConfig, flat, load_evaluation, to_dict
+from reformer_pl.config import RESULT_NUMBERS, RunConfig, flat, load_evaluation, to_dict
 from reformer_pl.measure import GIB
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.rules import attention_pattern
 from reformer_pl.tasks import build_task
 from reformer_pl.tasks.batches import SequenceData
-
-NUMBERS = (
-    "steps",
-    "loss_nats",
-    "accuracy",
-    "bits_per_dim",
-    "peak_memory_gib",
-    "step_seconds",
-    "tokens_per_second",
-    "parameters",
-    "train_seconds",
-)
 
 
 def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
@@ -52,11 +40,11 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     metrics = MetricsFile(directory, cost, tokens_per_step, config.trainer.log_every_steps)
     board = TensorBoardLogger(directory, name="tensorboard", version="", default_hp_metric=False)
     trainer = build_trainer(config, callbacks=[cost, metrics, checkpoints], logger=board)
+    parameters = sum(p.numel() for p in module.parameters())
     if trainer.is_global_zero:
-        size = sum(p.numel() for p in module.parameters())
         layers = ", ".join(attention_pattern(config.model.attention, config.model.n_layers))
         where = f"from step {step} of" if step else "for"
-        print(f"{directory}: {size:,} parameters, attention {layers}, on {device_name(trainer)}")
+        print(f"{directory}: {parameters:,} parameters, attention {layers}, on {device_name(trainer)}")
         print(f"training {where} {config.trainer.max_steps} steps", flush=True)
         metrics.drop_after(step)
         (directory / "result.json").unlink(missing_ok=True)  # of a failure that is tried again
@@ -75,13 +63,13 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
         "peak_memory_gib": cost.peak_bytes / GIB,
         "step_seconds": cost.median_step_seconds,
         "tokens_per_second": tokens_per_step / cost.median_step_seconds,
-        "parameters": sum(p.numel() for p in module.parameters()),
+        "parameters": parameters,
         "train_seconds": cost.train_seconds,
         "baseline": data.baseline(),
         "device": device_name(trainer),
         "threads": torch.get_num_threads(),
     }
-    shown = {f"final/{name}": result[name] for name in NUMBERS if isinstance(result[name], float) and math.isfinite(result[name])}
+    shown = {f"final/{name}": result[name] for name in RESULT_NUMBERS if isinstance(result[name], float) and math.isfinite(result[name])}
     board.log_hyperparams({key: str(value) if isinstance(value, list) else value for key, value in flat(to_dict(config)).items()}, shown)
     board.finalize("success")
     return result

@@ -5,6 +5,7 @@ This file imports neither torch nor Hydra, so that a sweep can check a thousand 
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -118,6 +119,17 @@ class RunConfig:
     seed: int = 0
     out_dir: str = ""  # empty: below runs/single, named by the overrides
     evaluations: dict[str, list[str]] = field(default_factory=dict)
+
+
+# The numbers of a run's result.json: null where a run failed.
+RESULT_NUMBERS = (
+    "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters", "train_seconds",
+)  # fmt: skip
+
+
+def has_begun(directory: Path) -> bool:
+    """Whether a run began to train there, so that there is something to lose."""
+    return any((directory / name).exists() for name in ("metrics.jsonl", "checkpoints", "result.json"))
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
