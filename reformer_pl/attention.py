@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from reformer_pl.config import ModelConfig
 from reformer_pl.lsh import attend, draw_rotations, hash_buckets
-from reformer_pl.lsh_plan import make_plan
+from reformer_pl.lsh_plan import Plan, make_plan
 from reformer_pl.rules import ATTENTIONS, ConfigError, bucket_factors
 
 
 class Memo(NamedTuple):
-    """What a sublayer must be handed again to do the same thing twice: the hash seed, and the buckets once they exist."""
+    """What a sublayer must be handed again to do the same thing twice: the hash seed, and the sort order once it exists."""
 
     hash_seed: int
-    buckets: Tensor | None = None  # (B, H, n_hashes, L) int32
+    plan: Plan | None = None  # 8 bytes per token, head and round
 
 
 class MultiHeadAttention(nn.Module):
@@ -41,7 +41,7 @@ class MultiHeadAttention(nn.Module):
         self.v, self.out = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
 
     def forward(self, x: Tensor, memo: Memo) -> tuple[Tensor, Memo]:
-        """x (B, L, d_model) -> (y (B, L, d_model), memo with the buckets, if this kind hashes)."""
+        """x (B, L, d_model) -> (y (B, L, d_model), memo with the sort order, if this kind hashes)."""
         v = self._heads(self.v(x))
         match self.kind:
             case "full":
@@ -59,13 +59,14 @@ class MultiHeadAttention(nn.Module):
 
     def _lsh(self, qk: Tensor, v: Tensor, memo: Memo) -> tuple[Tensor, Memo]:
         lsh = self.config.lsh
-        factors = bucket_factors(lsh.n_buckets, qk.shape[2], lsh.chunk_len)
-        if memo.buckets is None:
+        if memo.plan is None:
+            factors = bucket_factors(lsh.n_buckets, qk.shape[2], lsh.chunk_len)
             generator = torch.Generator().manual_seed(memo.hash_seed)  # on the CPU: equal on every rank and device
             rotations = draw_rotations(qk.shape[1], qk.shape[3], lsh.n_hashes, factors, generator)
-            memo = memo._replace(buckets=hash_buckets(qk.detach(), rotations, factors))
-        plan = make_plan(memo.buckets, math.prod(factors), lsh.chunk_len, True, lsh.bucket_mask, lsh.dedupe, lsh.window)
-        return attend(qk, v, plan), memo
+            buckets = hash_buckets(qk.detach(), rotations, factors)
+            plan = make_plan(buckets, math.prod(factors), lsh.chunk_len, True, lsh.bucket_mask, lsh.dedupe, lsh.window)
+            memo = memo._replace(plan=plan)
+        return attend(qk, v, memo.plan), memo
 
 
 def shared_full(qk: Tensor, v: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""LSH attention (paper, section 2 and appendix A): hash here, sort in lsh_plan, attend in lsh_kernels. Pure functions of tensors.
+"""LSH attention (paper, section 2 and appendix A): hash here, sort in lsh_plan, attend in lsh_attend. Pure functions of tensors.
 
 Shapes: B batch, H heads, L length, D head size.
 """
@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reformer_pl.lsh_kernels import LSHAttend
+from reformer_pl.lsh_attend import LSHAttend
+from reformer_pl.lsh_kernels import tile_bytes
 from reformer_pl.lsh_plan import Plan, make_plan
 from reformer_pl.rules import bucket_factors, check_lsh
 
@@ -86,25 +87,26 @@ def hash_buckets(qk: Tensor, rotations: Tensor, factors: tuple[int, ...]) -> Ten
         raise ValueError(
             f"rotations must be (H, D, n_hashes, sum(factors) // 2) = {(h, d, 'n_hashes', sum(factors) // 2)}, not {tuple(rotations.shape)}"
         )
-    rotations = rotations.to(device=qk.device, dtype=qk.dtype)
-    buckets = torch.empty(b, h, rotations.shape[2], length, dtype=torch.int32, device=qk.device)
-    for r in range(rotations.shape[2]):  # a round at a time: the projections of all rounds would outweigh q, k and v
-        projected = torch.matmul(qk, rotations[:, :, r])  # (B, H, L, sum(factors) // 2)
-        step, column = 1, 0
+    rounds = rotations.shape[2]
+    rotations = rotations.to(device=qk.device, dtype=qk.dtype).flatten(2)  # (H, D, R*S)
+    buckets = torch.empty(b, h, rounds, length, dtype=torch.int32, device=qk.device)
+    width = max(1, tile_bytes(qk.device) // (b * h * rotations.shape[2] * qk.element_size()))
+    for start in range(0, length, width):  # a slice at a time: all projections together would outweigh q, k and v
+        projected = (qk[:, :, start : start + width] @ rotations).unflatten(-1, (rounds, -1))  # (B, H, l, R, S)
+        sizes, bucket, step, column = projected.abs(), 0, 1, 0
         for factor in factors:
-            x = projected[..., column : column + factor // 2]
-            top, arg_top = x.max(-1)
-            bottom, arg_bottom = x.min(-1)
-            digit = torch.where(top >= -bottom, arg_top, arg_bottom + factor // 2).int()
-            buckets[:, :, r] = digit if step == 1 else buckets[:, :, r] + step * digit
+            largest = sizes[..., column : column + factor // 2].argmax(-1, keepdim=True)
+            negative = projected[..., column : column + factor // 2].gather(-1, largest) < 0
+            bucket = bucket + step * (largest + negative * (factor // 2))
             step, column = step * factor, column + factor // 2
+        buckets[..., start : start + width] = bucket.squeeze(-1).transpose(2, 3)
     return buckets
 
 
 def attend(qk: Tensor, v: Tensor, plan: Plan) -> Tensor:
     """Attention of every token over what the plan reaches: (B, H, L, D), differentiable in qk and v."""
-    b, h, length, d = qk.shape
-    p = plan.order.shape[2]
-    k = F.normalize(qk, dim=-1).to(qk.dtype)  # under autocast the norm is float32
-    q, k, v = (F.pad(x, (0, 0, 0, p - length)).reshape(b * h * p, d) for x in (qk, k, v.to(qk.dtype)))
-    return LSHAttend.apply(q, k, v, plan).view(b, h, p, d)[:, :, :length]
+    length, p = qk.shape[2], plan.order.shape[2]
+    v = v.to(qk.dtype)  # autocast leaves them alike
+    if p > length:
+        qk, v = (F.pad(x, (0, 0, 0, p - length)) for x in (qk, v))
+    return LSHAttend.apply(qk, v, plan)[:, :, :length]

@@ -28,7 +28,7 @@ def run_standard(layers: Sequence[Layer], x: Tensor, memos: Sequence[Memo]) -> T
 
 
 def run_checkpoint(layers: Sequence[Layer], x: Tensor, memos: Sequence[Memo]) -> Tensor:
-    """x + f(x), keeping each layer's input alone: the honest rival of reversible layers. The second pass reuses the first's buckets."""
+    """x + f(x), keeping each layer's input alone: the honest rival of reversible layers. The second pass reuses the first's sort order."""
     for layer, memo in zip(layers, memos, strict=True):
         kept: list[Memo] = [memo] * len(layer)
 

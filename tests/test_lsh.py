@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import definition
-from reformer_pl import lsh_kernels
+from reformer_pl import lsh_attend, lsh_kernels
 from reformer_pl.attention import shared_full
 from reformer_pl.lsh import lsh_attention
 
@@ -118,7 +118,7 @@ def test_neither_tiles_nor_the_plain_road_change_the_result(
 ) -> None:
     monkeypatch.setitem(lsh_kernels.TILE_BYTES, "cpu", 2 * 2 * CHUNK * CHUNK * dtype.itemsize)  # two chunks a tile
     if not fused:
-        monkeypatch.setattr(lsh_kernels, "fused_on_cpu", lambda q: False)
+        monkeypatch.setattr(lsh_attend, "choose_road", lambda q, m: "plain")
     assert_definition(m, 37, 3, draw_padding(37), dtype, tolerance)
 
 

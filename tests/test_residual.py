@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from reformer_pl import attention, residual
 from reformer_pl.attention import Memo, MultiHeadAttention
 from reformer_pl.loss import token_loss
+from reformer_pl.lsh_plan import Plan
 from reformer_pl.measure import PeakMemory
 from reformer_pl.model import SequenceModel
 from tiny import assert_close, assert_same_grads, build, draw_batch, grads
@@ -243,25 +244,30 @@ def test_checkpoint_is_standard(word: str, dropout: float, ff_chunks: int) -> No
 
 @pytest.mark.parametrize("kind", ["checkpoint", "reversible"])
 def test_hashing_happens_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second pass hashes nothing and attends with the very buckets of the first."""
+    """The second pass neither hashes nor sorts: it attends along the very plan of the first."""
     hashed: list[Tensor] = []
-    planned: list[Tensor] = []
-    hash_buckets, make_plan = attention.hash_buckets, attention.make_plan
+    attended: list[Plan] = []
+    hash_buckets, attend, make_plan = attention.hash_buckets, attention.attend, attention.make_plan
+    planned: list[Plan] = []
 
     def spy_hash(*args: object) -> Tensor:
         hashed.append(hash_buckets(*args))
         return hashed[-1]
 
-    def spy_plan(buckets: Tensor, *args: object) -> object:
-        planned.append(buckets)
-        return make_plan(buckets, *args)
+    def spy_plan(*args: object) -> Plan:
+        planned.append(make_plan(*args))
+        return planned[-1]
 
-    monkeypatch.setattr(attention, "hash_buckets", spy_hash)
-    monkeypatch.setattr(attention, "make_plan", spy_plan)
+    def spy_attend(qk: Tensor, v: Tensor, plan: Plan) -> Tensor:
+        attended.append(plan)
+        return attend(qk, v, plan)
+
+    for name, spy in (("hash_buckets", spy_hash), ("make_plan", spy_plan), ("attend", spy_attend)):
+        monkeypatch.setattr(attention, name, spy)
     run(build("model.attention=lsh", f"model.residual={kind}", "model.n_layers=3", "model.dropout=0.3"))
-    assert len(hashed) == 3 and len(planned) == 6
-    for first, second in zip(planned[:3], reversed(planned[3:]), strict=True):  # backward starts at the last layer
-        assert first is second
+    assert len(hashed) == len(planned) == 3 and len(attended) == 6
+    for plan, first, second in zip(planned, attended[:3], reversed(attended[3:]), strict=True):  # backward starts at the last layer
+        assert plan is first is second
     assert not torch.equal(hashed[0], hashed[1])  # every layer hashes anew
 
 
@@ -280,16 +286,16 @@ def peak_bytes(n_layers: int, *overrides: str) -> int:
 
 @pytest.mark.parametrize("word", ["full", "local", "lsh"])
 def test_reversible_memory_does_not_grow_with_depth(word: str) -> None:
-    """A layer of a standard model keeps several (B, L, d) activations, a checkpointed one its input, a reversible one only its buckets."""
+    """A layer of a standard model keeps several (B, L, d) activations, a checkpointed one its input, a reversible one only its sort order."""
     kept = {}
     for kind in ("standard", "checkpoint", "reversible"):
         shallow, deep = (peak_bytes(n, f"model.attention={word}", f"model.residual={kind}") for n in (2, 8))
         kept[kind] = (deep - shallow) / 6
     stream = 4 * 256 * 16 * 4  # B x L x d_model float32
-    buckets = 4 * 2 * 2 * 256 * 4 if word == "lsh" else 0  # B x H x R x L int32
+    order = 4 * 2 * 2 * 256 * 8 if word == "lsh" else 0  # B x H x R x L, order and code in int32
     assert kept["standard"] > 8 * stream
-    assert stream <= kept["checkpoint"] <= 1.5 * stream + buckets
-    assert buckets <= kept["reversible"] <= 0.02 * stream + buckets
+    assert stream <= kept["checkpoint"] <= 1.5 * stream + order
+    assert order <= kept["reversible"] <= 0.02 * stream + order
 
 
 def test_every_sublayer_of_a_layer_is_run_in_order() -> None:
