@@ -4,7 +4,7 @@ BIN := .venv/bin
 ABLATIONS := $(BIN)/python -m ablations
 CORES := $(shell nproc 2>/dev/null || echo 1)
 
-.PHONY: setup demo test lint table2 clean
+.PHONY: setup demo test test-gpu lint table2 clean
 
 setup: .venv/installed
 
@@ -26,6 +26,9 @@ table2: setup  # the paper's Table 2 at its own length, three seeds; stop and st
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES)
+
+test-gpu: setup  # on a CUDA machine; elsewhere every test says that it needs one
+	$(BIN)/python -m pytest -m gpu -s -rs tests/test_gpu.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -120,6 +120,46 @@ def test_neither_tiles_nor_the_plain_road_change_the_result(
     if not fused:
         monkeypatch.setattr(lsh_attend, "choose_road", lambda q, m: "plain")
     assert_definition(m, 37, 3, draw_padding(37), dtype, tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@every_mode
+def test_the_cuda_ops_take_these_tiles_and_return_these_shapes(
+    m: dict[str, Any], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their meta kernels run without a GPU; the numbers are for `make test-gpu`."""
+    monkeypatch.setattr(lsh_attend, "choose_road", lambda q, m: lsh_kernels.CUDA_EFFICIENT)
+    called: list[str] = []
+
+    class Called(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            called.append(func.name())
+            return func(*args, **(kwargs or {}))
+
+    qk, v = (torch.randn(2, 100, 3, 16, dtype=dtype, device="meta").transpose(1, 2).requires_grad_() for _ in range(2))
+    with Called():
+        out, _ = lsh_attention(qk, v, n_hashes=3, chunk_len=32, key_padding_mask=torch.zeros(2, 100, dtype=torch.bool, device="meta"), **m)
+        got = torch.autograd.grad(out.sum(), (qk, v))
+    assert all(x.shape == qk.shape and x.dtype == dtype and x.device.type == "meta" for x in (out, *got))
+    for op in ("attention", "attention_backward"):
+        assert f"aten::_scaled_dot_product_efficient_{op}" in called
+
+
+def test_the_road_is_chosen_by_device_dtype_and_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fake(NamedTuple):
+        device: torch.device
+        dtype: torch.dtype
+        shape: tuple[int, ...]
+
+    def road(device: str, dtype: torch.dtype, m: int = 64, d: int = 64) -> str:
+        return lsh_kernels.choose_road(Fake(torch.device(device), dtype, (1, d)), m)
+
+    assert [road("cpu", dtype) for dtype in (torch.float64, torch.float32, torch.bfloat16)] == ["cpu_flash"] * 3
+    assert [road("cuda", dtype) for dtype in (torch.float32, torch.bfloat16, torch.float16)] == ["cuda_efficient"] * 3
+    assert [road("cpu", torch.float16), road("cuda", torch.float64), road("mps", torch.float32)] == ["plain"] * 3
+    assert [road("cuda", torch.float32, m=40), road("cuda", torch.float32, d=20)] == ["plain"] * 2
+    monkeypatch.setattr(torch.ops, "aten", object())  # a PyTorch without these ops
+    assert [road("cpu", torch.float32), road("cuda", torch.float32)] == ["plain"] * 2
 
 
 def test_illegal_modes_are_refused() -> None:

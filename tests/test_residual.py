@@ -286,7 +286,7 @@ def peak_bytes(n_layers: int, *overrides: str) -> int:
 
 @pytest.mark.parametrize("word", ["full", "local", "lsh"])
 def test_reversible_memory_does_not_grow_with_depth(word: str) -> None:
-    """A layer of a standard model keeps several (B, L, d) activations, a checkpointed one its input, a reversible one only its sort order."""
+    """A layer of a standard model keeps several (B, L, d) activations, a checkpointed one its input, a reversible one its sort order."""
     kept = {}
     for kind in ("standard", "checkpoint", "reversible"):
         shallow, deep = (peak_bytes(n, f"model.attention={word}", f"model.residual={kind}") for n in (2, 8))
