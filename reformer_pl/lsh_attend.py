@@ -20,30 +20,15 @@ class LSHAttend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, qk: Tensor, v: Tensor, plan: Plan) -> Tensor:
-        (b, h, p, d), m = qk.shape, plan.chunk_len
-        rows, road = Rows.of(qk), choose_road(qk, m)
+        b, h, p, _ = qk.shape
+        rows, road = Rows.of(qk), choose_road(qk, plan.chunk_len)
         q, v = rows.flat(qk), rows.flat(v)
         inverse = inverse_norm(q)
         out = torch.empty(q.shape, dtype=inverse.dtype, device=q.device)  # bfloat16 is added up in float32
         lse = torch.empty(q.shape[:1], dtype=inverse.dtype, device=q.device)
         for tile in tiles(plan, rows, b, q.element_size()):
-            g, t = tile.bias.shape[:2]
-            # A query that reaches nothing in this round gets its own key, so that the softmax is finite; its log-sum-exp is then discarded.
-            empty = tile.bias.amax(-1) == -math.inf
-            tile.bias.diagonal(offset=m, dim1=2, dim2=3).masked_fill_(empty, 0.0)
-            query, key = query_and_key(q, inverse, tile, (g, t, m, d))
-            value = windows(v.index_select(0, tile.key).view(g, -1, d), m)
-            y, z = tile_forward(road, query, key, value, tile.bias.to(q.dtype))
-            y = y.to(out.dtype).reshape(-1, d)
-            z = z.to(out.dtype).reshape(empty.shape).masked_fill(empty, -math.inf).view(-1)
-            if tile.round > 0:
-                before = lse.index_select(0, tile.query)
-                both = torch.logaddexp(before, z)
-                safe = both.masked_fill(both == -math.inf, 0.0)
-                y = out.index_select(0, tile.query).mul_((before - safe).exp_()[:, None]).addcmul_(y, (z - safe).exp_()[:, None])
-                z = both
-            out.index_copy_(0, tile.query, y)
-            lse.index_copy_(0, tile.query, z)
+            add_tile(road, tile, q, inverse, v, out, lse)
+            del tile  # or it would live beside the next one
         alone = (lse == -math.inf)[:, None]
         out = out.to(q.dtype)
         torch.where(alone, v, out, out=out)
@@ -62,24 +47,52 @@ class LSHAttend(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, v, out, lse, alone, *planned = ctx.saved_tensors
         plan, rows, (b, h) = Plan(*planned, *ctx.options), ctx.rows, ctx.shape
-        m, d = plan.chunk_len, q.shape[1]
         grad, inverse = rows.flat(grad), inverse_norm(q)
         dq = torch.zeros(q.shape, dtype=lse.dtype, device=q.device)
         dv = torch.where(alone, grad, 0.0).to(lse.dtype)
         for tile in tiles(plan, rows, b, q.element_size()):
-            shape = (*tile.bias.shape[:2], m, d)
-            query, key = query_and_key(q, inverse, tile, shape)
-            value = windows(v.index_select(0, tile.key).view(shape[0], -1, d), m)
-            grad_tile, seen = (x.index_select(0, tile.query).view(shape) for x in (grad, out))
-            lse_tile = lse.index_select(0, tile.query).view(shape[:3])
-            bq, bk, bv = tile_backward(ctx.road, grad_tile, query, key, value, seen, lse_tile, tile.bias.to(q.dtype))
-            dk = overlap(bk.to(dq.dtype))
-            unit = key.as_strided(dk.shape, (key.stride(0), d, 1), key.storage_offset()).to(dq.dtype)
-            dk.addcmul_(unit, (unit * dk).sum(-1, keepdim=True), value=-1).mul_(inverse.index_select(0, tile.key).view(*dk.shape[:2], 1))
-            dk[:, m:] += bq.reshape(shape[0], -1, d)
-            dq.index_add_(0, tile.key, dk.view(-1, d))
-            dv.index_add_(0, tile.key, overlap(bv.to(dv.dtype)).view(-1, d))
+            add_tile_gradients(ctx.road, tile, grad, q, inverse, v, out, lse, dq, dv)
+            del tile
         return rows.back(dq.to(q.dtype), b, h), rows.back(dv.to(q.dtype), b, h), None
+
+
+def add_tile(road: str, tile: Tile, q: Tensor, inverse: Tensor, v: Tensor, out: Tensor, lse: Tensor) -> None:
+    """Attend in one round and add it to what earlier rounds left in out (rows, D) and lse (rows,), both at least float32."""
+    (g, _, m, _), d = tile.bias.shape, q.shape[1]
+    # A query that reaches nothing in this round gets its own key, so that the softmax is finite; its log-sum-exp is then discarded.
+    empty = tile.bias.amax(-1) == -math.inf
+    tile.bias.diagonal(offset=m, dim1=2, dim2=3).masked_fill_(empty, 0.0)
+    query, key = query_and_key(q, inverse, tile)
+    value = windows(v.index_select(0, tile.key).view(g, -1, d), m)
+    y, z = tile_forward(road, query, key, value, tile.bias.to(q.dtype))
+    y = y.to(out.dtype).reshape(-1, d)
+    z = z.to(out.dtype).reshape(empty.shape).masked_fill(empty, -math.inf).view(-1)
+    if tile.round > 0:
+        before = lse.index_select(0, tile.query)
+        both = torch.logaddexp(before, z)
+        safe = both.masked_fill(both == -math.inf, 0.0)
+        y = out.index_select(0, tile.query).mul_((before - safe).exp_()[:, None]).addcmul_(y, (z - safe).exp_()[:, None])
+        z = both
+    out.index_copy_(0, tile.query, y)
+    lse.index_copy_(0, tile.query, z)
+
+
+def add_tile_gradients(
+    road: str, tile: Tile, grad: Tensor, q: Tensor, inverse: Tensor, v: Tensor, out: Tensor, lse: Tensor, dq: Tensor, dv: Tensor
+) -> None:
+    """Add one round's gradients to dq and dv (rows, D), those of the unit-length keys taken back to q."""
+    (g, t, m, _), d = tile.bias.shape, q.shape[1]
+    query, key = query_and_key(q, inverse, tile)
+    value = windows(v.index_select(0, tile.key).view(g, -1, d), m)
+    grad_tile, seen = (x.index_select(0, tile.query).view(g, t, m, d) for x in (grad, out))
+    lse_tile = lse.index_select(0, tile.query).view(g, t, m)
+    bq, bk, bv = tile_backward(road, grad_tile, query, key, value, seen, lse_tile, tile.bias.to(q.dtype))
+    dv.index_add_(0, tile.key, overlap(bv.to(dv.dtype)).view(-1, d))
+    dk = overlap(bk.to(dq.dtype))
+    unit = key.as_strided(dk.shape, (key.stride(0), d, 1), key.storage_offset()).to(dq.dtype)
+    dk.addcmul_(unit, (unit * dk).sum(-1, keepdim=True), value=-1).mul_(inverse.index_select(0, tile.key).view(*dk.shape[:2], 1))
+    dk[:, m:] += bq.reshape(g, -1, d)
+    dq.index_add_(0, tile.key, dk.view(-1, d))
 
 
 def inverse_norm(q: Tensor) -> Tensor:
@@ -87,10 +100,10 @@ def inverse_norm(q: Tensor) -> Tensor:
     return torch.linalg.vector_norm(q, dim=-1, dtype=torch.promote_types(q.dtype, torch.float32)).clamp_min_(1e-12).reciprocal_()
 
 
-def query_and_key(q: Tensor, inverse: Tensor, tile: Tile, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def query_and_key(q: Tensor, inverse: Tensor, tile: Tile) -> tuple[Tensor, Tensor]:
     """q (g, T, m, D) and the unit-length keys (g, T, 2m, D) of a tile, from one gather."""
-    g, t, m, d = shape
-    x = q.index_select(0, tile.key).view(g, -1, d)
+    g, t, m, _ = tile.bias.shape
+    x = q.index_select(0, tile.key).view(g, -1, q.shape[1])
     key = (x * inverse.index_select(0, tile.key).view(g, -1, 1)).to(q.dtype)
     return x[:, m:].unflatten(1, (t, m)), windows(key, m)
 
