@@ -4,7 +4,7 @@ BIN := .venv/bin
 ABLATIONS := $(BIN)/python -m ablations
 CORES := $(shell nproc 2>/dev/null || echo 1)
 
-.PHONY: setup demo test test-gpu lint table2 clean
+.PHONY: setup demo test test-gpu lint table2 peers clean
 
 setup: .venv/installed
 
@@ -23,6 +23,11 @@ demo: setup  # two ablation grids, their tables here and their pages under runs/
 table2: setup  # the paper's Table 2 at its own length, three seeds; stop and start it as you like
 	$(ABLATIONS) run table2_duplication --parallel $(CORES)
 	$(ABLATIONS) report table2_duplication
+
+peers: setup  # the two public Reformers, installed and measured beside this one
+	PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[peers]'
+	$(ABLATIONS) run peers
+	$(ABLATIONS) report peers
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES)

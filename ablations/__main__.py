@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from ablations.prediction import Predictions, told
 from ablations.study import Study, compose_cells, load_study
 from ablations.sweep import Options, run
 from reformer_pl.config import ConfigError
@@ -30,11 +31,14 @@ def parser() -> Parser:
         sub.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where the studies are kept (default: runs)")
         return sub
 
-    command("plan", "Check the study and list its cells as commands that can be pasted into a shell.")
+    command("plan", "Check the study, and list its cells as commands that can be pasted into a shell, each with its predicted memory.")
     sub = command("run", "Run the cells that are not finished; interrupted ones resume. Ctrl-C stops, and loses nothing.")
     sub.add_argument("--parallel", type=int, default=1, metavar="N", help="cells at a time, the CPU threads divided (default: 1)")
     sub.add_argument("--timeout", type=float, metavar="SECONDS", help="stop a cell after so long, record it as timeout and go on")
-    sub.add_argument("--retry", action="store_true", help="run cells again that are recorded as failed, oom or timeout")
+    sub.add_argument("--retry", action="store_true", help="run cells again that are recorded as failed, oom, timeout or would_not_fit")
+    sub.add_argument(
+        "--memory-limit", type=float, metavar="GIB", help="record a cell as would_not_fit where one process of it is predicted to need more"
+    )
     command("status", "Show how far each cell is, and the last lines of the log of each that failed.")
     command("report", "Write the tables, plots and the HTML page below runs/STUDY/report, and print the tables.")
     return main
@@ -51,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
             case "plan":
                 return max(_plan(study) for study in studies)
             case "run":
-                options = Options(given.parallel, given.timeout, given.retry)
+                options = Options(given.parallel, given.timeout, given.retry, given.memory_limit)
                 code = run(studies, options, Console())
                 place = [] if given.runs_dir == Path("runs") else ["--runs-dir", str(given.runs_dir)]
                 for name in given.study if code < 2 else []:
@@ -73,11 +77,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _plan(study: Study) -> int:
-    compose_cells(study)
-    for cell in study.cells:
+    """Each cell's command below a comment that says what it will need: pasted into a shell, the comments do nothing."""
+    configs, predictions = compose_cells(study), Predictions()
+    for cell, config in zip(study.cells, configs, strict=True):
         program, *rest = cell.command()
         here = os.path.relpath(program)
-        print(shlex.join([program if here.startswith("..") else here, *rest]))
+        print(f"# {cell}: {told(predictions.of(config))}")
+        print(shlex.join([program if here.startswith("..") else here, *rest]), flush=True)
     return 0
 
 

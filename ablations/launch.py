@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ablations.study import Cell
-from reformer_pl.config import RESULT_NUMBERS, ConfigError
+from ablations.grid import Cell
+from reformer_pl.config import BENCHMARK_NUMBERS, RESULT_NUMBERS, ConfigError
 
 PR_SET_PDEATHSIG = 1
+WOULD_NOT_FIT = "would_not_fit"  # the status of a cell that was refused for its predicted memory
 
 
 @dataclass
@@ -146,13 +147,24 @@ def record_failure(process: Process) -> dict[str, Any]:
     else:
         how = f"exit code {code}" + (" without a result" if code == 0 else "")
     last = log_tail(process.cell, 1)
+    return _record(process.cell, "timeout" if process.timed_out else "failed", ": ".join([how, *last]))
+
+
+def record_refusal(cell: Cell, error: str, predicted_memory_gib: float) -> None:
+    """The result of a cell that was not started, because its prediction exceeds a limit."""
+    _record(cell, WOULD_NOT_FIT, error, predicted_memory_gib=predicted_memory_gib)
+
+
+def _record(cell: Cell, status: str, error: str, **known: float) -> dict[str, Any]:
     result = {
-        "status": "timeout" if process.timed_out else "failed",
-        "error": ": ".join([how, *last]),
-        **dict.fromkeys(RESULT_NUMBERS),
+        "status": status,
+        "error": error,
+        **dict.fromkeys(RESULT_NUMBERS if cell.trains else BENCHMARK_NUMBERS),
+        **known,
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    path = process.cell.directory / "result.json"
+    path = cell.directory / "result.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name("result.json.partial")
     partial.write_text(json.dumps(result, indent=2) + "\n")
     os.replace(partial, path)

@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from ablations.grid import Cell
 from ablations.plots import Drawing
-from ablations.study import Cell, Study
+from ablations.study import Study
 from ablations.tables import MISSING, Table
 
 PAGE = """<!doctype html>
@@ -58,7 +59,8 @@ th, td { padding: .3rem .55rem; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: .2rem; }
 thead th { border-bottom: 1px solid #1a1a1a; font-weight: 600; vertical-align: bottom; white-space: normal; }
 td { vertical-align: top; }
-td:last-child { white-space: normal; min-width: 7rem; }
+table.seeds td:last-child { white-space: normal; min-width: 7rem; }
+td.long { white-space: normal; min-width: 11rem; }
 tr.paper td, tr.baseline td { color: #5a5a5a; font-style: italic; }
 tr.baseline td { border-top: 1px solid #bbb; }
 figure { margin: 0; break-inside: avoid; }
@@ -124,17 +126,19 @@ def _table(table: Table) -> str:
     body = []
     for i, row in enumerate(table.rows):
         kind = "paper" if row[0].endswith(", paper") else "baseline" if row[-1] == "baseline" else ""
-        body.append(f'<tr class="{kind}">' + "".join(_data_cell(text, (i, j) in table.best) for j, text in enumerate(row)) + "</tr>")
+        body.append(f'<tr class="{kind}">' + "".join(_data_cell(text, (i, j) in table.best, j > 0) for j, text in enumerate(row)) + "</tr>")
     links = _links((f"{table.name}.{suffix}", suffix.upper()) for suffix in ("csv", "md", "tex"))
-    grid = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{chr(10).join(body)}\n</tbody></table>"
+    seeds = ' class="seeds"' if table.header[-1] == "seeds" else ""
+    grid = f"<table{seeds}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{chr(10).join(body)}\n</tbody></table>"
     return (
         f'<figure class="table"><div class="scroll">{grid}</div>'
         f'<figcaption>{escape(table.caption)} <span class="links">{links}</span></figcaption></figure>\n'
     )
 
 
-def _data_cell(text: str, best: bool) -> str:
-    return f"<td><strong>{escape(text)}</strong></td>" if best else f"<td>{escape(text)}</td>"
+def _data_cell(text: str, best: bool, may_wrap: bool) -> str:
+    kind = ' class="long"' if may_wrap and len(text) > 24 else ""
+    return f"<td{kind}><strong>{escape(text)}</strong></td>" if best else f"<td{kind}>{escape(text)}</td>"
 
 
 def _figure(drawing: Drawing, directory: Path) -> str:
@@ -158,15 +162,16 @@ def _provenance(study: Study, cells: pd.DataFrame) -> str:
         "device": _values(cells["device"]),
         "threads": _values(cells["threads"]),
         "finished": MISSING if not dates else dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}",
-        "training": f"{hours:.2f} hours in all" if hours >= 1 else f"{60 * hours:.1f} minutes in all",
+        **({} if study.is_benchmark else {"training": f"{hours:.2f} hours in all" if hours >= 1 else f"{60 * hours:.1f} minutes in all"}),
         "seeds": ", ".join(map(str, sorted({cell.seed for cell in study.cells}))),
     }
     listed = "".join(f"<dt>{name}</dt><dd>{escape(fact)}</dd>" for name, fact in facts.items())
     links = _links([("results.csv", "results.csv")])
+    rows = "one row per cell" if study.is_benchmark else "one row per cell and evaluation"
     warning = ""
     if study.timed and any(cells[column].dropna().nunique() > 1 for column in ("device", "threads")):
         warning = '<p class="error">The cells ran on different devices or numbers of threads: their times cannot be compared.</p>'
-    return f"{warning}<dl>{listed}<dt>all numbers</dt><dd>{links}, one row per cell and evaluation</dd></dl>"
+    return f"{warning}<dl>{listed}<dt>all numbers</dt><dd>{links}, {rows}</dd></dl>"
 
 
 def _values(column: pd.Series) -> str:

@@ -4,6 +4,7 @@ Each function draws from what `ablations.results` returns and gives a matplotlib
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def study_drawings(study: Study, cells: pd.DataFrame) -> list[Drawing]:
     if (cells["status"] != "ok").all():
         return []
     if "train_eval" in study.report:
-        beside = ", beside the paper's" if study.paper else ""
+        beside = ", beside the paper's" if "train_eval" in study.paper else ""
         caption = f"Accuracy by the attention trained with (rows) and evaluated with (columns){beside}."
         drawings.append(Drawing("train_eval", caption + missing, heat_map(study, cells)))
     if "loss_memory" in study.report:
@@ -66,6 +67,10 @@ def study_drawings(study: Study, cells: pd.DataFrame) -> list[Drawing]:
         drawings.append(Drawing("loss_memory", caption + missing, loss_memory(study, cells)))
         caption = "Seconds per training step against its peak memory; left and lower is better."
         drawings.append(Drawing("time_memory", caption + missing, time_memory(study, cells)))
+    if "coverage" in study.report:
+        from ablations.coverage import coverage_drawings  # late: it builds on this file
+
+        drawings += coverage_drawings(study, cells)
     if "learning_curves" in study.report and (curves["split"] == "valid").any():
         caption = f"Learning curves, {judged} by training step{over}." + missing
         drawings.append(Drawing("learning_curves", caption, learning_curves(study, cells, curves, "step")))
@@ -82,8 +87,8 @@ def learning_curves(study: Study, cells: pd.DataFrame, curves: pd.DataFrame, by:
     scale = 100 if judged == "accuracy" else 1
     ended = cells.loc[cells["status"] == "ok", ["cell", "seed"]]
     held_out = curves[curves["split"] == "valid"].merge(ended, on=["cell", "seed"])
-    figure, axes = _axes(height=2.3)
-    for i, (train, style) in enumerate(styles(study).items()):
+    figure, axes = column_axes(height=2.3)
+    for i, (train, style) in enumerate(styles(labels(study)).items()):
         mine = held_out[held_out["train"] == train]
         if mine.empty:
             continue
@@ -101,7 +106,7 @@ def learning_curves(study: Study, cells: pd.DataFrame, curves: pd.DataFrame, by:
     axes.set_xlim(left=0)
     if judged == "accuracy":
         axes.set_ylim(-3, 103)
-    _legend_below(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
@@ -109,11 +114,11 @@ def learning_curves(study: Study, cells: pd.DataFrame, curves: pd.DataFrame, by:
 def heat_map(study: Study, cells: pd.DataFrame) -> Figure:
     """Table 2 as colours, accuracy in %; where the study has the paper's numbers, they are a second panel on the same scale."""
     data = train_eval(study, cells, load_results(study)).data
-    panels = [("This study", "accuracy_mean"), ("The paper", "paper_accuracy")] if study.paper else [("", "accuracy_mean")]
+    panels = [("This study", "accuracy_mean"), ("The paper", "paper_accuracy")] if "train_eval" in study.paper else [("", "accuracy_mean")]
     trains = labels(study)
     known = data[[column for _, column in panels]].stack().dropna()
     lowest = min(90, 10 * math.floor(10 * known.min())) if len(known) else 0
-    figure = Figure(figsize=(PAGE_INCHES if study.paper else COLUMN_INCHES, 0.95 + 0.32 * len(trains)))
+    figure = Figure(figsize=(PAGE_INCHES if "train_eval" in study.paper else COLUMN_INCHES, 0.95 + 0.32 * len(trains)))
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     colours = mpl.colormaps["cividis"].with_extremes(bad="#eeeeee")
     for axes, (title, column) in zip(all_axes, panels, strict=True):
@@ -151,23 +156,23 @@ def time_memory(study: Study, cells: pd.DataFrame) -> Figure:
     return _against_memory(study, cells, "step_seconds", 1, "Seconds per training step")
 
 
-def styles(study: Study) -> dict[str, dict[str, object]]:
-    """Colour, marker and dashes of each variant: the same in every figure of the study."""
+def styles(names: Iterable[str]) -> dict[str, dict[str, object]]:
+    """Colour, marker and dashes of each variant, by its place: the same in every figure of the study."""
     return {
         label: {
             "color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "linestyle": DASHES[i % len(DASHES)],
             "markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 3 + i,
         }
-        for i, label in enumerate(labels(study))
+        for i, label in enumerate(names)
     }  # fmt: skip
 
 
 def _against_memory(study: Study, cells: pd.DataFrame, column: str, scale: float, said: str) -> Figure:
     finished = cells[(cells["status"] == "ok") & cells["peak_memory_gib"].notna() & cells[column].notna()]
     gib = cells["peak_memory_gib"].max() >= 1
-    figure, axes = _axes(height=2.7)
+    figure, axes = column_axes(height=2.7)
     points, bars = {}, []
-    for train, style in styles(study).items():
+    for train, style in styles(labels(study)).items():
         mine = finished[finished["train"] == train]
         if mine.empty:
             continue
@@ -187,7 +192,7 @@ def _against_memory(study: Study, cells: pd.DataFrame, column: str, scale: float
     axes.margins(0.22, 0.18)
     near = [y for bar in bars for _, y in bar]
     rules = _baseline_line(axes, cells, column, scale, near) if column == score(study) else []
-    _legend_below(figure, axes)
+    legend_below(figure, axes)
     left, right = axes.get_xlim()
     label_points(figure, axes, points, [*bars, *(((left, y), (right, y)) for y in rules)])
     return figure
@@ -214,12 +219,12 @@ def _baseline_line(axes: Axes, cells: pd.DataFrame, judged: str, scale: float, n
     return drawn
 
 
-def _axes(height: float) -> tuple[Figure, Axes]:
+def column_axes(height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(COLUMN_INCHES, height))
     return figure, figure.add_subplot()
 
 
-def _legend_below(figure: Figure, axes: Axes) -> None:
+def legend_below(figure: Figure, axes: Axes) -> None:
     """A legend below the axes in as many columns as fit, the figure made higher by its rows."""
     names = axes.get_legend_handles_labels()[1]
     if not names:

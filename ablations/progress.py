@@ -12,12 +12,22 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ablations.grid import Cell
 from ablations.launch import Process, is_running, log_tail, read_result, tail
-from ablations.study import Cell, Study
+from ablations.study import Study
 from reformer_pl.config import RunConfig
 
 HEARTBEAT_SECONDS = 30
 REFRESH_SECONDS = 0.5
+
+# The columns of `status` and the numbers in them: the first is whole.
+TRAINED = (
+    ("steps", "steps"), ("loss", "loss_nats"), ("accuracy", "accuracy"), ("bits/dim", "bits_per_dim"), ("seconds/step", "step_seconds"),
+)  # fmt: skip
+MEASURED = (
+    ("length", "length"), ("forward s", "forward_seconds"), ("backward s", "backward_seconds"), ("whole s", "step_seconds"),
+    ("x full", "speedup"), ("GiB", "peak_memory_gib"),
+)  # fmt: skip
 
 
 @dataclass
@@ -28,6 +38,7 @@ class Pace:
     loss_nats: float | None = None
     steps_per_second: float | None = None
     max_steps: int = 0
+    without_step: str = "starting"
 
     @property
     def seconds_left(self) -> float | None:
@@ -35,7 +46,7 @@ class Pace:
 
     def __str__(self) -> str:
         if self.step is None:
-            return "starting"
+            return self.without_step
         left = "" if self.seconds_left is None else f", {self.steps_per_second:.2f} steps/s, {duration(self.seconds_left)} left"
         return f"step {self.step}/{self.max_steps}, loss {self.loss_nats:.4f}{left}"
 
@@ -44,7 +55,7 @@ def pace(cell: Cell, max_steps: int) -> Pace:
     """From the last 20 training rows of metrics.jsonl."""
     rows = [row for row in map(_row, tail(cell.directory / "metrics.jsonl", 16384).splitlines()) if row.get("split") == "train"][-20:]
     if not rows:
-        return Pace(max_steps=max_steps)
+        return Pace(max_steps=max_steps, without_step="starting" if cell.trains else "measuring")
     first, last = rows[0], rows[-1]
     if len(rows) == 1:
         first = {"step": 0, "seconds": 0.0}
@@ -63,7 +74,7 @@ def _row(line: bytes) -> dict[str, Any]:
 
 
 def state(cell: Cell) -> str:
-    """ok, oom, failed or timeout; else running, unfinished (it resumes) or waiting."""
+    """ok, oom, failed, timeout or would_not_fit; else running, unfinished (it resumes) or waiting."""
     result = read_result(cell)
     if result is not None:
         return result["status"]
@@ -119,7 +130,7 @@ class Progress:
             blank = now_at.step is None
             table.add_row(
                 str(process.cell),
-                "starting" if blank else f"{now_at.step}/{now_at.max_steps}",
+                now_at.without_step if blank else f"{now_at.step}/{now_at.max_steps}",
                 "" if blank else f"{now_at.loss_nats:.4f}",
                 f"{now_at.steps_per_second:.2f}" if now_at.steps_per_second else "",
                 duration(now_at.seconds_left) if now_at.seconds_left is not None else "",
@@ -134,7 +145,8 @@ class Progress:
 def print_status(study: Study, configs: list[RunConfig], console: Console, log_lines: int = 5) -> None:
     """The same, later: one row for each cell, then why the failed ones failed."""
     table = Table(title=study.description, title_justify="left")
-    for column in ("cell", "seed", "status", "steps", "loss", "accuracy", "bits/dim", "seconds/step"):
+    whole, *fractions = MEASURED if study.is_benchmark else TRAINED
+    for column in ("cell", "seed", "status", whole[0], *(title for title, _ in fractions)):
         table.add_column(column, justify="left" if column in ("cell", "status") else "right")
     failed = []
     for cell, config in zip(study.cells, configs, strict=True):
@@ -144,10 +156,11 @@ def print_status(study: Study, configs: list[RunConfig], console: Console, log_l
             result = {"steps": "" if at.step is None else f"{at.step}/{at.max_steps}", "loss_nats": at.loss_nats}
         elif result and status != "ok":
             failed.append((cell, result))
-        values = [result.get(key) for key in ("loss_nats", "accuracy", "bits_per_dim", "step_seconds")]
+        values = [result.get(key) for _, key in fractions]
         numbers = ["" if value is None else f"{value:.4f}" for value in values]
-        table.add_row(cell.name, str(cell.seed), status, str(result.get("steps") or ""), *numbers)
+        table.add_row(cell.name, str(cell.seed), status, str(result.get(whole[1]) or ""), *numbers)
     console.print(table)
     for cell, result in failed:
         said = [f"{cell}: {result['status']}: {result.get('error')}", *(f"  | {line}" for line in log_tail(cell, log_lines))]
-        console.print("\n".join([*said, f"  {cell.directory / 'log.txt'}"]), markup=False, highlight=False, soft_wrap=True)
+        log = cell.directory / "log.txt"  # a cell that was refused has none
+        console.print("\n".join([*said, *([f"  {log}"] if log.exists() else [])]), markup=False, highlight=False, soft_wrap=True)

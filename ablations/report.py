@@ -5,6 +5,7 @@ runs/<study>/report/{results.csv, <table>.{csv,md,tex}, <figure>.{png,pdf}, inde
 
 from pathlib import Path
 
+import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -13,6 +14,8 @@ from rich.text import Text
 from ablations.page import write_page
 from ablations.plots import study_drawings
 from ablations.results import finished_cells, load_results
+from ablations.speed_plots import speed_drawings
+from ablations.speed_tables import speed_tables
 from ablations.study import Study
 from ablations.tables import Table, study_tables
 from reformer_pl.config import ConfigError
@@ -20,7 +23,7 @@ from reformer_pl.config import ConfigError
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    "±": r"$\pm$", "\N{MULTIPLICATION SIGN}": r"$\times$", "“": "``", "”": "''",
+    "±": r"$\pm$", "\N{MULTIPLICATION SIGN}": r"$\times$", "“": "``", "”": "''", "²": r"$^2$",
 }  # fmt: skip
 
 
@@ -31,12 +34,12 @@ def write_report(study: Study) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         load_results(study).to_csv(directory / "results.csv", index=False)
-        tables = study_tables(study, cells)
+        tables = _tables(study, cells)
         for table in tables:
             table.data.to_csv(directory / f"{table.name}.csv", index=False)
             (directory / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
             (directory / f"{table.name}.tex").write_text(latex(table, study), encoding="utf-8")
-        drawings = study_drawings(study, cells)
+        drawings = speed_drawings(study, cells) if study.is_benchmark else study_drawings(study, cells)
         for drawing in drawings:
             drawing.save(directory)
         return write_page(study, cells, tables, drawings, directory)
@@ -50,7 +53,7 @@ def print_tables(study: Study, console: Console | None = None) -> None:
     console = console or Console()
     if not console.is_terminal:
         console = Console(file=console.file, width=160)  # a log file has no width of its own
-    for table in study_tables(study, cells):
+    for table in _tables(study, cells):
         console.print(Text(f"{study.name}: {table.caption}"))
         widths = column_widths(table)
         for columns in column_blocks(widths, console.width):
@@ -60,6 +63,10 @@ def print_tables(study: Study, console: Console | None = None) -> None:
             for i, row in enumerate(table.rows):
                 shown.add_row(*(Text(row[j], style="bold" if (i, j) in table.best else "") for j in columns))
             console.print(shown)
+
+
+def _tables(study: Study, cells: pd.DataFrame) -> list[Table]:
+    return speed_tables(study, cells) if study.is_benchmark else study_tables(study, cells)
 
 
 def column_widths(table: Table) -> list[int]:

@@ -4,22 +4,26 @@ Finished cells are skipped and unfinished ones resume, so that typing the same c
 """
 
 import fcntl
+import math
 import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from ablations.grid import Cell
 from ablations.launch import Process, is_running, log_tail, read_evaluation, read_result, record_failure, start
+from ablations.prediction import refuse
 from ablations.progress import Progress, duration
-from ablations.study import Cell, Study, compose_cells
-from reformer_pl.config import ConfigError, RunConfig, changes, has_begun, load
+from ablations.study import Study, compose_cells
+from reformer_pl.config import ConfigError, RunConfig, changes, check_installed, has_begun, load
 
 GRACE_SECONDS = 30.0  # from SIGINT to SIGKILL: the time to write a checkpoint
 POLL_SECONDS = 0.1
@@ -29,13 +33,16 @@ POLL_SECONDS = 0.1
 class Options:
     parallel: int = 1
     timeout_seconds: float | None = None  # of one cell
-    retry: bool = False  # run failed, oom and timeout cells again
+    retry: bool = False  # run failed, oom, timeout and would_not_fit cells again
+    memory_limit_gib: float | None = None  # of one process of a cell, as predicted
 
     def __post_init__(self) -> None:
         if self.parallel < 1:
             raise ConfigError(f"--parallel must be at least 1, not {self.parallel}")
         if self.timeout_seconds is not None and not self.timeout_seconds > 0:
             raise ConfigError(f"--timeout must be a positive number of seconds, not {self.timeout_seconds}")
+        if self.memory_limit_gib is not None and not 0 < self.memory_limit_gib < math.inf:
+            raise ConfigError(f"--memory-limit must be a positive number of GiB, not {self.memory_limit_gib}")
 
 
 @dataclass
@@ -68,6 +75,8 @@ def run(studies: list[Study], options: Options, console: Console) -> int:
         for study, configs in zip(studies, grids, strict=True):
             locks.enter_context(_locked(study))
             for cell, config in zip(study.cells, configs, strict=True):
+                if (read_result(cell) or {}).get("status") != "ok":
+                    check_installed(config)
                 _check_same_config(study, cell, config)
                 _check_not_running(study, cell)
         with stop.listening():
@@ -93,11 +102,14 @@ def _run_study(study: Study, configs: list[RunConfig], options: Options, stop: S
     unscored = [cell for cell, status in statuses.items() if status == "ok" and not _is_scored(cell, study)]
     for cell in unscored:  # the study gained evaluations since
         del statuses[cell]
+    refused = refuse(study, configs, statuses, options.memory_limit_gib, stop.signals)
     waiting = [cell for cell in study.cells if cell not in statuses]
     running: list[Process] = []
     threads, began = threads_per_cell(min(options.parallel, len(waiting) or 1)), time.monotonic()
     with Progress(study, configs, console) as progress:
-        progress.line(f"{study.name}: {len(study.cells)} cells, {len(statuses)} already done, {len(waiting)} to run")
+        progress.line(f"{study.name}: {len(study.cells)} cells, {len(statuses) - len(refused)} already done, {len(waiting)} to run")
+        for cell, error in refused.items():
+            progress.line(f"  {cell}: would_not_fit, {error}")
         asked = False
         try:
             while running or (waiting and not stop.signals):
@@ -159,9 +171,18 @@ def _settle(process: Process, statuses: dict[Cell, str], stop: Stop, progress: P
         statuses[process.cell] = "failed"
         progress.line(f"  {process.cell}: trained, but an evaluation failed: {' '.join(log_tail(process.cell, 1))}")
         return
-    loss = result["loss_nats"]
-    said = result["error"] or f"loss {'not finite' if loss is None else f'{loss:.4f}'}"
+    said = result["error"] or (_loss(result) if process.cell.trains else _cost(result))
     progress.line(f"  {process.cell}: {result['status']} in {duration(process.seconds)}, {said}")
+
+
+def _loss(result: dict[str, Any]) -> str:
+    loss = result["loss_nats"]
+    return f"loss {'not finite' if loss is None else f'{loss:.4f}'}"
+
+
+def _cost(result: dict[str, Any]) -> str:
+    speedup = "" if result["speedup"] is None else f", {result['speedup']:.2f} times as fast as full attention"
+    return f"{1e3 * result['step_seconds']:.4g} ms{speedup}, {1024 * result['peak_memory_gib']:.4g} MiB"
 
 
 def _is_scored(cell: Cell, study: Study) -> bool:

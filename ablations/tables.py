@@ -34,6 +34,10 @@ def study_tables(study: Study, cells: pd.DataFrame) -> list[Table]:
         tables += [train_eval(study, cells, load_results(study)), train_cost(study, cells)]
     if "loss_memory" in study.report:
         tables.append(loss_memory(study, cells))
+    if "coverage" in study.report:
+        from ablations.coverage import coverage_table  # late: it builds on this file
+
+        tables.append(coverage_table(study, cells))
     return tables or [loss_memory(study, cells)]
 
 
@@ -50,7 +54,7 @@ def train_eval(study: Study, cells: pd.DataFrame, results: pd.DataFrame) -> Tabl
     data = finished.agg(["mean", "std", "count"]).reindex(grid)
     data.columns = ["accuracy_mean", "accuracy_sd", "n"]
     data["n"] = data["n"].fillna(0).astype(int)
-    data["paper_accuracy"] = [float((study.paper.get(train) or {}).get(name, math.nan)) for train, name in grid]
+    data["paper_accuracy"] = [float(study.paper.get("train_eval", {}).get(train, {}).get(name, math.nan)) for train, name in grid]
 
     rows, ours = [], []
     for train in labels(study):
@@ -58,14 +62,14 @@ def train_eval(study: Study, cells: pd.DataFrame, results: pd.DataFrame) -> Tabl
         ours.append(len(rows))
         texts = [mean_sd(100 * row.accuracy_mean, 100 * row.accuracy_sd, 1) for row in found.itertuples()]
         rows.append((train, *texts, seeds_text(cells, train)))
-        if study.paper:
+        if "train_eval" in study.paper:
             rows.append((f"{train}, paper", *(number(100 * value, 1) for value in found["paper_accuracy"]), ""))
     means = [[data.loc[(train, name), "accuracy_mean"] for train in labels(study)] for name in names]
     best = {(ours[i], column) for column, values in enumerate(means, 1) for i in best_of([round(100 * v, 1) for v in values], max)}
     caption = f"Held-out accuracy in %, by the attention trained with (rows) and evaluated with (columns){over_seeds(study)}."
     for name, baseline in baselines(cells).items():
         caption += f" A model that knows nothing ({name}) gets {number(100 * baseline['accuracy'], 1)}."
-    if study.paper:
+    if "train_eval" in study.paper:
         caption += " Rows marked “paper” are the numbers the paper prints."
     return Table("train_eval", caption, ("trained with", *names, "seeds"), tuple(rows), frozenset(best), data.reset_index())
 

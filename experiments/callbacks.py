@@ -14,7 +14,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
-from experiments.files import CHECKPOINT
+from experiments.files import CHECKPOINT, drop_rows_after
 from reformer_pl.measure import PeakMemory, training_tensors
 
 UNTIMED_STEPS = 2  # the first two steps of a process warm caches up and are left out of step_seconds
@@ -71,11 +71,7 @@ class MetricsFile(Callback):
 
     def drop_after(self, step: int) -> None:
         """The rows that a run resumed at this step will repeat. For one rank to call."""
-        if self.path.is_file():
-            rows = [line for line in self.path.read_text().splitlines() if _step(line) <= step]
-            partial = self.path.with_suffix(".partial")
-            partial.write_text("".join(f"{row}\n" for row in rows))
-            os.replace(partial, self.path)
+        drop_rows_after(self.path, step)
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int) -> None:
         if trainer.global_step % self.log_every_steps == 0:
@@ -149,11 +145,3 @@ def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def _step(line: str) -> int:
-    """The step of a row; a row cut short by a crash counts as one to be repeated."""
-    try:
-        return int(json.loads(line)["step"])
-    except (json.JSONDecodeError, KeyError):
-        return sys.maxsize

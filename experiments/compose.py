@@ -1,11 +1,13 @@
 """Command-line overrides to a checked RunConfig: the one file that imports Hydra."""
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -35,6 +37,21 @@ def compose(overrides: Iterable[str]) -> RunConfig:
     if not config.out_dir:
         config.out_dir = default_out_dir(overrides, config.seed)
     return config
+
+
+def product(overrides: Iterable[str]) -> list[list[str]]:
+    """Overrides whose values are separated by commas, as every combination of one value each: "a=1,2 b=[3,4]" is two lists of two."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(_reason(error)) from error
+    choices = [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        if override.is_sweep_override()
+        else [override.input_line or ""]
+        for override in parsed
+    ]
+    return [list(case) for case in itertools.product(*choices)]
 
 
 def default_out_dir(overrides: Iterable[str], seed: int) -> str:

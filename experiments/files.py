@@ -1,5 +1,6 @@
 """The files of a run directory, written so that a crash leaves either the old file or the new one."""
 
+import hashlib
 import json
 import math
 import os
@@ -34,9 +35,25 @@ def read_json(path: Path) -> dict[str, Any] | None:
         raise ConfigError(f"{path} is not JSON ({error}): delete it and the run goes on from its checkpoint") from error
 
 
+def drop_rows_after(path: Path, step: int) -> None:
+    """Keep the rows of a JSON-lines file up to a step. A row cut short by a crash goes too."""
+
+    def is_kept(line: str) -> bool:
+        try:
+            return int(json.loads(line)["step"]) <= step
+        except (ValueError, KeyError):
+            return False
+
+    if path.is_file():
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(f"{line}\n" for line in path.read_text().splitlines() if is_kept(line)))
+        os.replace(partial, path)
+
+
 def safe_name(text: str) -> str:
-    """A text as a file name: letters, digits and =._- stay."""
-    return "".join(c if c.isalnum() or c in "=._-" else "-" for c in text)[:120]
+    """A text as a file name: letters, digits and =._- stay. Of a long one the start and a hash of all, so that two texts share no name."""
+    name = "".join(c if c.isalnum() or c in "=._-" else "-" for c in text)
+    return name if len(name) <= 120 else f"{name[:111]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def claim_directory(config: RunConfig) -> Path:
@@ -52,7 +69,7 @@ def claim_directory(config: RunConfig) -> Path:
                 raise ConfigError(
                     f"out_dir={directory} holds a run with another config ({said}): give another out_dir, or delete it to start over"
                 )
-            if before.evaluations == config.evaluations:
+            if (before.evaluations, before.benchmark) == (config.evaluations, config.benchmark):
                 return directory
         partial = directory / f"config.{os.getpid()}.partial"
         partial.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
@@ -80,7 +97,7 @@ def _load(path: Path) -> RunConfig:
     return load(values)
 
 
-def provenance() -> dict[str, Any]:
+def provenance(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
     """What produced a result: versions, git commit (with -dirty when files differ from it)."""
     root = Path(__file__).resolve().parent.parent
     try:
@@ -88,9 +105,9 @@ def provenance() -> dict[str, Any]:
         commit = git.stdout.strip() or None
     except OSError:  # no git on this machine
         commit = None
-    installed = {distribution.metadata["Name"]: distribution.version for distribution in distributions()}
+    installed = {distribution.metadata["Name"].replace("_", "-"): distribution.version for distribution in distributions()}
     return {
-        "versions": {name: installed.get(name) for name in PACKAGES},
+        "versions": {name: installed.get(name.replace("_", "-")) for name in packages},
         "git_commit": commit,
     }
 

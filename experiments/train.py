@@ -7,16 +7,17 @@ input, 130 stopped by Ctrl-C.
 
 import ctypes
 import os
+import shlex
 import signal
 import sys
-import traceback
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from experiments.compose import compose
-from experiments.files import claim_directory, now, provenance, read_json, write_json
+from experiments.files import claim_directory, read_json
 from experiments.log import logged
+from experiments.outcome import first_rank, record
 from reformer_pl.config import RESULT_NUMBERS, ConfigError, RunConfig
 
 
@@ -30,6 +31,9 @@ def main(arguments: list[str]) -> int:
     end_with_the_first_rank()
     try:
         config = compose(arguments)
+        if config.benchmark.measure != "none":
+            said = f"benchmark.measure={config.benchmark.measure} measures and does not train"
+            raise ConfigError(f"{said}: use python -m experiments.benchmark {shlex.join(arguments)}")
         directory = claim_directory(config)
         done = read_json(directory / "result.json")
         if done and done["status"] == "ok":
@@ -64,25 +68,15 @@ def run(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     """Train to the end, score every evaluation, leave result.json and return it; None when Ctrl-C stopped the run."""
     from experiments import training
 
-    made_by = provenance()
-    try:
-        result = training.train(config, directory)
-    except ConfigError:
-        raise
-    except SystemExit as error:  # what Lightning makes of a Ctrl-C in an evaluation
-        if not isinstance(error.__context__, KeyboardInterrupt):
-            raise
-        return None
-    except Exception as error:  # a failure is data: it is told here and recorded below
-        oom = training.out_of_memory(error)
-        if not oom and not isinstance(error, FloatingPointError):
-            traceback.print_exc()
-        first = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
-        print(first, file=sys.stderr)
-        result = dict.fromkeys(RESULT_NUMBERS) | {"status": "oom" if oom else "failed", "error": first}
-    if result is not None and first_rank():
-        write_json(directory / "result.json", result | made_by | {"finished_at": now()})
-    return result
+    def work() -> dict[str, Any] | None:
+        try:
+            return training.train(config, directory)
+        except SystemExit as error:  # what Lightning makes of a Ctrl-C in an evaluation
+            if not isinstance(error.__context__, KeyboardInterrupt):
+                raise
+            return None
+
+    return record(work, directory, dict.fromkeys(RESULT_NUMBERS))
 
 
 def add_evaluations(config: RunConfig, directory: Path, done: dict[str, Any]) -> dict[str, Any]:
@@ -102,10 +96,6 @@ def add_evaluations(config: RunConfig, directory: Path, done: dict[str, Any]) ->
 
 def _logged(directory: Path) -> AbstractContextManager[None]:
     return logged(directory / "log.txt") if first_rank() else nullcontext()
-
-
-def first_rank() -> bool:
-    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def end_with_the_first_rank() -> None:

@@ -3,14 +3,13 @@
 import logging
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from experiments.device import device_kind, hardware_name
 from reformer_pl.config import ConfigError, RunConfig, one_line
 
 for name in ("lightning.pytorch", "lightning.fabric"):
@@ -30,10 +29,9 @@ def build_trainer(config: RunConfig, **more: Any) -> Trainer:
     """The Lightning Trainer of a config. `more` adds callbacks and a logger."""
     options = config.trainer
     more["callbacks"] = [*more.get("callbacks", []), StepBar(refresh_rate=1 if sys.stdout.isatty() else 0)]
-    kinds = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "gpu": "cuda", "cpu": "cpu"}
     try:
         return Trainer(
-            accelerator=kinds[options.accelerator],
+            accelerator=device_kind(config),
             devices=options.devices,
             strategy=options.strategy,
             precision=options.precision,
@@ -56,11 +54,5 @@ def build_trainer(config: RunConfig, **more: Any) -> Trainer:
 
 def device_name(trainer: Trainer) -> str:
     """What the numbers of a run were measured on. Asked of the strategy: Lightning moves a module back to the CPU when it has finished."""
-    device = trainer.strategy.root_device
     times = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
-    if device.type == "cuda":
-        return times + torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return times + (f"CPU: {names[0]} x {len(names)}" if names else "CPU")
+    return times + hardware_name(trainer.strategy.root_device)

@@ -10,6 +10,7 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from experiments.callbacks import Checkpoints, Cost, MetricsFile
+from experiments.coverage import CoverageFile
 from experiments.evaluate import load_checkpoint, load_weights, score, write_evaluation
 from experiments.files import CHECKPOINT
 from experiments.trainer import build_trainer, device_name
@@ -39,14 +40,16 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     cost, checkpoints = Cost(), Checkpoints(directory, config.trainer.eval_every_steps)
     metrics = MetricsFile(directory, cost, tokens_per_step, config.trainer.log_every_steps)
     board = TensorBoardLogger(directory, name="tensorboard", version="", default_hp_metric=False)
-    trainer = build_trainer(config, callbacks=[cost, metrics, checkpoints], logger=board)
+    coverage = [CoverageFile(directory, config)] if config.trainer.coverage_every_steps else []
+    trainer = build_trainer(config, callbacks=[cost, metrics, *coverage, checkpoints], logger=board)
     parameters = sum(p.numel() for p in module.parameters())
     if trainer.is_global_zero:
         layers = ", ".join(attention_pattern(config.model.attention, config.model.n_layers))
         where = f"from step {step} of" if step else "for"
         print(f"{directory}: {parameters:,} parameters, attention {layers}, on {device_name(trainer)}")
         print(f"training {where} {config.trainer.max_steps} steps", flush=True)
-        metrics.drop_after(step)
+        for file in (metrics, *coverage):
+            file.drop_after(step)
         (directory / "result.json").unlink(missing_ok=True)  # of a failure that is tried again
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True)
     if checkpoints.interrupted:
@@ -94,8 +97,3 @@ def _evaluate(
         values = score(trainer, module, data)
         if trainer.is_global_zero:
             write_evaluation(directory, name, overrides, values)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text

@@ -5,16 +5,19 @@ This file imports neither torch nor Hydra, so that a sweep can check a thousand 
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from reformer_pl.benchmark_rules import check_benchmark
 from reformer_pl.rules import (
     ACCELERATORS,
     MERGES,
     OPTIMIZERS,
+    PEER_PACKAGES,
     POSITIONS,
     PRECISIONS,
     RESIDUALS,
@@ -105,7 +108,20 @@ class TrainerConfig:
     max_steps: int = 1000
     eval_every_steps: int = 100  # each evaluation also leaves a checkpoint
     log_every_steps: int = 10
+    coverage_every_steps: int = 0  # how much of full attention the hash buckets reach, into coverage.jsonl; 0 is never
     threads: int = 0  # CPU threads of one process; 0 leaves torch's choice
+
+
+@dataclass
+class BenchmarkConfig:
+    """What `python -m experiments.benchmark` measures, without training. Length, batch, precision and threads are other groups' words."""
+
+    measure: str = "none"  # none (a training run) | attention (the kernel, hash and sort included) | layer (with its projections) | step
+    peer: str = "none"  # none (ours) | naive (full attention that stores its scores) | transformers | lucidrains (the public Reformers)
+    paired: bool = False  # attention, layer: timed in turn with fused full attention of the same shape, for the ratio of the two
+    repeats: int = 5  # timed repetitions at least, after a warm-up
+    seconds: float = 1.0  # and at least so long, together
+    memory_limit_gib: float = 0.0  # a case predicted above it does not start: status would_not_fit; 0 is no limit
 
 
 @dataclass
@@ -116,6 +132,7 @@ class RunConfig:
     task: TaskConfig = field(default_factory=TaskConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     seed: int = 0
     out_dir: str = ""  # empty: below runs/single, named by the overrides
     evaluations: dict[str, list[str]] = field(default_factory=dict)
@@ -124,6 +141,11 @@ class RunConfig:
 # The numbers of a run's result.json: null where a run failed.
 RESULT_NUMBERS = (
     "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters", "train_seconds",
+)  # fmt: skip
+# And of a benchmark's; times are medians, step_seconds is the whole, full_seconds and speedup (full / this) belong to `paired`.
+BENCHMARK_NUMBERS = (
+    "length", "batch_size", "n_layers", "n_repeats", "forward_seconds", "backward_seconds", "step_seconds", "step_seconds_iqr",
+    "full_seconds", "speedup", "peak_memory_gib", "predicted_memory_gib", "tokens_per_second", "parameters",
 )  # fmt: skip
 
 
@@ -149,12 +171,12 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def changes(before: RunConfig, after: RunConfig) -> str:
-    """What differs in the training of two configs: "model.d_ff 64 -> 128, seed 0 -> 1", or an empty string.
+    """What differs in the training of two configs, or in what they measure: "model.d_ff 64 -> 128, seed 0 -> 1", or an empty string.
 
-    Neither the place nor the evaluations count: a trained model can be scored in further ways.
+    Neither the place nor the evaluations count, for a trained model can be scored in further ways; nor a benchmark's memory limit.
     """
     old, new = (flat(to_dict(config) | {"out_dir": "", "evaluations": {}}) for config in (before, after))
-    keys = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
+    keys = [key for key in sorted(old | new) if old.get(key) != new.get(key) and key != "benchmark.memory_limit_gib"]
     return ", ".join(f"{key} {old.get(key)} -> {new.get(key)}" for key in keys)
 
 
@@ -241,6 +263,13 @@ def check(config: RunConfig) -> RunConfig:
     check_word("trainer.precision", trainer.precision, PRECISIONS)
     for name in ("devices", "max_steps", "eval_every_steps", "log_every_steps"):
         check_positive(f"trainer.{name}", getattr(trainer, name))
+    if trainer.coverage_every_steps < 0:
+        raise ConfigError(f"trainer.coverage_every_steps {trainer.coverage_every_steps} must not be negative: 0 is never")
+    if trainer.coverage_every_steps and not set(attention_pattern(model.attention, model.n_layers)) & set(SHARED_QK):
+        raise ConfigError(
+            f"trainer.coverage_every_steps asks what hashing reaches, and model.attention={model.attention} has no layer whose queries are "
+            f"its keys: use {' or '.join(SHARED_QK)} in it, or trainer.coverage_every_steps=0"
+        )
     if trainer.devices > 1 and trainer.strategy != "ddp":
         raise ConfigError(f"trainer.devices {trainer.devices} needs trainer.strategy=ddp (or trainer=ddp)")
     if task.batch_size % trainer.devices:
@@ -249,4 +278,14 @@ def check(config: RunConfig) -> RunConfig:
         )
     if trainer.threads < 0 or not 0 <= config.seed < 2**32:
         raise ConfigError("trainer.threads must not be negative, and seed must be at least 0 and below 2**32")
+    check_benchmark(config)
     return config
+
+
+def check_installed(config: RunConfig) -> None:
+    """That the package of a peer is there: asked when something is about to start, for a config can be read without it."""
+    package = PEER_PACKAGES.get(config.benchmark.peer)
+    if package and find_spec(package) is None:
+        raise ConfigError(
+            f"benchmark.peer={config.benchmark.peer} needs the package {package}: pip install 'reformer-pl[peers]', or make peers"
+        )

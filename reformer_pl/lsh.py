@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from reformer_pl.lsh_attend import LSHAttend
 from reformer_pl.lsh_kernels import tile_bytes
@@ -76,7 +77,7 @@ def lsh_attention(
 def draw_rotations(h: int, d: int, n_hashes: int, factors: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
     """(H, D, n_hashes, sum(factors) // 2), shared over the batch. Drawn in float32, so that every precision draws alike."""
     device = generator.device if generator is not None else "cpu"
-    return torch.randn(h, d, n_hashes, sum(factors) // 2, generator=generator, device=device)
+    return torch.randn(h, d, n_hashes, sum(factors) // 2, generator=generator, device=device, dtype=torch.float32)
 
 
 @torch.no_grad()
@@ -91,7 +92,8 @@ def hash_buckets(qk: Tensor, rotations: Tensor, factors: tuple[int, ...]) -> Ten
     rotations = rotations.to(device=qk.device, dtype=qk.dtype).flatten(2)  # (H, D, R*S)
     buckets = torch.empty(b, h, rounds, length, dtype=torch.int32, device=qk.device)
     width = max(1, tile_bytes(qk.device) // (b * h * rotations.shape[2] * qk.element_size()))
-    for start in range(0, length, width):  # a slice at a time: all projections together would outweigh q, k and v
+    slices = range(0, min(length, 2 * width) if isinstance(qk, FakeTensor) else length, width)  # fake ones are all alike
+    for start in slices:  # all projections together would outweigh q, k and v
         projected = (qk[:, :, start : start + width] @ rotations).unflatten(-1, (rounds, -1))  # (B, H, l, R, S)
         sizes, bucket, step, column = projected.abs(), 0, 1, 0
         for factor in factors:

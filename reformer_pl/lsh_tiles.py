@@ -136,7 +136,7 @@ class Masks:
 
 def infinite(masked: Tensor) -> Tensor:
     """A bias: -inf where masked, else 0."""
-    return torch.zeros(masked.shape, device=masked.device).masked_fill_(masked, -math.inf)
+    return torch.zeros(masked.shape, dtype=torch.float32, device=masked.device).masked_fill_(masked, -math.inf)
 
 
 def windows(x: Tensor, m: int) -> Tensor:

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from reformer_pl.config import RunConfig
+from reformer_pl.coverage import attention_coverage as attention_coverage
+
 GIB = 2**30
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler otherwise writes its start and stop to stderr
 
@@ -72,3 +75,28 @@ def training_tensors(model: nn.Module, optimizers: Iterable[torch.optim.Optimize
     for optimizer in optimizers:
         for state in optimizer.state.values():
             yield from (value for value in state.values() if isinstance(value, Tensor))
+
+
+def predict_memory(config: RunConfig) -> dict[str, float]:
+    """GiB of one training step of one process, on a CPU, at the moment of its peak, without running it: seconds at any size, no data read.
+
+    parameters   the model's
+    gradients    those that a parameter already has; with trainer.devices > 1 also DDP's buckets, which hold a second copy of all
+    optimizer    its state, which exists from the second step on
+    activations  what the forward pass leaves for backward, and the batch
+    temporary    the rest: whatever lived for a while, in backward what it recomputes, and what fused kernels take within themselves
+    total        the sum: what `PeakMemory` counts in the real step (DDP's buckets aside, which it does not see)
+
+    A GPU runs other kernels, with larger tiles: there the prediction is the CPU's.
+    """
+    from reformer_pl.predict import predict_step  # builds models, and so imports much that a process which only measures does not need
+
+    return predict_step(config)
+
+
+def predict_attention_memory(config: RunConfig) -> dict[str, float]:
+    """The same of one attention, forward and backward, above its inputs and weights: the kernel with benchmark.measure=attention
+    (hash and sort included, naive with benchmark.peer=naive), MultiHeadAttention with benchmark.measure=layer."""
+    from reformer_pl.predict import predict_attention
+
+    return predict_attention(config)

@@ -1,11 +1,13 @@
 """LitSequenceModel: training and evaluation steps, metrics and the optimiser; nothing else."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import nn
 from torchmetrics import MeanMetric, MetricCollection
 
 from reformer_pl.config import OptimConfig, RunConfig, load, to_dict
@@ -64,15 +66,19 @@ class LitSequenceModel(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optim = self.config.optim
-        match optim.name:
-            case "adam":
-                optimizer = torch.optim.Adam(self.parameters(), lr=optim.lr, betas=optim.betas, eps=1e-9)
-            case "adafactor":
-                optimizer = torch.optim.Adafactor(self.parameters(), lr=optim.lr)
-            case word:
-                raise ConfigError(f"optim.name={word} is unknown: choose {', '.join(OPTIMIZERS)}")
+        optimizer = build_optimizer(optim, self.parameters())
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(optim, step, self.config.trainer.max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def build_optimizer(optim: OptimConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    match optim.name:
+        case "adam":
+            return torch.optim.Adam(parameters, lr=optim.lr, betas=optim.betas, eps=1e-9)
+        case "adafactor":
+            return torch.optim.Adafactor(parameters, lr=optim.lr)
+        case word:
+            raise ConfigError(f"optim.name={word} is unknown: choose {', '.join(OPTIMIZERS)}")
 
 
 def lr_factor(optim: OptimConfig, step: int, max_steps: int) -> float:

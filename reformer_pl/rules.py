@@ -19,6 +19,9 @@ SCHEDULES = ("constant", "rsqrt", "cosine")
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 ACCELERATORS = ("auto", "cpu", "gpu")
 STRATEGIES = ("auto", "ddp")
+MEASURES = ("none", "attention", "layer", "step")
+PEERS = ("none", "naive", "transformers", "lucidrains")
+PEER_PACKAGES = {"transformers": "transformers", "lucidrains": "reformer_pytorch"}  # extra `peers`
 
 
 class ConfigError(ValueError):
@@ -75,8 +78,6 @@ def check_lsh(*, n_hashes: int, chunk_len: int, n_buckets: Any, causal: bool, bu
     if n_buckets is not None and not isinstance(n_buckets, int | list | tuple):
         raise ConfigError(f"n_buckets must be null, an even integer or a list of even factors, not {n_buckets!r}")
     bucket_factors(n_buckets, chunk_len, chunk_len)
-    if n_hashes > 255:
-        raise ConfigError(f"n_hashes {n_hashes} is too many: the rounds that reach a key are counted in one byte, so at most 255")
     check_word("window", window, WINDOWS)
     if window == "causal" and not (causal and bucket_mask):
         raise ConfigError("window=causal reaches the keys before a token in its own bucket: it needs causal=true and bucket_mask=true")

@@ -11,8 +11,11 @@ import torch
 from ablations.study import load_study
 from experiments import train, trainer
 from experiments.compose import CONFIG_DIR, compose
+from experiments.coverage import is_due
+from experiments.timing import repeat
+from experiments.work import build_work
 from reformer_pl import loss
-from reformer_pl.config import RunConfig, flat, load, to_dict
+from reformer_pl.config import RunConfig, check_installed, flat, load, to_dict
 from reformer_pl.feed_forward import FeedForward
 from reformer_pl.module import LitSequenceModel, lr_factor
 from reformer_pl.rules import (
@@ -44,7 +47,15 @@ def files(folder: str) -> list[str]:
 
 
 GROUPS = [(group, name) for group in ("model", "task", "trainer") for name in files(group)]
-CELLS = [(study, cell) for study in map(load_study, files("study")) for cell in study.cells]
+STUDIES = [load_study(name) for name in files("study")]
+CELLS = [(study, cell) for study in STUDIES for cell in study.cells if not study.is_benchmark]
+MADE_EQUAL = ("task.length=", "task.batch_size=", "model.n_layers=", "model.lsh.n_buckets=", "benchmark.repeats=", "seed=", "out_dir=")
+CASES = {  # of the benchmarks, each variant once: what shrinking makes equal is left out of the key
+    tuple(o for o in cell.overrides if not o.startswith(MADE_EQUAL)): (study, cell)
+    for study in STUDIES
+    if study.is_benchmark
+    for cell in study.cells
+}.values()
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +73,7 @@ def test_every_yaml_is_a_case_here() -> None:
     known = {"run.yaml"} | {f"{group}/{name}.yaml" for group, name in GROUPS}
     known |= {f"{folder}/{name}.yaml" for folder in ("experiment", "study") for name in files(folder)}
     assert {str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*.y*ml")} == known
-    assert {study.name for study, _ in CELLS} == set(files("study"))
+    assert {study.name for study, _ in [*CELLS, *CASES]} == set(files("study"))
 
 
 def test_the_root_alone_is_the_defaults() -> None:
@@ -101,6 +112,17 @@ def test_every_cell_of_every_study_takes_a_step(study: Any, cell: Any, text_file
         other.load_state_dict(module.state_dict(), strict=True)
         with torch.no_grad():
             assert other.model.loss(*data.eval_batch(0)).mean().isfinite()
+
+
+@pytest.mark.parametrize("study, cell", CASES, ids=[f"{study.name}-{cell}".replace(" ", "-") for study, cell in CASES])
+def test_every_variant_of_every_benchmark_runs(study: Any, cell: Any, text_file: Path) -> None:
+    config = compose(cell.overrides)
+    assert (config.seed, config.out_dir, config.trainer.threads) == (cell.seed, str(cell.directory), 1)
+    try:
+        check_installed(config)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    assert repeat(build_work(shrink(config, text_file), torch.device("cpu"))).whole > 0
 
 
 def assert_true_likelihood(config: RunConfig) -> None:
@@ -151,9 +173,11 @@ CHANGES = {
     "trainer.max_steps": "7",
     "trainer.eval_every_steps": "9",
     "trainer.log_every_steps": "3",
+    "trainer.coverage_every_steps": "4",
     "seed": "1",
 }
 OF_A_WHOLE_RUN = {"out_dir", "evaluations", "trainer.threads"}  # experiments.train reads these
+OF_A_BENCHMARK = {f"benchmark.{name}" for name in ("measure", "peer", "paired", "repeats", "seconds", "memory_limit_gib")}  # not of a run
 
 
 def observe(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -185,12 +209,13 @@ def observe(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
         "calls": calls,
         "rates": [lr_factor(config.optim, step, config.trainer.max_steps) for step in range(6)],
         "options": options,
+        "coverage": [is_due(config.trainer, step) for step in range(6)],
     }
 
 
 def test_every_key_changes_something(text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No key pretends. A new key must be added to CHANGES."""
-    assert CHANGES.keys() | OF_A_WHOLE_RUN == flat(to_dict(RunConfig())).keys() | {"evaluations"}
+    assert CHANGES.keys() | OF_A_WHOLE_RUN | OF_A_BENCHMARK == flat(to_dict(RunConfig())).keys() | {"evaluations"}
     other_text = tmp_path / "other"
     other_text.write_bytes(text_file.read_bytes()[::-1])
 
@@ -267,6 +292,8 @@ BAD = [
     ("seed=-1", "seed must be at least 0"),
     ("seed=99999999999", r"seed must be at least 0 and below 2\*\*32"),
     ("trainer.devices=2", "needs trainer.strategy=ddp"),
+    ("trainer.coverage_every_steps=-1", "must not be negative"),
+    ("trainer.coverage_every_steps=9 model.attention=full local", "use shared_full or lsh in it, or trainer.coverage_every_steps=0"),
     ("trainer=ddp task.batch_size=3", "must be a multiple of trainer.devices 2"),
     ("experiment=nope", "experiment is one of .*" + ".*".join(files("experiment"))),
     ("trainer=nope", "trainer is one of .*" + ".*".join(files("trainer"))),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from ablations.__main__ import main as ablations
@@ -19,11 +20,13 @@ from experiments import train
 from experiments.compose import compose
 from processes import CONTEXT, exit_code, result, rows, start, timeless, wait_until
 from reformer_pl.model import SequenceModel
+from reformer_pl.residual import ReversibleLayer
 from reformer_pl.tasks import build_task
 
 STEPS = ["trainer.max_steps=8", "trainer.eval_every_steps=3", "trainer.log_every_steps=2"]  # evaluated after steps 3, 6 and 8
 RUN = ["experiment=smoke", "trainer.accelerator=cpu", "trainer.threads=1", *STEPS, "model.residual=reversible"]
 RUN += ["+evaluations={Full:['model.attention=shared_full']}"]
+RUN += ["trainer.coverage_every_steps=4"]  # the first rank's work alone, for which the other waits
 RUN += ["trainer.precision=64-true"]  # in float32 a rounding may move a token to another bucket, and the runs part
 DDP = ["trainer=ddp", "trainer.devices=2"]
 KINDS = {
@@ -72,6 +75,52 @@ def gradients_of_a_rank(rank: int, port: int, directory: Path) -> None:
     dist.destroy_process_group()
 
 
+def overlap_of_a_rank(rank: int, port: int, directory: Path) -> None:
+    """Write down the order of events: a layer's backward has ended, a bucket of gradients starts its all-reduce."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    config = compose(["experiment=smoke", "model.residual=reversible", "model.attention=lsh", "model.n_layers=4"])
+    task = build_task(config)
+    model = SequenceModel(config.model, task.vocab_size, config.task.length)
+    layer_bytes = sum(p.nbytes for p in model.layers[0].parameters())
+    parallel = DistributedDataParallel(Loss(model), bucket_cap_mb=layer_bytes / 2**20)
+    events: list[str] = []
+
+    def reduce(_: None, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+        events.append("bucket")
+        return allreduce_hook(dist.group.WORLD, bucket)
+
+    parallel.register_comm_hook(None, reduce)
+    backward = ReversibleLayer.backward
+
+    def noted(ctx: Any, *grads: torch.Tensor) -> Any:
+        gradients = backward(ctx, *grads)
+        events.append(f"layer {ctx.depth}")
+        return gradients
+
+    ReversibleLayer.backward = staticmethod(noted)
+    tokens, scored = task.train_batch(0)
+    for _ in range(2):
+        events.clear()
+        parallel(tokens[rank::2], scored[rank::2]).backward()
+    (directory / f"events-{rank}.json").write_text(json.dumps(events))
+    del parallel
+    dist.destroy_process_group()
+
+
+def test_gradients_are_reduced_while_earlier_layers_run_backward(tmp_path: Path) -> None:
+    port = free_port()
+    ranks = [CONTEXT.Process(target=overlap_of_a_rank, args=(rank, port, tmp_path)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    assert [exit_code(process) for process in ranks] == [0, 0]
+    for rank in range(2):
+        events = json.loads((tmp_path / f"events-{rank}.json").read_text())
+        assert [event for event in events if event != "bucket"] == ["layer 3", "layer 2", "layer 1", "layer 0"]
+        before = events[: events.index("layer 0")].count("bucket")
+        assert before >= 3 and before >= events.count("bucket") / 2, events  # at most a layer behind
+
+
 def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
     port = free_port()
     ranks = [CONTEXT.Process(target=gradients_of_a_rank, args=(rank, port, tmp_path)) for rank in range(2)]
@@ -113,6 +162,9 @@ def assert_like(two: Path, one: Path, splits: tuple[str, ...] = ("train", "valid
         found, wanted = rows(two, split), rows(one, split)
         for a, b in zip(found, wanted, strict=True):
             assert timeless(a) == pytest.approx(timeless(b), abs=1e-5)
+    measured = [[json.loads(line) for line in (run / "coverage.jsonl").read_text().splitlines()] for run in (two, one)]
+    steps_of_two, steps_of_one = ([row["step"] for row in found] for found in measured)
+    assert steps_of_two == steps_of_one and set(steps_of_one) == {*range(0, steps_of_one[-1] + 1, 4)}
     assert sorted(path.name for path in two.iterdir()) == sorted(path.name for path in one.iterdir())
     assert evaluation(two) == pytest.approx(evaluation(one), abs=1e-5)
 

@@ -47,7 +47,7 @@ def duplication_study(folder: Path, seeds: list[int], paper: bool = True) -> Stu
     """The paper's Table 2, with runs on disk."""
     study = _study(folder, "dup", {
         "description": "How many hash rounds does <b>LSH</b> attention need on the duplication task?", "base": ["experiment=duplication"],
-        "axes": {"train": TRAINED}, "seeds": seeds, "evaluations": EVALUATIONS, "paper": PAPER if paper else {},
+        "axes": {"train": TRAINED}, "seeds": seeds, "evaluations": EVALUATIONS, "paper": {"train_eval": PAPER} if paper else {},
         "report": ["train_eval", "learning_curves"], "notes": ["The paper trains 150 000 steps & more; here it is 400."],
     })  # fmt: skip
     baseline = {"name": "chance", "loss_nats": math.log(127), "bits_per_dim": math.log2(127), "accuracy": 1 / 127}

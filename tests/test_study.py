@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ablations.__main__ import main
-from ablations.study import compose_cells, hydra_value, load_study
+from ablations.grid import hydra_value
+from ablations.study import compose_cells, load_study
 from experiments.compose import compose, presets
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +30,7 @@ evaluations:
   LSH-8: [model.attention=lsh, model.lsh.n_hashes=8]
   Mixed-2: ["model.attention=shared_full lsh"]
 paper:
-  Full / lr=0.001 / standard: {LSH-8: 0.5}
+  train_eval: {Full / lr=0.001 / standard: {LSH-8: 0.5}}
 """
 
 
@@ -60,7 +61,8 @@ def test_the_grid_is_the_product_of_axes_and_seeds(tmp_path: Path) -> None:
 def test_a_planned_line_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, runs = write(tmp_path, GRID), tmp_path / "it's a $HOME"
     assert main(["plan", path, "--runs-dir", str(runs)]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr().out.splitlines()
+    lines = [line for line in said if not line.startswith("# ")]
     study = load_study(path, runs)
     assert [shlex.split(line)[1:] for line in lines] == [cell.command()[1:] for cell in study.cells]
     echo = lines[0].replace("-m experiments.train", "-c 'import sys; print(sys.argv[1:])'")
@@ -82,7 +84,7 @@ def test_every_shipped_study_composes(name: str) -> None:
 SMALL = "axes: {model.attention: [full, lsh]}\n"
 
 REFUSED = {
-    "unknown key": (SMALL + "axis: {}\n", "unknown key axis: choose description, timed, base"),
+    "unknown key": (SMALL + "axis: {}\n", "unknown key axis: choose description, timed, measure"),
     "unknown axis": ("axes: {model.lsh.n_hash: [1, 2]}\n", "n_hash"),
     "an evaluation of other weights": (SMALL + "evaluations: {A: [model.attention=full]}\n", "share queries and keys"),
     "unknown key in a variant": ("axes: {train: {A: [model.lsh.n_hash=2]}}\n", "n_hash"),
@@ -106,8 +108,8 @@ REFUSED = {
     "scalar axis": ("axes: {optim.lr: 0.1}\n", "axis optim.lr must be a list"),
     "evaluation that is no file name": (SMALL + "evaluations: {../x: []}\n", "the evaluation name '../x'"),
     "evaluation that Hydra takes for nothing": (SMALL + 'evaluations: {"null": []}\n', "the evaluation name 'null'"),
-    "paper's unknown row": (SMALL + "paper: {Fll: {}}\n", "paper.Fll is no cell"),
-    "paper's unknown column": (SMALL + "paper: {full: {A: 1}}\n", "paper.full must map"),
+    "paper's unknown row": (SMALL + "paper: {train_eval: {Fll: {}}}\n", "paper.train_eval.Fll is no variant"),
+    "paper's unknown column": (SMALL + "paper: {train_eval: {full: {A: 1}}}\n", "paper.train_eval.full must map"),
     "unknown table": (SMALL + "report: [table9]\n", "'table9' is unknown: choose train_eval"),
     "timed in words": (SMALL + "timed: slowly\n", "timed is true or false"),
     "bad YAML": ("axes: [\n", "not readable YAML"),
@@ -128,7 +130,7 @@ def test_bad_studies_are_refused_in_one_line(what: str, tmp_path: Path, capsys: 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["plan", "nope"], "study 'nope' is unknown: choose demo_hashes, demo_memory, smoke, table2_duplication"),
+        (["plan", "nope"], "study 'nope' is unknown: choose coverage, demo_hashes, demo_memory, fig5_speed, peers"),
         (["plan", "no/such.yaml"], "there is no study file no/such.yaml"),
         (["run", "MINE", "--parallel", "2"], "one at a time: drop --parallel 2"),
         (["run", "MINE", "--parallel", "0"], "--parallel must be at least 1"),

@@ -20,8 +20,9 @@ from rich.console import Console
 
 from ablations import progress, sweep
 from ablations.__main__ import main
+from ablations.grid import Cell
 from ablations.launch import is_running
-from ablations.study import Cell, Study, compose_cells, load_study
+from ablations.study import Study, compose_cells, load_study
 from reformer_pl.config import to_dict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,7 +60,7 @@ os.replace(place / "result.partial", place / "result.json")
 DRIVER = """
 import sys
 sys.path.insert(0, {root!r})
-from ablations.study import Cell
+from ablations.grid import Cell
 Cell.command = lambda cell: [sys.executable, {script!r}, cell.name, str(cell.directory)]
 from ablations.__main__ import main
 sys.exit(main(sys.argv[1:]))

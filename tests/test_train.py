@@ -63,7 +63,7 @@ KILLS = {
     "between a row and its checkpoint": ("experiments.callbacks", "Checkpoints.on_validation_end", 2),
     "while a checkpoint is replaced": ("experiments.callbacks", "os.replace", 2),
     "in the evaluations at the end": ("experiments.training", "score", 2),
-    "before the result": ("experiments.train", "write_json", 1),
+    "before the result": ("experiments.outcome", "write_json", 1),
 }
 
 
@@ -97,7 +97,7 @@ CTRL_C = {
     "in the last step": [(*BATCH_END, 14)],
     "in an evaluation": [("reformer_pl.module", "LitSequenceModel.validation_step", 3)],
     "in the evaluations at the end": [("reformer_pl.module", "LitSequenceModel.validation_step", 10)],
-    "before the result": [("experiments.train", "write_json", 1)],
+    "before the result": [("experiments.outcome", "write_json", 1)],
     "twice": [(*BATCH_END, 7), (*BATCH_END, 7)],
     "before it began": [("experiments.train", "claim_directory", 1)],
 }

@@ -6,14 +6,19 @@ from reformer_pl.tasks.batches import SequenceData
 
 def build_task(config: RunConfig) -> SequenceData:
     """The data module that task.name names."""
-    match config.task.name:
+    return task_class(config.task.name)(config)
+
+
+def task_class(name: str) -> type[SequenceData]:
+    """Its class, which knows the vocab_size without reading any data."""
+    match name:
         case "duplication":
             from reformer_pl.tasks.duplication import Duplication
 
-            return Duplication(config)
+            return Duplication
         case "enwik8":
             from reformer_pl.tasks.enwik8 import Enwik8
 
-            return Enwik8(config)
+            return Enwik8
         case word:
             raise ConfigError(f"task.name={word} is unknown: choose {', '.join(TASKS)}")

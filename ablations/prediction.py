@@ -1,0 +1,81 @@
+"""What each cell of a study will need, known before it starts: `plan` shows it, `run --memory-limit` refuses by it."""
+
+import json
+import math
+from typing import Any
+
+from ablations.grid import Cell
+from ablations.launch import WOULD_NOT_FIT, read_result, record_refusal
+from ablations.study import Study
+from reformer_pl.config import PEER_PACKAGES, RunConfig, flat, to_dict
+
+# Keys that no memory depends on: cells that differ in nothing else share a prediction.
+WITHOUT_MEMORY = (
+    "seed", "out_dir", "evaluations", "optim.lr", "optim.betas", "optim.warmup_steps", "optim.schedule", "task.source",
+    "task.eval_sequences", "task.curve_sequences", "trainer.max_steps", "trainer.eval_every_steps", "trainer.log_every_steps",
+    "trainer.coverage_every_steps", "benchmark.paired", "benchmark.repeats", "benchmark.seconds", "benchmark.memory_limit_gib",
+)  # fmt: skip
+
+
+class Predictions:
+    """GiB by kind of any config, each predicted once."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, dict[str, float]] = {}
+
+    def of(self, config: RunConfig) -> dict[str, float] | None:
+        """`reformer_pl.measure.predict_memory`, or of the one attention that a benchmark measures; None for a public Reformer."""
+        if config.benchmark.peer in PEER_PACKAGES:
+            return None
+        key = memory_key(config)
+        if key not in self.known:
+            from reformer_pl.measure import predict_attention_memory, predict_memory  # torch takes seconds to import
+
+            predict = predict_attention_memory if config.benchmark.measure in ("attention", "layer") else predict_memory
+            self.known[key] = predict(config)
+        return self.known[key]
+
+
+def memory_key(config: RunConfig) -> str:
+    """Equal for two configs that need equally much."""
+    values = flat(to_dict(config) | {"evaluations": {}})
+    return json.dumps({key: value for key, value in values.items() if key not in WITHOUT_MEMORY}, sort_keys=True)
+
+
+def refuse(
+    study: Study, configs: list[RunConfig], statuses: dict[Cell, str], limit_gib: float | None, signals: list[int]
+) -> dict[Cell, str]:
+    """The cells to run that are predicted above the limit, and why: each is recorded as would_not_fit, in its result.json and in statuses.
+
+    With a limit, a cell that was refused before is weighed again. Stops early when a signal has come.
+    """
+    errors: dict[Cell, str] = {}
+    predictions = Predictions()
+    for cell, config in zip(study.cells, configs, strict=True):
+        if limit_gib is None or signals:
+            break
+        if statuses.get(cell, WOULD_NOT_FIT) != WOULD_NOT_FIT or (read_result(cell) or {}).get("status") == "ok":
+            continue
+        statuses.pop(cell, None)
+        predicted = predictions.of(config)
+        if predicted is not None and predicted["total"] > limit_gib:
+            errors[cell] = f"predicted to need {gib(predicted['total'])} GiB, above --memory-limit {limit_gib:g}"
+            statuses[cell] = WOULD_NOT_FIT
+            try:
+                record_refusal(cell, errors[cell], predicted["total"])
+            except OSError as error:  # its directory cannot be written
+                errors[cell] += f", which cannot be recorded: {error}"
+    return errors
+
+
+def told(predicted: dict[str, float] | None) -> str:
+    """One line: "0.123 GiB predicted (parameters 0.02, ...)"."""
+    if predicted is None:
+        return "no prediction for a public Reformer"
+    kinds: dict[str, Any] = {kind: gib(value) for kind, value in predicted.items() if kind != "total"}
+    return f"{gib(predicted['total'])} GiB predicted ({', '.join(f'{kind} {value}' for kind, value in kinds.items())})"
+
+
+def gib(value: float) -> str:
+    """Three digits, from 0.000001 GiB on."""
+    return f"{value:.{min(6, max(0, 2 - math.floor(math.log10(value))))}f}" if value else "0"

@@ -1,0 +1,130 @@
+"""Measure cost without training: `python -m experiments.benchmark benchmark.measure=layer model.attention=full,lsh task.length=1024,4096`.
+
+The arguments are Hydra overrides of configs/run.yaml; benchmark.measure is attention, layer or step. Values with commas are several cases,
+their product: each runs in a process of its own, and a table of all ends the output. A case that is done is not measured again; one that
+failed is. Each leaves config.yaml, log.txt and result.json in its directory, as a training run does. Exit codes: 0 done, 1 a case failed,
+was out of memory or would not fit (result.json says which), 2 bad input, 130 stopped by Ctrl-C.
+"""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from experiments.compose import compose, product
+from experiments.files import PACKAGES, claim_directory, read_json
+from experiments.log import logged
+from experiments.outcome import record
+from reformer_pl.config import BENCHMARK_NUMBERS, ConfigError, RunConfig, check_installed
+from reformer_pl.rules import PEER_PACKAGES
+
+
+def main(arguments: list[str]) -> int:
+    if set(arguments) & {"-h", "--help"}:
+        print(__doc__)
+        return 0
+    try:
+        cases = product(arguments)
+        configs = [check_case(compose(case), case) for case in cases]
+        return run_each(cases, configs) if len(cases) > 1 else run_one(configs[0])
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on with the case it stopped in", file=sys.stderr)
+        return 130
+
+
+def check_case(config: RunConfig, case: list[str]) -> RunConfig:
+    """Refuse what is no benchmark, or lacks a package, before anything starts."""
+    if config.benchmark.measure == "none":
+        training = f"; to train, use python -m experiments.train {shlex.join(case)}" if case else ""
+        raise ConfigError(f"which measurement? add benchmark.measure=attention, layer or step{training}")
+    check_installed(config)
+    return config
+
+
+def run_one(config: RunConfig) -> int:
+    directory = claim_directory(config)
+    done = read_json(directory / "result.json")
+    if done and done["status"] == "ok":
+        print(f"already done: {directory / 'result.json'}")
+        return tell(done, directory)
+    with logged(directory / "log.txt"):
+        return tell(run(config, directory), directory)
+
+
+def run(config: RunConfig, directory: Path) -> dict[str, Any]:
+    """Measure one case in this process, leave result.json and return it."""
+    (directory / "result.json").unlink(missing_ok=True)  # of a failure that is tried again
+    benchmark = config.benchmark
+    known: dict[str, Any] = dict.fromkeys(("status", "error", "measure", "peer", *BENCHMARK_NUMBERS)) | {
+        "measure": benchmark.measure,
+        "peer": benchmark.peer,
+        "length": config.task.length,
+        "batch_size": config.task.batch_size,
+        "n_layers": config.model.n_layers if benchmark.measure == "step" else 1,
+    }
+
+    def work() -> dict[str, Any]:
+        from experiments.timing import measure  # torch takes seconds to import
+
+        return measure(config, known)
+
+    package = PEER_PACKAGES.get(benchmark.peer)
+    result = record(work, directory, known, (*PACKAGES, package) if package else PACKAGES)
+    assert result is not None  # only a training run that is stopped leaves none
+    return result
+
+
+def tell(done: dict[str, Any], directory: Path) -> int:
+    """Print how a case ended; returns the exit code."""
+    names = ("forward_seconds", "backward_seconds", "step_seconds", "speedup", "peak_memory_gib", "predicted_memory_gib")
+    said = ", ".join(f"{name} {done[name]:.4g}" for name in names if done[name] is not None)
+    print(f"{done['status']}: {done['error'] or said} ({directory})", flush=True)
+    return 0 if done["status"] == "ok" else 1
+
+
+def run_each(cases: list[list[str]], configs: list[RunConfig]) -> int:
+    """Each case in a process of its own, one after the other, and a table of all; the worst exit code."""
+    directories = [config.out_dir for config in configs]
+    if len(set(directories)) < len(directories):
+        raise ConfigError(f"these {len(cases)} cases would share a directory: leave out_dir and repeated values out")
+    codes = []
+    for case in cases:
+        print(f"{len(codes) + 1}/{len(cases)}: {shlex.join(case)}", flush=True)
+        codes.append(subprocess.run([sys.executable, "-m", "experiments.benchmark", *case]).returncode)
+        if codes[-1] == 130:
+            raise KeyboardInterrupt
+    print_table(cases, [read_json(Path(directory) / "result.json") or {} for directory in directories])
+    return max(code if code in (0, 1, 2) else 1 for code in codes)  # a case that the system killed has a negative one
+
+
+def print_table(cases: list[list[str]], results: list[dict[str, Any]]) -> None:
+    """A row for each case: what only it says, how it ended, milliseconds and MiB."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    shared = set(cases[0]).intersection(*cases)
+    table = Table(box=SIMPLE_HEAD)
+    columns = {
+        "forward ms": ("forward_seconds", 1e3), "backward ms": ("backward_seconds", 1e3), "whole ms": ("step_seconds", 1e3),
+        "iqr": ("step_seconds_iqr", 1e3), "x full": ("speedup", 1), "MiB": ("peak_memory_gib", 1024),
+        "predicted": ("predicted_memory_gib", 1024),
+    }  # fmt: skip
+    table.add_column("case", no_wrap=True)
+    table.add_column("status")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for case, result in zip(cases, results, strict=True):
+        numbers = [(result.get(name), scale) for name, scale in columns.values()]
+        texts = ["-" if value is None else f"{scale * value:.4g}" for value, scale in numbers]
+        table.add_row(" ".join(word for word in case if word not in shared), result.get("status", "no result"), *texts)
+    console = Console()
+    (console if console.is_terminal else Console(file=sys.stdout, width=160)).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

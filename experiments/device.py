@@ -1,0 +1,35 @@
+"""The device of a config, and what its numbers were measured on."""
+
+from pathlib import Path
+
+import torch
+
+from reformer_pl.config import ConfigError, RunConfig
+
+
+def device_kind(config: RunConfig) -> str:
+    """trainer.accelerator as torch and Lightning name it: cuda or cpu."""
+    match config.trainer.accelerator:
+        case "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        case "gpu":
+            return "cuda"
+        case _:
+            return "cpu"
+
+
+def find_device(config: RunConfig) -> torch.device:
+    """The one device of a benchmark. Raises ConfigError where there is none of the kind asked for."""
+    kind = device_kind(config)
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"trainer.accelerator={config.trainer.accelerator} cannot be had here: torch finds no CUDA device")
+    return torch.device(kind)
+
+
+def hardware_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"CPU: {names[0]} x {len(names)}" if names else "CPU"
