@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from ablations.plots import COLOURS, GREY, MARKERS, PAGE_INCHES, STYLE, Drawing
 from ablations.results import labels, load_coverage
 from ablations.study import Study
-from ablations.tables import MISSING, Table, number
+from ablations.tables import Table
+from ablations.text import MISSING, number
 
 TIMES = ("start", "middle", "end")
 PANELS_A_ROW = 3

@@ -11,7 +11,7 @@ from typing import Any
 from reformer_pl.config import ConfigError
 
 GRID_KEYS = ("measure", "base", "axes", "report")
-REPORT_PARTS = ("train_eval", "loss_memory", "learning_curves", "coverage")
+REPORT_PARTS = ("train_eval", "loss_memory", "paired", "hash_rounds", "memory_prediction", "learning_curves", "coverage")
 SPEED_PARTS = {  # the parts of a study with a measure, and the axis each needs (a config key may stand for it: task.length)
     "cost": None, "speedup": "length", "length_time": "length", "length_memory": "length", "complexity": "length", "per_layer": "n_layers",
 }  # fmt: skip

@@ -15,10 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ablations.devices import PORT_IS_TAKEN
 from ablations.grid import Cell
 from reformer_pl.config import BENCHMARK_NUMBERS, RESULT_NUMBERS, ConfigError
 
 PR_SET_PDEATHSIG = 1
+DYING_SECONDS = 10.0  # after SIGKILL; a process that left the group and still holds the log is not waited for longer
 WOULD_NOT_FIT = "would_not_fit"  # the status of a cell that was refused for its predicted memory
 
 
@@ -29,7 +31,11 @@ class Process:
     cell: Cell
     popen: subprocess.Popen[bytes]
     started: float  # time.monotonic()
+    log_start: int = 0  # bytes: what the log held before, of an earlier try
+    gpus: tuple[int, ...] = ()  # its own until it has ended
+    port: int | None = None  # MASTER_PORT of a cell of several processes
     kill_at: float | None = None  # set by interrupt(): when patience ends
+    reaped_at: float | None = None
     timed_out: bool = False
 
     @property
@@ -37,13 +43,15 @@ class Process:
         return time.monotonic() - self.started
 
     def ended(self) -> bool:
-        """True once the cell has exited; then the rest of its group is killed and the cell is reaped."""
+        """True once the cell has exited, the rest of its group is killed, and all of them are gone, so that their GPUs are free."""
         if self.popen.returncode is None:
             if os.waitid(os.P_PID, self.popen.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
                 return False
             self.signal(signal.SIGKILL)  # not reaped yet, so the group's number cannot belong to anybody else
             self.popen.wait()
-        return True
+            self.reaped_at = time.monotonic()
+        left = self.reaped_at is not None and time.monotonic() < self.reaped_at + DYING_SECONDS
+        return not (left and is_running(self.cell))
 
     def interrupt(self, grace_seconds: float) -> None:
         """SIGINT: a cell saves a checkpoint and ends. `enforce` kills it when the grace is over."""
@@ -60,29 +68,36 @@ class Process:
             os.killpg(self.popen.pid, number)
 
 
-def start(cell: Cell, threads: int | None) -> Process:
-    """Start a cell, its output appended to log.txt. `threads` is OMP_NUM_THREADS; None leaves the environment's choice.
+def start(cell: Cell, environment: dict[str, str], gpus: tuple[int, ...] = (), port: int | None = None) -> Process:
+    """Start a cell, its output appended to log.txt. `environment` is added to the driver's; the rest is what it was given of the machine.
 
-    Call it from the main thread: Linux ends the cell when the thread that started it ends.
+    Call it from the main thread: Linux ends the cell when the thread that started it ends. Raises OSError, of a full disk say.
     """
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HYDRA_FULL_ERROR": "0"}
-    if threads is not None:
-        environment["OMP_NUM_THREADS"] = str(threads)
     cell.directory.mkdir(parents=True, exist_ok=True)
     if (read_result(cell) or {}).get("status") != "ok":
         (cell.directory / "result.json").unlink(missing_ok=True)  # of a failure that is retried
     with (cell.directory / "log.txt").open("ab") as log:
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        log_start = os.fstat(log.fileno()).st_size
         popen = subprocess.Popen(
             cell.command(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "HYDRA_FULL_ERROR": "0", **environment},
             start_new_session=True,
             preexec_fn=_in_the_child(),
         )
-    return Process(cell, popen, time.monotonic())
+    return Process(cell, popen, time.monotonic(), log_start, gpus, port)
+
+
+def port_was_taken(process: Process) -> bool:
+    """Whether a cell failed because somebody else listened on its port, as its log of this try says."""
+    if process.port is None or (read_result(process.cell) or {}).get("status") == "ok":
+        return False
+    log = process.cell.directory / "log.txt"
+    said = tail(log, min(65536, log.stat().st_size - process.log_start)).decode(errors="replace")
+    return any(word in said for word in PORT_IS_TAKEN)
 
 
 def _in_the_child() -> Callable[[], None]:
@@ -166,7 +181,11 @@ def _record(cell: Cell, status: str, error: str, **known: float) -> dict[str, An
     path = cell.directory / "result.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name("result.json.partial")
-    partial.write_text(json.dumps(result, indent=2) + "\n")
+    try:
+        partial.write_text(json.dumps(result, indent=2) + "\n")
+    except OSError:  # a full disk
+        partial.unlink(missing_ok=True)
+        raise
     os.replace(partial, path)
     return result
 

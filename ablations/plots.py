@@ -1,6 +1,6 @@
-"""The figures of a report, at the column width of a paper: learning curves, train x eval heat map, loss and time against memory.
+"""What every figure of a report shares, at the column width of a paper: style, colours, axes, legend; and the train x eval heat map.
 
-Each function draws from what `ablations.results` returns and gives a matplotlib Figure, so that a notebook can draw them too.
+Each function that draws takes what `ablations.results` returns and gives a matplotlib Figure, so that a notebook can draw it too.
 """
 
 import math
@@ -13,12 +13,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
-from ablations.point_labels import label_points
-from ablations.results import labels, load_curves, load_results
+from ablations.results import labels, score_rows
+from ablations.seeds import seeds_text
 from ablations.study import Study
-from ablations.tables import baselines, number, score, seeds_text, train_eval
+from ablations.tables import baselines, train_eval
+from ablations.text import number
 
 COLUMN_INCHES, PAGE_INCHES = 3.4, 7.0
 STYLE = {
@@ -50,70 +50,16 @@ class Drawing:
             self.figure.savefig(directory / f"{self.name}.pdf", metadata={"CreationDate": None})
 
 
-def study_drawings(study: Study, cells: pd.DataFrame) -> list[Drawing]:
-    """The figures the study asks for. One for which no cell has a number is left out; the tables say why."""
-    drawings = []
-    curves, judged = load_curves(study), SAID[score(study)].lower()
-    over = "; line: mean, band: lowest to highest seed" if len({cell.seed for cell in study.cells}) > 1 else ""
-    missing = _not_drawn(study, cells)
-    if (cells["status"] != "ok").all():
-        return []
-    if "train_eval" in study.report:
-        beside = ", beside the paper's" if "train_eval" in study.paper else ""
-        caption = f"Accuracy by the attention trained with (rows) and evaluated with (columns){beside}."
-        drawings.append(Drawing("train_eval", caption + missing, heat_map(study, cells)))
-    if "loss_memory" in study.report:
-        caption = f"{SAID[score(study)]} against the peak memory of one training step; left and {_better(study)} is better."
-        drawings.append(Drawing("loss_memory", caption + missing, loss_memory(study, cells)))
-        caption = "Seconds per training step against its peak memory; left and lower is better."
-        drawings.append(Drawing("time_memory", caption + missing, time_memory(study, cells)))
-    if "coverage" in study.report:
-        from ablations.coverage import coverage_drawings  # late: it builds on this file
-
-        drawings += coverage_drawings(study, cells)
-    if "learning_curves" in study.report and (curves["split"] == "valid").any():
-        caption = f"Learning curves, {judged} by training step{over}." + missing
-        drawings.append(Drawing("learning_curves", caption, learning_curves(study, cells, curves, "step")))
-        if study.timed:
-            caption = f"The same curves by training time{over}." + missing
-            drawings.append(Drawing("learning_curves_time", caption, learning_curves(study, cells, curves, "seconds")))
-    return drawings
-
-
-@mpl.rc_context(STYLE)
-def learning_curves(study: Study, cells: pd.DataFrame, curves: pd.DataFrame, by: str = "step") -> Figure:
-    """Held-out score by step (or seconds) of the cells that ended well: the mean over seeds, a band from the lowest to the highest."""
-    judged = score(study)
-    scale = 100 if judged == "accuracy" else 1
-    ended = cells.loc[cells["status"] == "ok", ["cell", "seed"]]
-    held_out = curves[curves["split"] == "valid"].merge(ended, on=["cell", "seed"])
-    figure, axes = column_axes(height=2.3)
-    for i, (train, style) in enumerate(styles(labels(study)).items()):
-        mine = held_out[held_out["train"] == train]
-        if mine.empty:
-            continue
-        steps = mine.groupby("step")
-        whole = steps.size() == steps.size().max()  # a mean over the same seeds at every step
-        found = steps[judged].agg(["mean", "min", "max"])[whole] * scale
-        x = found.index if by == "step" else steps["seconds"].mean()[whole]
-        thick = 1 - i / len(labels(study))  # from 1 down to 0, so that a curve right below another still shows
-        sizes = {"linewidth": 1 + 1.2 * thick, "markersize": 3.2 + 3 * thick, "markevery": (0.22 * (1 - thick), 0.22)}
-        axes.plot(x, found["mean"], label=train, **style, **sizes)
-        axes.fill_between(x, found["min"], found["max"], color=style["color"], alpha=0.18, linewidth=0)
-    _baseline_line(axes, cells, judged, scale)
-    axes.set_xlabel("Training step" if by == "step" else "Training time (s)")
-    axes.set_ylabel(SAID[judged])
-    axes.set_xlim(left=0)
-    if judged == "accuracy":
-        axes.set_ylim(-3, 103)
-    legend_below(figure, axes)
-    return figure
+def heat_map_drawing(study: Study, cells: pd.DataFrame) -> Drawing:
+    beside = ", beside the paper's" if "train_eval" in study.paper else ""
+    caption = f"Accuracy by the attention trained with (rows) and evaluated with (columns){beside}."
+    return Drawing("train_eval", caption + not_drawn(study, cells), heat_map(study, cells))
 
 
 @mpl.rc_context({**STYLE, "axes.grid": False})
 def heat_map(study: Study, cells: pd.DataFrame) -> Figure:
     """Table 2 as colours, accuracy in %; where the study has the paper's numbers, they are a second panel on the same scale."""
-    data = train_eval(study, cells, load_results(study)).data
+    data = train_eval(study, cells, score_rows(study)).data
     panels = [("This study", "accuracy_mean"), ("The paper", "paper_accuracy")] if "train_eval" in study.paper else [("", "accuracy_mean")]
     trains = labels(study)
     known = data[[column for _, column in panels]].stack().dropna()
@@ -143,19 +89,6 @@ def heat_map(study: Study, cells: pd.DataFrame) -> Figure:
     return figure
 
 
-@mpl.rc_context(STYLE)
-def loss_memory(study: Study, cells: pd.DataFrame) -> Figure:
-    """Held-out score against peak memory, one point a variant, a bar from the lowest to the highest seed."""
-    judged = score(study)
-    return _against_memory(study, cells, judged, 100 if judged == "accuracy" else 1, SAID[judged])
-
-
-@mpl.rc_context(STYLE)
-def time_memory(study: Study, cells: pd.DataFrame) -> Figure:
-    """Seconds per training step against peak memory, one point a variant."""
-    return _against_memory(study, cells, "step_seconds", 1, "Seconds per training step")
-
-
 def styles(names: Iterable[str]) -> dict[str, dict[str, object]]:
     """Colour, marker and dashes of each variant, by its place: the same in every figure of the study."""
     return {
@@ -167,38 +100,7 @@ def styles(names: Iterable[str]) -> dict[str, dict[str, object]]:
     }  # fmt: skip
 
 
-def _against_memory(study: Study, cells: pd.DataFrame, column: str, scale: float, said: str) -> Figure:
-    finished = cells[(cells["status"] == "ok") & cells["peak_memory_gib"].notna() & cells[column].notna()]
-    gib = cells["peak_memory_gib"].max() >= 1
-    figure, axes = column_axes(height=2.7)
-    points, bars = {}, []
-    for train, style in styles(labels(study)).items():
-        mine = finished[finished["train"] == train]
-        if mine.empty:
-            continue
-        x, y = mine["peak_memory_gib"].mean() * (1 if gib else 1024), scale * mine[column].mean()
-        bars.append(((x, scale * mine[column].min()), (x, scale * mine[column].max())))
-        axes.plot(*zip(*bars[-1], strict=True), color=style["color"], linewidth=1)
-        axes.plot(x, y, **{**style, "markersize": 6})
-        points[train] = (x, y)
-    xs = [x for x, _ in points.values()]
-    if xs and max(xs) > 8 * min(xs):
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("")
-    axes.set_xlabel(f"Peak memory ({'GiB' if gib else 'MiB'})")
-    axes.set_ylabel(said)
-    axes.margins(0.22, 0.18)
-    near = [y for bar in bars for _, y in bar]
-    rules = _baseline_line(axes, cells, column, scale, near) if column == score(study) else []
-    legend_below(figure, axes)
-    left, right = axes.get_xlim()
-    label_points(figure, axes, points, [*bars, *(((left, y), (right, y)) for y in rules)])
-    return figure
-
-
-def _baseline_line(axes: Axes, cells: pd.DataFrame, judged: str, scale: float, near: list[float] | None = None) -> list[float]:
+def baseline_line(axes: Axes, cells: pd.DataFrame, judged: str, scale: float, near: list[float] | None = None) -> list[float]:
     """A dashed line where the model that knows nothing stands; beyond the axis (or far from the points) it is words above the axes.
 
     Returns the heights of the lines.
@@ -238,11 +140,8 @@ def legend_below(figure: Figure, axes: Axes) -> None:
     figure.set_figheight(figure.get_figheight() + 0.17 * rows)
 
 
-def _better(study: Study) -> str:
-    return "higher" if score(study) == "accuracy" else "lower"
-
-
-def _not_drawn(study: Study, cells: pd.DataFrame) -> str:
+def not_drawn(study: Study, cells: pd.DataFrame) -> str:
+    """ " Not every cell ended well: LSH (2 ok, 1 oom)." for a caption; empty where all did."""
     bad = set(cells.loc[cells["status"] != "ok", "train"])
     gone = [f"{train} ({seeds_text(cells, train)})" for train in labels(study) if train in bad]
     return f" Not every cell ended well: {', '.join(gone)}." if gone else ""

@@ -5,8 +5,6 @@ import math
 from typing import Any
 
 from ablations.grid import Cell
-from ablations.launch import WOULD_NOT_FIT, read_result, record_refusal
-from ablations.study import Study
 from reformer_pl.config import PEER_PACKAGES, RunConfig, flat, to_dict
 
 # Keys that no memory depends on: cells that differ in nothing else share a prediction.
@@ -42,29 +40,16 @@ def memory_key(config: RunConfig) -> str:
     return json.dumps({key: value for key, value in values.items() if key not in WITHOUT_MEMORY}, sort_keys=True)
 
 
-def refuse(
-    study: Study, configs: list[RunConfig], statuses: dict[Cell, str], limit_gib: float | None, signals: list[int]
-) -> dict[Cell, str]:
-    """The cells to run that are predicted above the limit, and why: each is recorded as would_not_fit, in its result.json and in statuses.
-
-    With a limit, a cell that was refused before is weighed again. Stops early when a signal has come.
-    """
-    errors: dict[Cell, str] = {}
+def too_large(cells: dict[Cell, RunConfig], limit_gib: float | None, signals: list[int]) -> dict[Cell, tuple[str, float]]:
+    """Those of the cells that are predicted above the limit: why, and the GiB. Stops early when a signal has come."""
+    errors: dict[Cell, tuple[str, float]] = {}
     predictions = Predictions()
-    for cell, config in zip(study.cells, configs, strict=True):
+    for cell, config in cells.items():
         if limit_gib is None or signals:
             break
-        if statuses.get(cell, WOULD_NOT_FIT) != WOULD_NOT_FIT or (read_result(cell) or {}).get("status") == "ok":
-            continue
-        statuses.pop(cell, None)
         predicted = predictions.of(config)
         if predicted is not None and predicted["total"] > limit_gib:
-            errors[cell] = f"predicted to need {gib(predicted['total'])} GiB, above --memory-limit {limit_gib:g}"
-            statuses[cell] = WOULD_NOT_FIT
-            try:
-                record_refusal(cell, errors[cell], predicted["total"])
-            except OSError as error:  # its directory cannot be written
-                errors[cell] += f", which cannot be recorded: {error}"
+            errors[cell] = f"predicted to need {gib(predicted['total'])} GiB, above --memory-limit {limit_gib:g}", predicted["total"]
     return errors
 
 

@@ -12,12 +12,12 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from ablations.page import write_page
-from ablations.plots import study_drawings
-from ablations.results import finished_cells, load_results
+from ablations.parts import study_drawings, study_tables
+from ablations.results import finished_cells, score_rows
 from ablations.speed_plots import speed_drawings
 from ablations.speed_tables import speed_tables
 from ablations.study import Study
-from ablations.tables import Table, study_tables
+from ablations.tables import Table
 from reformer_pl.config import ConfigError
 
 LATEX = {
@@ -33,7 +33,7 @@ def write_report(study: Study) -> Path:
     directory = study.directory / "report"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        load_results(study).to_csv(directory / "results.csv", index=False)
+        score_rows(study).to_csv(directory / "results.csv", index=False)
         tables = _tables(study, cells)
         for table in tables:
             table.data.to_csv(directory / f"{table.name}.csv", index=False)
@@ -49,20 +49,23 @@ def write_report(study: Study) -> Path:
 
 def print_tables(study: Study, console: Console | None = None) -> None:
     """The study's tables in the terminal. Raises ConfigError when no cell has finished."""
-    cells = finished_cells(study)
-    console = console or Console()
+    for table in _tables(study, finished_cells(study)):
+        print_table(table, study.name, console or Console())
+
+
+def print_table(table: Table, name: str, console: Console) -> None:
+    """One table in the terminal, below its caption, in as many blocks of columns as the width asks for."""
     if not console.is_terminal:
         console = Console(file=console.file, width=160)  # a log file has no width of its own
-    for table in _tables(study, cells):
-        console.print(Text(f"{study.name}: {table.caption}"))
-        widths = column_widths(table)
-        for columns in column_blocks(widths, console.width):
-            shown = RichTable(header_style="bold", box=SIMPLE_HEAD)
-            for j in columns:
-                shown.add_column(Text(table.header[j]), justify="right" if j else "left", width=widths[j])
-            for i, row in enumerate(table.rows):
-                shown.add_row(*(Text(row[j], style="bold" if (i, j) in table.best else "") for j in columns))
-            console.print(shown)
+    console.print(Text(f"{name}: {table.caption}"))
+    widths = column_widths(table)
+    for columns in column_blocks(widths, console.width):
+        shown = RichTable(header_style="bold", box=SIMPLE_HEAD)
+        for j in columns:
+            shown.add_column(Text(table.header[j]), justify="right" if j else "left", width=widths[j])
+        for i, row in enumerate(table.rows):
+            shown.add_row(*(Text(row[j], style="bold" if (i, j) in table.best else "") for j in columns))
+        console.print(shown)
 
 
 def _tables(study: Study, cells: pd.DataFrame) -> list[Table]:
@@ -96,7 +99,7 @@ def markdown(table: Table) -> str:
 def latex(table: Table, study: Study) -> str:
     """A table environment with booktabs rules, every text escaped."""
     rows = [
-        " & ".join(rf"\textbf{{{escape(text)}}}" if (i, j) in table.best else escape(text) for j, text in enumerate(row)) + r" \\"
+        " & ".join(latex_cell(text, (i, j) in table.best) if j else escape(text) for j, text in enumerate(row)) + r" \\"
         for i, row in enumerate(table.rows)
     ]
     label = "".join(c if c.isalnum() else "-" for c in f"{study.name}-{table.name}")
@@ -106,6 +109,13 @@ def latex(table: Table, study: Study) -> str:
         "    " + " & ".join(map(escape, table.header)) + r" \\", r"    \midrule", *(f"    {row}" for row in rows), r"    \bottomrule",
         r"  \end{tabular}", r"\end{table}", "",
     ])  # fmt: skip
+
+
+def latex_cell(text: str, best: bool) -> str:
+    """A number, bold where it is the best; its interval in small print below it, for a column of a paper is narrow."""
+    value, interval, rest = text.partition(" [")
+    value = rf"\textbf{{{escape(value)}}}" if best else escape(value)
+    return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{value}\\{{\scriptsize [{escape(rest)}}}\end{{tabular}}" if interval else value
 
 
 def escape(text: str) -> str:

@@ -1,25 +1,27 @@
 """What the runs of a study left on disk, as tidy tables: the door for a notebook.
 
     from ablations.results import load_curves, load_results
-    from ablations.study import load_study
 
-    study = load_study("demo_hashes")
-    load_results(study).pivot_table(values="accuracy", index="train", columns="eval")   # the paper's Table 2
-    load_curves(study).query("split == 'valid'").plot(x="step", y="accuracy")
+    results = load_results("demo_hashes")                        # a name, a YAML file, a folder of runs, a Study; or several of them
+    results.pivot_table(values="accuracy", index="train", columns="eval")                   # the paper's Table 2
+    results.groupby("config.model.lsh.n_hashes")["bits_per_dim"].agg(["mean", "count"])     # every key of the config is a column
+    load_curves(load_study("demo_hashes")).query("split == 'valid'").plot(x="step", y="accuracy")    # ablations.study.load_study
 
 Failure is data: a cell that failed keeps its status (oom, failed, timeout, would_not_fit), one not run yet is "missing", and their numbers
 are NaN, never 0. Only files are read; torch is never imported.
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ablations.grid import Cell
 from ablations.launch import read_evaluation
+from ablations.sources import open_source, read_config
 from ablations.study import Study
-from reformer_pl.config import BENCHMARK_NUMBERS, ConfigError
+from reformer_pl.config import BENCHMARK_NUMBERS, ConfigError, flat
 
 # The columns of results.csv, in this order. Units: nats, 0-1, bits, GiB, seconds, tokens a second.
 COLUMNS = (
@@ -27,18 +29,51 @@ COLUMNS = (
     "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters",
 )  # fmt: skip
 SCORES = ("loss_nats", "accuracy", "bits_per_dim")
-COSTS = ("peak_memory_gib", "step_seconds", "tokens_per_second", "train_seconds")
+COSTS = ("peak_memory_gib", "step_seconds", "tokens_per_second", "train_seconds", "startup_seconds", "closing_seconds")
 COUNTS = ("steps", "parameters")
 BENCHMARK_ONLY = tuple(name for name in BENCHMARK_NUMBERS if name not in (*COSTS, *COUNTS))  # NaN in a cell that trains
-PROVENANCE = ("git_commit", "versions", "device", "threads", "finished_at")
+PLAIN_PROVENANCE = ("git_commit", "device", "threads", "finished_at")
+PROVENANCE = ("versions", *PLAIN_PROVENANCE)
 MEASURED_COLUMNS = ("study", "cell", "train", "seed", "status", "measure", "peer", *BENCHMARK_NUMBERS)  # where the cells measure
 CURVE_COLUMNS = ("train", "cell", "seed", "split", "step", *SCORES, "lr", "seconds", "tokens")
 COVERAGE_COLUMNS = ("train", "cell", "seed", "step", "layer", "head", "rounds", "coverage", "chance")
 OWN = "own"  # the evaluation's name in a study without evaluations: the model as trained
 
 
-def load_results(study: Study) -> pd.DataFrame:
-    """One row per cell x evaluation with exactly `COLUMNS`; a study without evaluations has one row per cell, eval "own".
+def load_results(*sources: Study | str | Path, runs_dir: Path = Path("runs")) -> pd.DataFrame:
+    """Everything known of every run of the sources, one row per cell x evaluation; without evaluations one per cell, eval "own".
+
+    A source is a `Study`, a name below configs/study, the path of a YAML file, or a folder of runs, such as a copy of runs/STUDY from
+    another machine, where `train` is the cell's folder, for labels stand in the YAML. The columns, in this order:
+
+    study, cell, train, eval, seed, status, error, then `SCORES`, `COSTS` and `COUNTS`, with units as in `COLUMNS`
+    measure, peer, BENCHMARK_NUMBERS   where a cell measures (`python -m experiments.benchmark`) and trains nothing
+    baseline.*                         what a model that knows nothing gets
+    config.*                           every key of config.yaml, as an override names it (config.model.lsh.n_hashes); lists as JSON text;
+                                       empty for a cell that never started
+    git_commit, device, threads, finished_at, version.*, directory
+
+    An evaluation that is not there, or was made under other overrides than its study says, is "missing" in its row; a folder of runs also
+    has those that were made later, by hand. Raises ConfigError for an unknown source and for a damaged file.
+    """
+    studies = [open_source(source, runs_dir) for source in sources]
+    rows = [row for study in studies for cell in study.cells for row in _all_known(study, cell)]
+    groups = [[key for row in rows for key in row if key.startswith(prefix)] for prefix in ("baseline.", "config.", "version.")]
+    named, configs, versions = (list(dict.fromkeys(group)) for group in groups)
+    measured = [name for name in ("measure", "peer", *BENCHMARK_ONLY) if any(row.get(name) is not None for row in rows)]
+    own = ("study", "cell", "train", "eval", "seed", "status", "error", *SCORES, *COSTS, *COUNTS)
+    frame = _typed(rows, (*own, *measured, *named, *configs, *PLAIN_PROVENANCE, *versions, "directory"))
+    for name in configs:
+        values = [row.get(name) for row in rows]
+        if all(value is None or type(value) is int for value in values):  # stays whole beside cells without a config
+            frame[name] = pd.array(values, dtype="Int64")
+        elif frame[name].dropna().map(lambda value: isinstance(value, str)).nunique() > 1:  # one type a column
+            frame[name] = frame[name].map(str, na_action="ignore")
+    return frame
+
+
+def score_rows(study: Study) -> pd.DataFrame:
+    """The rows of results.csv: one per cell x evaluation with exactly `COLUMNS`; a study without evaluations has one per cell, eval "own".
     A study whose cells measure and train nothing has one row per cell with exactly `MEASURED_COLUMNS`.
 
     A trained cell whose evaluation is not there, or was made under other overrides than the study now says, is "missing" in that row.
@@ -46,14 +81,7 @@ def load_results(study: Study) -> pd.DataFrame:
     """
     if study.is_benchmark:
         return _typed([{"study": study.name, **_trained(cell)} for cell in study.cells], MEASURED_COLUMNS)
-    rows = []
-    for cell in study.cells:
-        trained = {"study": study.name, **_trained(cell)}
-        if not study.evaluations:
-            rows.append({**trained, "eval": OWN})
-        for name, overrides in study.evaluations.items():
-            rows.append({**trained, "eval": name, **_evaluated(cell, name, overrides, trained["status"])})
-    return _typed(rows, COLUMNS)
+    return _typed([row for cell in study.cells for row in _rows_of(study.name, cell, study.evaluations)], COLUMNS)
 
 
 def load_cells(study: Study) -> pd.DataFrame:
@@ -111,6 +139,28 @@ def _trained(cell: Cell) -> dict[str, Any]:
     path = cell.directory / "result.json"
     found = _parse(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {"status": "missing"}
     return {**found, "cell": cell.name, "train": cell.train, "seed": cell.seed}
+
+
+def _rows_of(study: str, cell: Cell, evaluations: dict[str, list[str]]) -> list[dict[str, Any]]:
+    trained = {"study": study, **_trained(cell)}
+    scored = [{**trained, "eval": name, **_evaluated(cell, name, said, trained["status"])} for name, said in evaluations.items()]
+    return scored or [{**trained, "eval": OWN}]
+
+
+def _all_known(study: Study, cell: Cell) -> list[dict[str, Any]]:
+    config = read_config(cell.directory)
+    evaluations: Any = study.evaluations if study.grids else config.pop("evaluations", None) or {}
+    rows = _rows_of(study.name, cell, evaluations)
+    later = [] if study.grids else sorted((cell.directory / "evaluations").glob("*.json"))
+    for path in later:
+        if path.stem not in evaluations:
+            found = _parse(path.read_text(encoding="utf-8"), str(path))
+            rows.append({**rows[0], "eval": path.stem, "status": "ok", **{key: found.get(key) for key in SCORES}})
+    config = {key: value for key, value in config.items() if key not in ("seed", "out_dir", "evaluations")}
+    known = {f"config.{key}": json.dumps(value) if isinstance(value, list) else value for key, value in flat(config).items()}
+    for group in ("baseline", "versions"):
+        known |= {f"{group.removesuffix('s')}.{key}": value for key, value in (rows[0].get(group) or {}).items()}
+    return [{**row, **known, "directory": str(cell.directory)} for row in rows]
 
 
 def _evaluated(cell: Cell, name: str, overrides: list[str], status: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ axes:
   train: {Full: [model.attention=shared_full], LSH-4: [model.lsh.n_hashes=4]}   # labels with overrides
   optim.lr: [0.001, 0.002]                                                       # or a config key with values
 seeds: [0, 1]                                                                    # 2 x 2 x 2 = 8 cells
+baseline: Full / lr=0.001                            # the report part `paired` compares with it; without it, with the first label
 
 With `measure: attention | layer | step` its cells train nothing: they are `experiments.benchmark` commands. Such a study may have several
 products, each with tables and figures of its own, instead of axes and report:
@@ -25,7 +26,7 @@ from ablations.paper import check_paper
 from experiments.compose import CONFIG_DIR, compose, presets
 from reformer_pl.config import ConfigError, RunConfig, load_evaluation
 
-KEYS = ("description", "timed", "measure", "base", "axes", "grids", "seeds", "evaluations", "paper", "report", "notes")
+KEYS = ("description", "timed", "measure", "base", "axes", "grids", "seeds", "evaluations", "paper", "report", "baseline", "notes")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Study:
     notes: tuple[str, ...]
     directory: Path
     grids: tuple[Grid, ...] = ()
+    baseline: str = ""  # the label that the others are compared with, seed by seed
 
     @property
     def is_benchmark(self) -> bool:
@@ -66,6 +68,11 @@ def load_study(name_or_path: str | Path, runs_dir: Path = Path("runs")) -> Study
         variants, lengths = ({place[i] for place in places} for i in (0, 1))
         paper = check_paper(read_mapping(values, "paper"), {cell.train for cell in cells}, set(evaluations), variants, lengths)
         report = tuple(dict.fromkeys(part for grid in grids for part in grid.report))
+        baseline = str(values.get("baseline", cells[0].train))
+        if baseline not in {cell.train for cell in cells}:
+            raise ConfigError(
+                f"baseline '{baseline}' is no variant of the study: choose {', '.join(dict.fromkeys(c.train for c in cells))}"
+            )
         timed = values.get("timed", False)
         if not isinstance(timed, bool):
             raise ConfigError(f"timed is true or false, not {timed!r}")
@@ -73,7 +80,7 @@ def load_study(name_or_path: str | Path, runs_dir: Path = Path("runs")) -> Study
         raise ConfigError(f"study {name}: {error}") from error
     description = " ".join(str(values.get("description", name)).split())
     notes = tuple(str(note) for note in read_list(values, "notes", []))
-    return Study(name, description, timed, cells, evaluations, paper, report, notes, runs_dir / name, grids)
+    return Study(name, description, timed, cells, evaluations, paper, report, notes, runs_dir / name, grids, baseline)
 
 
 def compose_cells(study: Study) -> list[RunConfig]:
@@ -93,6 +100,12 @@ def compose_cells(study: Study) -> list[RunConfig]:
             raise ConfigError(f"study {study.name}, {place}: {error}") from error
         configs.append(config)
     return configs
+
+
+def compose_variants(study: Study) -> dict[str, RunConfig]:
+    """The config of each train label, with its first seed. Raises ConfigError."""
+    first = {cell.train: cell for cell in reversed(study.cells)}
+    return {label: compose(first[label].overrides) for label in dict.fromkeys(cell.train for cell in study.cells)}
 
 
 def _find(name: str) -> Path:

@@ -23,7 +23,7 @@ UNTIMED_STEPS = 2  # the first two steps of a process warm caches up and are lef
 class Cost(Callback):
     """Seconds of each step and the peak memory of one: the second after the start, when the optimiser's state exists.
 
-    Both are kept in the checkpoint, so that a resumed run reports the whole.
+    Both are kept in the checkpoint, so that a resumed run reports the whole. When the steps of this process began and ended is not.
     """
 
     def __init__(self) -> None:
@@ -32,6 +32,7 @@ class Cost(Callback):
         self.peak_bytes = 0
         self.steps_here = 0
         self.peak: PeakMemory | None = None
+        self.first_started = self.started = self.ended = time.perf_counter()  # of this process's steps
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_index: int) -> None:
         self.steps_here += 1
@@ -40,9 +41,12 @@ class Cost(Callback):
             self.peak = PeakMemory(module.device, [*training_tensors(module, trainer.optimizers), *batch])
             self.peak.__enter__()
         self.started = _now(module.device)
+        if self.steps_here == 1:
+            self.first_started = self.started
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int) -> None:
-        seconds = _now(module.device) - self.started
+        self.ended = _now(module.device)
+        seconds = self.ended - self.started
         self.train_seconds += seconds
         if self.peak is not None:
             self.peak.__exit__(None, None, None)

@@ -23,7 +23,11 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     clean = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(clean, indent=2) + "\n")
+    try:
+        partial.write_text(json.dumps(clean, indent=2) + "\n")
+    except OSError:  # a full disk
+        partial.unlink(missing_ok=True)
+        raise
     os.replace(partial, path)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.files import PACKAGES, now, provenance, write_json
+from experiments.files import PACKAGES, now, provenance, read_json, write_json
 from reformer_pl.config import ConfigError
 
 Result = dict[str, Any]
@@ -17,8 +17,11 @@ def record(work: Callable[[], Result | None], directory: Path, failed: Result, p
     """Do the work, leave what it returns in result.json and return it; nothing is left of None, which is work that was stopped.
 
     Work that raises leaves `failed`, what is known of a run without its numbers, under the status oom or failed. ConfigError passes.
+    Of several ranks the one that fails first leaves the failure: it may be the only one that knows why, and what the others then
+    raise, if they are not killed before, is that it went away.
     """
-    made_by = provenance(packages)
+    made_by, path = provenance(packages), directory / "result.json"
+    before = _written_at(path)  # a failure that is tried again
     try:
         result = work()
     except ConfigError:
@@ -30,9 +33,22 @@ def record(work: Callable[[], Result | None], directory: Path, failed: Result, p
         first = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
         print(first, file=sys.stderr)
         result = failed | {"status": "oom" if oom else "failed", "error": first}
-    if result is not None and first_rank():
-        write_json(directory / "result.json", result | made_by | {"finished_at": now()})
+        if _written_at(path) not in (None, before):  # by another rank
+            return read_json(path)
+    else:
+        if not first_rank():
+            return result
+    if result is not None:
+        write_json(path, result | made_by | {"finished_at": now()})
     return result
+
+
+def _written_at(path: Path) -> int | None:
+    """Nanoseconds; None of a file that is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -1,6 +1,7 @@
 """One training process: build the parts of a config, fit, score, and gather the result."""
 
 import math
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from lightning import Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from experiments import STARTED
 from experiments.callbacks import Checkpoints, Cost, MetricsFile
 from experiments.coverage import CoverageFile
 from experiments.evaluate import load_checkpoint, load_weights, score, write_evaluation
@@ -68,6 +70,8 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
         "tokens_per_second": tokens_per_step / cost.median_step_seconds,
         "parameters": parameters,
         "train_seconds": cost.train_seconds,
+        "startup_seconds": cost.first_started - STARTED,  # of the process that ended the run, where it was resumed
+        "closing_seconds": time.perf_counter() - cost.ended,
         "baseline": data.baseline(),
         "device": device_name(trainer),
         "threads": torch.get_num_threads(),

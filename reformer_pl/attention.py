@@ -86,9 +86,11 @@ def local(q: Tensor, k: Tensor, v: Tensor, chunk_len: int) -> Tensor:
     if length <= m:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     first = F.scaled_dot_product_attention(q[:, :, :m], k[:, :, :m], v[:, :, :m], is_causal=True)
-    q, k, v = (F.pad(x, (0, 0, 0, -length % m)) for x in (q, k, v))  # padded keys lie in the future of every real query
-    queries = q[:, :, m:].unflatten(2, (-1, m)).flatten(0, 1)  # (B*H, C-1, m, D)
-    keys, values = (x.unfold(2, 2 * m, m).transpose(-1, -2).flatten(0, 1) for x in (k, v))  # (B*H, C-1, 2m, D)
+    if length % m:  # padded keys lie in the future of every real query
+        q, k, v = (F.pad(x, (0, 0, 0, -length % m)) for x in (q, k, v))
+    q, k, v = (x.unflatten(2, (-1, m)) for x in (q, k, v))  # (B, H, C, m, D)
+    # Slices and a copy, not `unfold`: its backward takes longer than the attention.
+    keys, values = (torch.cat([x[:, :, :-1], x[:, :, 1:]], 3).flatten(0, 1) for x in (k, v))  # (B*H, C-1, 2m, D)
     mask = torch.ones(m, 2 * m, dtype=torch.bool, device=q.device).tril(m)
-    rest = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-    return torch.cat([first, rest.reshape(*q.shape[:2], -1, q.shape[-1])], 2)[:, :, :length]
+    rest = F.scaled_dot_product_attention(q[:, :, 1:].flatten(0, 1), keys, values, attn_mask=mask)
+    return torch.cat([first, rest.unflatten(0, q.shape[:2]).flatten(2, 3)], 2)[:, :, :length]

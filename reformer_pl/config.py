@@ -138,9 +138,11 @@ class RunConfig:
     evaluations: dict[str, list[str]] = field(default_factory=dict)
 
 
-# The numbers of a run's result.json: null where a run failed.
+# The numbers of a run's result.json: null where a run failed. The last two are its overhead: from the start of the process to the first
+# step, and from the end of the last one to the result, which the held-out scores are a part of.
 RESULT_NUMBERS = (
     "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters", "train_seconds",
+    "startup_seconds", "closing_seconds",
 )  # fmt: skip
 # And of a benchmark's; times are medians, step_seconds is the whole, full_seconds and speedup (full / this) belong to `paired`.
 BENCHMARK_NUMBERS = (

@@ -4,6 +4,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import time
@@ -15,21 +16,32 @@ from typing import Any, NamedTuple
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["experiments.training"])
 
-TIMES = ("peak_memory_gib", "step_seconds", "tokens_per_second", "train_seconds", "finished_at", "seconds")  # the rest of a run repeats
+TIMES = (
+    "peak_memory_gib",
+    "step_seconds",
+    "tokens_per_second",
+    "train_seconds",
+    "finished_at",
+    "seconds",
+    "startup_seconds",
+    "closing_seconds",
+)  # the rest of a run repeats
 
 
 class Fault(NamedTuple):
-    """Send `signal` to the own process when the function `path` of `module` is called for the nth time."""
+    """Send `signal` to the own process, or raise it if it is an exception, when function `path` of `module` is called for the nth time."""
 
-    signal: int
+    signal: int | Exception
     module: str
     path: str
     nth: int = 1
 
 
-def start(module: str, arguments: list[str], log: Path, faults: tuple[Fault, ...] = (), **environment: str) -> BaseProcess:
-    """`python -m MODULE ARGUMENTS`, output in `log`."""
-    process = CONTEXT.Process(target=_child, args=(module, arguments, log, faults, environment))
+def start(
+    module: str, arguments: list[str], log: Path, faults: tuple[Fault, ...] = (), file_bytes: int | None = None, **environment: str
+) -> BaseProcess:
+    """`python -m MODULE ARGUMENTS`, output in `log`. The system lets no file of it grow beyond `file_bytes`, as a full disk would."""
+    process = CONTEXT.Process(target=_child, args=(module, arguments, log, faults, file_bytes, environment))
     process.start()
     return process
 
@@ -67,19 +79,23 @@ def timeless(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in TIMES}
 
 
-def _child(module: str, arguments: list[str], log: Path, faults: tuple[Fault, ...], environment: dict[str, str]) -> None:
+def _child(
+    module: str, arguments: list[str], log: Path, faults: tuple[Fault, ...], file_bytes: int | None, environment: dict[str, str]
+) -> None:
     os.environ.update(environment)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
+    if file_bytes is not None:  # Python ignores SIGXFSZ, so that a write fails with an OSError
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     for fault in faults:
-        _inject(fault)
+        inject(fault)
     code = importlib.import_module(module).main(arguments)
     sys.stdout.flush()
     sys.exit(code)
 
 
-def _inject(fault: Fault) -> None:
+def inject(fault: Fault) -> None:
     *owners, name = fault.path.split(".")
     owner = importlib.import_module(fault.module)
     for part in owners:
@@ -89,6 +105,8 @@ def _inject(fault: Fault) -> None:
     def faulty(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
+        if calls == fault.nth and isinstance(fault.signal, Exception):
+            raise fault.signal
         if calls == fault.nth:
             os.kill(os.getpid(), fault.signal)
             if fault.signal == signal.SIGKILL:

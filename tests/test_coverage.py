@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 import definition
-from ablations.plots import study_drawings
+from ablations.parts import study_drawings, study_tables
 from ablations.results import COVERAGE_COLUMNS, load_cells, load_coverage
 from ablations.study import Study, load_study
-from ablations.tables import study_tables
 from experiments import coverage, train
 from experiments.coverage import cover
 from processes import Fault, exit_code, result, rows, start, timeless

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ablations.__main__ import main as ablations
 from experiments import train
 from experiments.compose import compose
-from processes import CONTEXT, exit_code, result, rows, start, timeless, wait_until
+from processes import CONTEXT, Fault, exit_code, result, rows, start, timeless, wait_until
 from reformer_pl.model import SequenceModel
 from reformer_pl.residual import ReversibleLayer
 from reformer_pl.tasks import build_task
@@ -29,6 +29,7 @@ RUN += ["+evaluations={Full:['model.attention=shared_full']}"]
 RUN += ["trainer.coverage_every_steps=4"]  # the first rank's work alone, for which the other waits
 RUN += ["trainer.precision=64-true"]  # in float32 a rounding may move a token to another bucket, and the runs part
 DDP = ["trainer=ddp", "trainer.devices=2"]
+BATCH_END = "MetricsFile.on_train_batch_end"
 KINDS = {
     f"{residual}, {attention}": [f"model.residual={residual}", f"model.attention={attention}"]
     for residual in ("standard", "checkpoint", "reversible")
@@ -145,10 +146,11 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def both_ranks(module: str, arguments: list[str], log: Path) -> list[int | None]:
+def both_ranks(module: str, arguments: list[str], log: Path, faults_of_the_second: tuple[Fault, ...] = ()) -> list[int | None]:
     """Exit codes of two ranks started as a cluster would start them."""
     environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "NODE_RANK": "0"}
-    ranks = [start(module, arguments, log, LOCAL_RANK=str(rank), **environment) for rank in range(2)]
+    faults: tuple[tuple[Fault, ...], ...] = ((), faults_of_the_second)
+    ranks = [start(module, arguments, log, faults[rank], LOCAL_RANK=str(rank), **environment) for rank in range(2)]
     return [exit_code(process) for process in ranks]
 
 
@@ -191,6 +193,17 @@ def test_held_out_batches_need_not_be_a_multiple_of_the_ranks(tmp_path: Path, se
 def test_a_failing_run_on_two_processes_says_so(tmp_path: Path) -> None:
     assert both_ranks("experiments.train", [*RUN, *DDP, "optim.lr=1e30", f"out_dir={tmp_path}"], tmp_path / "log.txt") == [1, 1]
     assert result(tmp_path)["status"] == "failed" and "optim.lr" in result(tmp_path)["error"]
+
+
+def test_a_rank_that_alone_runs_out_of_memory_is_recorded_and_the_run_resumes(alone: Path, tmp_path: Path) -> None:
+    """The first rank only learns that the second is gone, but the result says why; with memory enough it ends as if undisturbed."""
+    arguments, log = [*RUN, *DDP, f"out_dir={tmp_path}"], tmp_path / "log.txt"
+    fault = Fault(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "experiments.callbacks", BATCH_END, 5)
+    codes = both_ranks("experiments.train", arguments, log, (fault,))
+    assert 0 not in codes and result(tmp_path)["status"] == "oom", log.read_text()
+    assert result(tmp_path)["error"].startswith("OutOfMemoryError: CUDA out of memory") and result(tmp_path)["loss_nats"] is None
+    assert both_ranks("experiments.train", arguments, log) == [0, 0]
+    assert_like(tmp_path, alone)
 
 
 def group_is_gone(group: int) -> bool:

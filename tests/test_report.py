@@ -6,7 +6,7 @@ import re
 import shlex
 from html.parser import HTMLParser
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,13 @@ import pytest
 import yaml
 from rich.console import Console
 
-from ablations import plots
+from ablations import curves, memory_plots, plots
 from ablations.point_labels import label_points
 from ablations.report import escape, latex, markdown, print_tables, write_report
-from ablations.results import COLUMNS, load_cells, load_curves, load_results
+from ablations.results import COLUMNS, load_cells, load_curves, score_rows
 from ablations.study import Study, load_study
-from ablations.tables import Table, best_of, digits, loss_memory, train_cost, train_eval
+from ablations.tables import Table, best_of, loss_memory, train_cost, train_eval
+from ablations.text import digits
 from reformer_pl.config import ConfigError
 
 EVALUATIONS = {
@@ -143,33 +144,35 @@ def test_an_evaluation_made_under_other_overrides_does_not_count(tmp_path: Path)
     study = duplication_study(tmp_path, [0])
     path = study.cells[0].directory / "evaluations" / "LSH-2.json"
     _write(path, {**json.loads(path.read_text()), "overrides": ["model.attention=lsh", "model.lsh.n_hashes=3"]})
-    row = load_results(study).set_index(["train", "eval"]).loc[("Full", "LSH-2")]
+    row = score_rows(study).set_index(["train", "eval"]).loc[("Full", "LSH-2")]
     assert row["status"] == "missing" and math.isnan(row["accuracy"])
 
 
-def test_train_eval_is_the_mean_and_sd_of_the_seeds_that_ended_well(tmp_path: Path) -> None:
+def test_train_eval_is_the_mean_and_interval_of_the_seeds_that_ended_well(tmp_path: Path) -> None:
     study = duplication_study(tmp_path, [0, 1, 2])
     fail(study.cells[3].directory, "failed", "boom")  # LSH-1, seed 0
-    table = train_eval(study, load_cells(study), load_results(study))
+    table = train_eval(study, load_cells(study), score_rows(study))
     rows = {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
     for train in TRAINED:
         ended = [cell for cell in study.cells if cell.train == train and not (train == "LSH-1" and cell.seed == 0)]
         for name in EVALUATIONS:
             values = [100 * json.loads((cell.directory / "evaluations" / f"{name}.json").read_text())["accuracy"] for cell in ended]
-            assert rows[train][name] == f"{mean(values):.1f} ± {stdev(values):.1f}"
+            ends = [f"{end:.1f}" for end in (min(values), max(values))]  # the interval of 2 or 3 seeds
+            told = f"{mean(values):.1f}"
+            assert rows[train][name] == (told if ends == [told, told] else f"{told} [{', '.join(ends)}]")
             assert rows[f"{train}, paper"][name] == f"{100 * PAPER[train][name]:.1f}"
     assert rows["LSH-1"]["seeds"] == "2 ok, 1 failed" and rows["Full"]["seeds"] == "3 ok"
     cost = {row[0]: row for row in train_cost(study, load_cells(study)).rows}
     seconds = [json.loads((cell.directory / "result.json").read_text())["train_seconds"] for cell in study.cells if cell.train == "Full"]
-    assert cost["Full"][2] == f"{mean(seconds):.0f} ± {stdev(seconds):.0f}" and cost["Full"][1] == "400"
+    assert cost["Full"][2] == f"{mean(seconds):.0f} [{min(seconds):.0f}, {max(seconds):.0f}]" and cost["Full"][1] == "400"
 
 
 def test_one_seed_has_no_spread_and_a_variant_without_a_result_keeps_its_row(tmp_path: Path) -> None:
     study = duplication_study(tmp_path, [0], paper=False)
     fail(study.cells[2].directory, "timeout", "no end after 60 s")
-    table = train_eval(study, load_cells(study), load_results(study))
-    assert table.rows[2] == ("LSH-2", "-", "-", "-", "-", "-", "1 timeout")
-    assert all("±" not in text for row in table.rows for text in row) and len(table.rows) == 4
+    table = train_eval(study, load_cells(study), score_rows(study))
+    assert table.rows[2] == ("LSH-2", *["timeout"] * 5, "1 timeout")
+    assert all("[" not in text for row in table.rows for text in row) and len(table.rows) == 4
     assert table.data.loc[table.data["train"] == "LSH-2", "accuracy_mean"].isna().all()
 
 
@@ -180,11 +183,13 @@ def test_loss_memory_ratios_baseline_and_best(tmp_path: Path) -> None:
     rows = {row[0]: row for row in table.rows}
     assert table.header[3] == "memory (MiB)" and rows["Transformer"][3:5] == ("212.4", "1.00")
     assert rows["Reformer"][4] == f"{97.5 / 212.4:.2f}" and rows["Reformer"][6] == f"{0.71 / 0.31:.2f}"
-    assert rows["LSH"] == ("LSH", *["-"] * 8, "1 oom")
+    assert rows["LSH"] == ("LSH", "oom", "-", "oom", "-", "oom", "-", "-", "-", "", "1 oom")
     assert rows["byte frequencies"][1] == "5.130" and rows["byte frequencies"][3] == "-"
     best = {(table.rows[i][0], table.header[j]) for i, j in table.best}
     assert best == {("Reformer", "bits per dim"), ("Reversible + chunked", "memory (MiB)"), ("Transformer", "s/step")}
-    assert table.data.set_index("train").loc["LSH"].drop(["n", "seeds"]).isna().all()
+    assert table.data.set_index("train").loc["LSH"].drop(["n", "seeds", "pareto_front"]).isna().all()
+    front = {row[0] for row in table.rows if row[9] == "yes"}  # Transformer is beaten by itself with checkpoints
+    assert front == {"Transformer + checkpoint", "Reversible + chunked", "Reformer"}
 
 
 def test_the_first_variant_failing_leaves_no_ratio(tmp_path: Path) -> None:
@@ -297,14 +302,14 @@ def test_curves_are_the_mean_of_the_seeds_that_ended_well_in_the_same_colours_ev
     study = memory_study(tmp_path, [0, 1, 2])
     fail(study.cells[5].directory, "failed", "boom")  # Reformer, seed 0
     cells = load_cells(study)
-    axes = plots.learning_curves(study, cells, load_curves(study)).axes[0]
+    axes = curves.learning_curves(study, cells, load_curves(study)).axes[0]
     drawn = {line.get_label(): line for line in axes.lines}
     ended = [cell for cell in study.cells if cell.train == "Reformer" and cell.seed != 0]
     rows = [[json.loads(line) for line in (cell.directory / "metrics.jsonl").read_text().splitlines()] for cell in ended]
     held_out = [[row["bits_per_dim"] for row in run if row["split"] == "valid"] for run in rows]
     assert drawn["Reformer"].get_ydata() == pytest.approx([mean(values) for values in zip(*held_out, strict=True)])
     assert drawn["byte frequencies: 5.13"].get_ydata() == pytest.approx([5.13, 5.13])
-    scatter = plots.loss_memory(study, cells).axes[0]
+    scatter = memory_plots.loss_memory(study, cells).axes[0]
     points = {line.get_xdata()[0]: line.get_color() for line in scatter.lines if len(line.get_xdata()) == 1}
     assert {round(x, 1): colour for x, colour in points.items()} == {VARIANTS[k][2]: drawn[k].get_color() for k in VARIANTS}
     assert len(set(points.values())) == len(VARIANTS)
@@ -313,7 +318,7 @@ def test_curves_are_the_mean_of_the_seeds_that_ended_well_in_the_same_colours_ev
 def test_the_heat_map_prints_the_table(tmp_path: Path) -> None:
     study = duplication_study(tmp_path, [0, 1])
     cells = load_cells(study)
-    data = train_eval(study, cells, load_results(study)).data
+    data = train_eval(study, cells, score_rows(study)).data
     here, paper = plots.heat_map(study, cells).axes[:2]
     assert [text.get_text() for text in here.texts] == [f"{100 * value:.1f}" for value in data["accuracy_mean"]]
     assert [text.get_text() for text in paper.texts] == [f"{100 * value:.1f}" for value in data["paper_accuracy"]]

@@ -7,9 +7,6 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,99 +17,10 @@ from rich.console import Console
 
 from ablations import progress, sweep
 from ablations.__main__ import main
-from ablations.grid import Cell
 from ablations.launch import is_running
 from ablations.study import Study, compose_cells, load_study
+from fake_cells import alive, begun, driver, pids, result, until
 from reformer_pl.config import to_dict
-
-ROOT = Path(__file__).resolve().parent.parent
-
-# What experiments.train leaves, without the training. Its first argument is the cell's name, its second the directory.
-FAKE_CELL = """
-import json, os, pathlib, signal, subprocess, sys, time
-name, place = sys.argv[1], pathlib.Path(sys.argv[2])
-print("threads", os.environ.get("OMP_NUM_THREADS"))
-print("begun" + (" again" if (place / "saved").exists() else ""))
-with open(place / "metrics.jsonl", "w") as f:
-    for step in (10, 20):
-        print(json.dumps({"step": step, "split": "train", "loss_nats": 1.5, "seconds": step / 10}), file=f)
-    f.write('{"step": 30, "spl')  # being written
-def interrupted(*_):
-    (place / "saved").touch()
-    sys.exit(130)
-signal.signal(signal.SIGINT, interrupted)
-go = place.parent.parent / "go"
-if name == "fails" and not go.exists():
-    sys.exit("RuntimeError: shapes do not fit")
-if name == "killed" and not go.exists():
-    os.kill(os.getpid(), signal.SIGKILL)
-if name.startswith(("hangs", "stubborn")) and not go.exists():
-    if name.startswith("stubborn"):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(2, signal.SIG_IGN); time.sleep(600)"])
-    (place / "pids.partial").write_text(f"{os.getpid()} {child.pid}")
-    os.replace(place / "pids.partial", place / "pids")
-    time.sleep(600)
-(place / "result.partial").write_text(json.dumps({"status": "ok", "error": None, "steps": 20, "loss_nats": 1.5}))
-os.replace(place / "result.partial", place / "result.json")
-"""
-
-DRIVER = """
-import sys
-sys.path.insert(0, {root!r})
-from ablations.grid import Cell
-Cell.command = lambda cell: [sys.executable, {script!r}, cell.name, str(cell.directory)]
-from ablations.__main__ import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-@pytest.fixture
-def study_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study]:
-    """A study of fake cells, one for each name, below the test's own runs directory."""
-    script = tmp_path / "fake_cell.py"
-    script.write_text(FAKE_CELL)
-    (tmp_path / "driver.py").write_text(DRIVER.format(root=str(ROOT), script=str(script)))
-    monkeypatch.setattr(Cell, "command", lambda cell: [sys.executable, str(script), cell.name, str(cell.directory)])
-    monkeypatch.chdir(tmp_path)
-
-    def study(*names: str) -> Study:
-        (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"axes": {"train": {name: [] for name in names}}}, sort_keys=False))
-        return load_study("./mine.yaml")
-
-    return study
-
-
-def result(cell: Cell) -> dict:
-    return json.loads((cell.directory / "result.json").read_text())
-
-
-def pids(cell: Cell) -> list[int]:
-    """The cell's own process and its child, once both are there."""
-    path = cell.directory / "pids"
-    until(path.exists)
-    return [int(pid) for pid in path.read_text().split()]
-
-
-def alive(pid: int) -> bool:
-    """A zombie that nobody reaps (an orphan in a container without init) is dead."""
-    path = Path(f"/proc/{pid}/stat")
-    return path.exists() and path.read_text().rsplit(")", 1)[1].split()[0] != "Z"
-
-
-def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def driver(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "driver.py", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def begun(cell: Cell) -> int:
-    return (cell.directory / "log.txt").read_text().count("begun")
 
 
 def test_failures_are_data_and_the_sweep_goes_on(study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]) -> None:
@@ -237,7 +145,9 @@ def test_progress_on_a_terminal_and_off_it(
     assert "mine: 0 done, 1 running, 0 failed, 0 waiting" in screen.getvalue()
     assert "20/1000" in screen.getvalue() and "10.00" in screen.getvalue() and "1:38" in screen.getvalue()
     sweep.run([study], sweep.Options(timeout_seconds=1, retry=True), Console())
-    assert "hangs seed=0: step 20/1000, loss 1.5000, 10.00 steps/s, 1:38 left" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "hangs seed=0: step 20/1000, loss 1.5000, 10.00 steps/s, 1:38 left" in said
+    assert "mine: 0 done, 1 running, 0 failed, 0 waiting, 0:0" in said and "about 1:38 left" in said
 
 
 def test_the_smoke_study_from_grid_to_report(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """One run under real faults: killed, interrupted, fed nonsense, out of memory. The same command always ends with the same numbers."""
 
+import errno
 import io
 import json
 import math
@@ -24,7 +25,8 @@ RUN = [*SMOKE, *STEPS, "model.residual=reversible", "model.dropout=0.1", "+evalu
 BATCH_END = ("experiments.callbacks", "MetricsFile.on_train_batch_end")
 KEYS = {
     "status", "error", "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds", "tokens_per_second",
-    "parameters", "train_seconds", "baseline", "device", "threads", "versions", "git_commit", "finished_at",
+    "parameters", "train_seconds", "startup_seconds", "closing_seconds", "baseline", "device", "threads", "versions", "git_commit",
+    "finished_at",
 }  # fmt: skip
 NUMBERS = ("steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters")
 
@@ -347,6 +349,30 @@ def test_a_failing_run_says_so_in_its_result(tmp_path: Path, what: str) -> None:
         faults = (Fault(signal.SIGINT, *BATCH_END),)
         assert exit_code(start("experiments.train", [*SMOKE, *overrides, f"out_dir={tmp_path}"], tmp_path / "log.txt", faults)) == 130
         assert not (tmp_path / "result.json").exists()
+
+
+def test_a_full_disk_costs_no_checkpoint(whole: Path, tmp_path: Path) -> None:
+    """The second checkpoint cannot be written; the first is whole, and the run goes on from it once there is room."""
+    arguments, log = [*RUN, f"out_dir={tmp_path}"], tmp_path / "log.txt"
+    assert exit_code(start("experiments.train", arguments, log, (Fault(signal.SIGKILL, *BATCH_END, 6),))) == -signal.SIGKILL
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+    before = checkpoint.read_bytes()
+    assert len(before) > 65536
+    assert exit_code(start("experiments.train", arguments, log, file_bytes=65536)) == 1
+    done = result(tmp_path)
+    assert done["status"] == "failed" and done["error"].startswith("OSError: [Errno 27] File too large")
+    assert checkpoint.read_bytes() == before
+    assert train.main(arguments) == 0
+    assert_same_run(tmp_path, whole)
+
+
+def test_a_result_that_cannot_be_written_leaves_the_run_to_be_resumed(whole: Path, tmp_path: Path) -> None:
+    arguments, log = [*RUN, f"out_dir={tmp_path}"], tmp_path / "log.txt"
+    fault = Fault(OSError(errno.ENOSPC, "No space left on device"), "experiments.outcome", "write_json")
+    assert exit_code(start("experiments.train", arguments, log, (fault,))) == 1
+    assert not (tmp_path / "result.json").exists() and "No space left on device" in log.read_text()
+    assert train.main(arguments) == 0
+    assert_same_run(tmp_path, whole)
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:

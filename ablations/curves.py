@@ -1,0 +1,64 @@
+"""Learning curves: the held-out score while training, against steps, tokens and seconds."""
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from ablations.plots import SAID, STYLE, Drawing, baseline_line, column_axes, legend_below, not_drawn, styles
+from ablations.results import labels, load_curves
+from ablations.seeds import side_by_side
+from ablations.study import Study
+from ablations.tables import score
+
+AXES = {"step": "Training step", "tokens": "Tokens seen", "seconds": "Training time (s)"}
+
+
+def curve_drawings(study: Study, cells: pd.DataFrame) -> list[Drawing]:
+    """A figure for each axis: learning_curves (steps), learning_curves_tokens, learning_curves_time. None without an evaluation."""
+    curves = load_curves(study)
+    if not (curves["split"] == "valid").any():
+        return []
+    judged, missing = SAID[score(study)].lower(), not_drawn(study, cells)
+    over = "; line: mean, band: lowest to highest seed" if len({cell.seed for cell in study.cells}) > 1 else ""
+    captions = {
+        "learning_curves": ("step", f"Learning curves, {judged} by training step{over}.{missing}"),
+        "learning_curves_tokens": ("tokens", f"The same curves by tokens seen{over}.{missing}"),
+        "learning_curves_time": ("seconds", f"The same curves by training time{over}.{missing}{side_by_side(study)}"),
+    }
+    return [Drawing(name, caption, learning_curves(study, cells, curves, by)) for name, (by, caption) in captions.items()]
+
+
+@mpl.rc_context(STYLE)
+def learning_curves(study: Study, cells: pd.DataFrame, curves: pd.DataFrame, by: str = "step") -> Figure:
+    """Held-out score by step, tokens or seconds of the cells that ended well: mean over seeds, and a band from the lowest to the highest.
+
+    Seeds are joined step by step; their tokens and seconds at a step are the mean over them.
+    """
+    judged = score(study)
+    scale = 100 if judged == "accuracy" else 1
+    ended = cells.loc[cells["status"] == "ok", ["cell", "seed"]]
+    held_out = curves[curves["split"] == "valid"].merge(ended, on=["cell", "seed"])
+    figure, axes = column_axes(height=2.3)
+    for i, (train, style) in enumerate(styles(labels(study)).items()):
+        mine = held_out[held_out["train"] == train]
+        if mine.empty:
+            continue
+        steps = mine.groupby("step")
+        whole = steps.size() == steps.size().max()  # a mean over the same seeds at every step
+        found = steps[judged].agg(["mean", "min", "max"])[whole] * scale
+        x = found.index if by == "step" else steps[by].mean()[whole]
+        thick = 1 - i / len(labels(study))  # from 1 down to 0, so that a curve right below another still shows
+        sizes = {"linewidth": 1 + 1.2 * thick, "markersize": 3.2 + 3 * thick, "markevery": (0.22 * (1 - thick), 0.22)}
+        axes.plot(x, found["mean"], label=train, **style, **sizes)
+        axes.fill_between(x, found["min"], found["max"], color=style["color"], alpha=0.18, linewidth=0)
+    baseline_line(axes, cells, judged, scale)
+    axes.set_xlabel(AXES[by])
+    if by == "tokens":
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1.5M
+    axes.set_ylabel(SAID[judged])
+    axes.set_xlim(left=0)
+    if judged == "accuracy":
+        axes.set_ylim(-3, 103)
+    legend_below(figure, axes)
+    return figure

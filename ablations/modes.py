@@ -1,0 +1,130 @@
+"""What `run` does with each cell, decided from its files before anything starts: the sweep follows it, and --dry-run only shows it."""
+
+import os
+import pickle
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ablations.grid import Cell
+from ablations.launch import WOULD_NOT_FIT, is_running, read_evaluation, read_result
+from ablations.options import Options
+from ablations.prediction import too_large
+from ablations.study import Study
+from reformer_pl.config import ConfigError, RunConfig, changes, has_begun, load
+
+STARTING = ("run", "resume", "retry", "evaluate", "start over")  # what makes a cell start; skip, refuse and changed do not
+
+
+@dataclass(frozen=True)
+class Decision:
+    word: str  # one of STARTING, or skip, refuse (it would not fit), changed (its directory holds another config)
+    why: str = ""
+    predicted_gib: float | None = None  # of a cell that is refused
+
+    @property
+    def starts(self) -> bool:
+        return self.word in STARTING
+
+    def __str__(self) -> str:
+        return f"{self.word} ({self.why})" if self.why else self.word
+
+
+def decide(study: Study, configs: list[RunConfig], options: Options, signals: list[int]) -> dict[Cell, Decision]:
+    """One decision a cell. Cells are weighed against the memory limit last, which takes seconds and stops early when a signal has come.
+
+    Raises ConfigError for a config.yaml or a result that cannot be read.
+    """
+    decisions = {cell: _decide(study, cell, config, options) for cell, config in zip(study.cells, configs, strict=True)}
+    trains = {cell: config for cell, config in zip(study.cells, configs, strict=True) if _takes_memory(decisions[cell])}
+    for cell, (error, predicted_gib) in too_large(trains, options.memory_limit_gib, signals).items():
+        decisions[cell] = Decision("refuse", error, predicted_gib)
+    return decisions
+
+
+def _takes_memory(decision: Decision) -> bool:
+    return decision.starts and decision.word != "evaluate"
+
+
+def _decide(study: Study, cell: Cell, config: RunConfig, options: Options) -> Decision:
+    if options.force:
+        return Decision("start over") if cell.directory.exists() else Decision("run")
+    changed = changed_config(study, cell, config)
+    if changed:
+        return Decision("changed", changed)
+    result = read_result(cell)
+    if result is None:
+        return Decision("resume" if has_begun(cell.directory) else "run")
+    status = result["status"]
+    if status == "ok":
+        missing = [name for name, overrides in study.evaluations.items() if not read_evaluation(cell, name, overrides)]
+        return Decision("evaluate", f"trained, without {', '.join(missing)}") if missing else Decision("skip", "ok")
+    if options.retry or (status == WOULD_NOT_FIT and options.memory_limit_gib is not None):
+        return Decision("retry", status)
+    return Decision("skip", f"{status}, --retry runs it again")
+
+
+def changed_config(study: Study, cell: Cell, config: RunConfig) -> str:
+    """How the config of a finished or half-trained cell differs from the study's. One that never began to train holds nothing to lose."""
+    path = cell.directory / "config.yaml"
+    if not path.exists() or not has_begun(cell.directory):
+        return ""
+    try:
+        return changes(load(OmegaConf.to_container(OmegaConf.load(path))), config)
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, ConfigError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"study {study.name}: {path} cannot be read ({reason}): move {cell.directory} away") from error
+
+
+def set_aside(cells: list[Cell]) -> None:
+    """What --force starts over is renamed, never deleted: seed=0 becomes seed=0.before-YYYYMMDD-HHMMSS. Raises ConfigError."""
+    for cell in cells:
+        try:
+            os.rename(cell.directory, kept(cell.directory))
+        except OSError as error:
+            raise ConfigError(f"{cell.directory} cannot be renamed ({error.strerror}), as --force does: move it away") from error
+
+
+def kept(directory: Path) -> Path:
+    """Where --force puts a directory now."""
+    return directory.with_name(f"{directory.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def print_decisions(study: Study, configs: list[RunConfig], decisions: dict[Cell, Decision]) -> int:
+    """A line for each cell: what would happen. Exit code: 0, or 2 where a config has changed, for then `run` refuses."""
+    starting = sum(decision.starts for decision in decisions.values())
+    print(f"{study.name}: {len(study.cells)} cells, {starting} would start")
+    for cell, config in zip(study.cells, configs, strict=True):
+        decision = decisions[cell]
+        match decision.word:
+            case _ if is_running(cell):
+                said = "skip (it is running now)"
+            case "resume" | "retry":
+                said = f"{decision} {_where(cell, config)}"
+            case "start over":
+                said = f"start over, and keep what is there as {cell.directory.name}.before-TIME"
+            case "changed":
+                said = f"refuse, for its config changed: {decision.why}"
+            case _:
+                said = str(decision)
+        print(f"  {cell}: {said}", flush=True)
+    return 2 if any(decision.word == "changed" for decision in decisions.values()) else 0
+
+
+def _where(cell: Cell, config: RunConfig) -> str:
+    """The step from which a cell would go on."""
+    path = cell.directory / "checkpoints" / "last.ckpt"
+    if not path.is_file():
+        return "from the start" + (", for it left no checkpoint" if cell.trains else "")
+    import torch  # takes seconds; only --dry-run comes here
+
+    try:
+        step = torch.load(path, map_location="meta", mmap=True, weights_only=True)["global_step"]
+    except (RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        return f"from its checkpoint, which is refused as corrupt ({type(error).__name__}): delete {path} to train it again"
+    return f"from step {step} of {config.trainer.max_steps}"

@@ -1,0 +1,43 @@
+"""A study of fake cells, for every test of the driver."""
+
+import copy
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import ablations.study
+from ablations import sweep
+from ablations.grid import Cell
+from ablations.study import Study, load_study
+from experiments.compose import compose
+from fake_cells import DRIVER, FAKE_CELL, ROOT
+from reformer_pl.config import RunConfig
+
+
+@functools.cache
+def composed(overrides: tuple[str, ...]) -> RunConfig:
+    """Hydra takes a tenth of a second."""
+    return compose(list(overrides))
+
+
+@pytest.fixture
+def study_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study]:
+    """A study of fake cells, one for each name, below the test's own runs directory; more of its YAML by name."""
+    script = tmp_path / "fake_cell.py"
+    script.write_text(FAKE_CELL)
+    (tmp_path / "driver.py").write_text(DRIVER.format(root=str(ROOT), script=str(script)))
+    monkeypatch.setattr(Cell, "command", lambda cell: [sys.executable, str(script), cell.name, str(cell.directory)])
+    monkeypatch.setattr(sweep, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(ablations.study, "compose", lambda overrides: copy.deepcopy(composed(tuple(overrides))))
+    monkeypatch.chdir(tmp_path)
+
+    def study(*names: str, **values: Any) -> Study:
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"axes": {"train": {name: [] for name in names}}} | values, sort_keys=False))
+        return load_study("./mine.yaml")
+
+    return study

@@ -1,0 +1,185 @@
+"""Intervals over seeds: hand-computed ones, their coverage where the truth is known, and the tables and figures that show them."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ablations.bootstrap import mean_interval, paired_difference
+from ablations.memory_plots import memory_drawings
+from ablations.paired import paired_table
+from ablations.pareto import pareto_front
+from ablations.report import latex_cell, write_report
+from ablations.results import load_cells
+from ablations.rounds import rounds_drawing, rounds_table
+from ablations.study import Study, load_study
+from ablations.tables import Table, loss_memory
+from ablations.text import number, signed, with_interval
+from reformer_pl.config import ConfigError
+from test_report import _study, fail, write_run
+
+# label: overrides, bits per dim of seeds 0, 1, 2, MiB, seconds a step
+VARIANTS = {
+    "Full": (["model.attention=full"], (4.20, 4.25, 4.30), 60.0, 0.10),
+    "LSH-1": (["model.attention=lsh", "model.lsh.n_hashes=1"], (4.50, 4.56, 4.61), 40.0, 0.15),
+    "LSH-4": (["model.attention=lsh", "model.lsh.n_hashes=4"], (4.18, 4.25, 4.27), 80.0, 0.30),
+}
+
+
+def made_up(folder: Path, seeds: list[int], **values: object) -> Study:
+    study = _study(folder, "rounds", {
+        "timed": True, "base": ["experiment=smoke"], "axes": {"train": {label: said for label, (said, *_) in VARIANTS.items()}},
+        "seeds": seeds, "report": ["loss_memory", "paired", "hash_rounds"], **values,
+    })  # fmt: skip
+    baseline = {"name": "byte frequencies", "loss_nats": 3.5, "bits_per_dim": 5.13, "accuracy": 0.1}
+    for cell in study.cells:
+        _, bits, mebibytes, seconds = VARIANTS[cell.train]
+        row = {"loss_nats": bits[cell.seed] * math.log(2), "accuracy": 0.2, "bits_per_dim": bits[cell.seed]}
+        write_run(cell.directory, [row], 10, baseline, peak_memory_gib=mebibytes / 1024, step_seconds=seconds, parameters=1000)
+    return study
+
+
+def test_an_interval_is_the_range_of_two_or_three_and_nothing_for_one() -> None:
+    assert mean_interval([2.0, 1.0]) == (1.0, 2.0) and mean_interval([3.0, 1.0, math.nan, 2.0]) == pytest.approx((1.0, 3.0))
+    assert all(map(math.isnan, (*mean_interval([1.0]), *mean_interval([]), *mean_interval([math.nan, 1.0]))))
+    values = np.random.default_rng(1).normal(size=7)
+    assert mean_interval(values) == mean_interval(values) == mean_interval(pd.Series(values))
+
+
+def test_the_interval_covers_the_true_mean_as_often_as_it_says() -> None:
+    draws = np.random.default_rng(0).normal(loc=3.0, size=(300, 30))
+    covered = np.mean([low <= 3.0 <= high for low, high in map(mean_interval, draws)])
+    assert 0.90 <= covered <= 0.98  # the percentile bootstrap of 30 values holds a little less than 95 %
+    three = np.mean([low <= 3.0 <= high for low, high in map(mean_interval, draws[:, :3])])
+    assert 0.68 <= three <= 0.82  # and of 3 about 75 %, as its docstring warns
+
+
+def test_a_paired_difference_takes_equal_seeds_only_and_cancels_their_noise() -> None:
+    before = pd.Series({0: 4.20, 1: 4.80, 2: 5.00, 3: math.nan})
+    after = pd.Series({1: 4.90, 0: 4.40, 3: 1.0, 7: 1.0})
+    found = paired_difference(before, after)
+    assert (found.n, found.before, found.after) == (2, 4.5, pytest.approx(4.65))
+    assert (found.mean, found.low, found.high) == pytest.approx((0.15, 0.10, 0.20))
+    none = paired_difference(before, pd.Series({9: 1.0}))
+    assert none.n == 0 and math.isnan(none.mean)
+
+
+def test_the_paired_table_says_differences_words_and_n(tmp_path: Path) -> None:
+    study = made_up(tmp_path, [0, 1, 2])
+    rows = {row[0]: dict(zip(_paired(study).header, row, strict=True)) for row in _paired(study).rows}
+    assert rows["LSH-4"] == {
+        "variant": "LSH-4", "bits per dim": "-0.017 [-0.030, 0.000]", "memory (MiB)": "+20.0", "s/step": "+0.200", "n": "3",
+        "seeds": "3 ok",
+    }  # fmt: skip
+    assert rows["LSH-1"]["bits per dim"] == "+0.307 [+0.300, +0.310]" and rows["LSH-1"]["memory (MiB)"] == "-20.0"
+    assert {(_paired(study).rows[i][0], _paired(study).header[j]) for i, j in _paired(study).best} == {
+        ("LSH-4", "bits per dim"), ("LSH-1", "memory (MiB)"),
+    }  # fmt: skip
+    cells = {(cell.train, cell.seed): cell for cell in study.cells}
+    fail(cells["LSH-4", 0].directory, "oom", "out of memory")
+    for seed in (0, 1, 2):
+        fail(cells["LSH-1", seed].directory, "would_not_fit", "too large")
+    rows = {row[0]: row for row in _paired(study).rows}
+    assert rows["LSH-4"][1:] == ("-0.015 [-0.030, 0.000]", "+20.0", "+0.200", "2", "2 ok, 1 oom")
+    assert rows["LSH-1"][1:] == (*["would not fit"] * 3, "0", "3 would_not_fit")
+    for seed in (1, 2):
+        fail(cells["Full", seed].directory, "failed", "boom")
+    assert {row[0]: row for row in _paired(study).rows}["LSH-4"][1] == "no equal seed"
+    fail(cells["Full", 0].directory, "failed", "boom")
+    assert {row[0]: row for row in _paired(study).rows}["LSH-4"][1] == "Full: failed"
+
+
+def _paired(study: Study) -> Table:
+    return paired_table(study, load_cells(study))
+
+
+def test_the_baseline_is_named_or_the_first_and_one_seed_has_no_interval(tmp_path: Path) -> None:
+    study = made_up(tmp_path, [0], baseline="LSH-4")
+    rows = {row[0]: row for row in _paired(study).rows}
+    assert list(rows) == ["Full", "LSH-1"] and rows["Full"][1:] == ("+0.020", "-20.0", "-0.200", "1", "1 ok")
+    (tmp_path / "typo.yaml").write_text("axes: {model.attention: [full, lsh]}\nbaseline: Full\n")
+    with pytest.raises(ConfigError, match="baseline 'Full' is no variant of the study: choose full, lsh"):
+        load_study(tmp_path / "typo.yaml", tmp_path / "runs")
+    (tmp_path / "typo.yaml").write_text("axes: {model.attention: [full, lsh]}\n")
+    assert load_study(tmp_path / "typo.yaml", tmp_path / "runs").baseline == "full"
+
+
+def test_the_pareto_front_by_hand_in_the_table_and_in_the_figure(tmp_path: Path) -> None:
+    assert pareto_front([1, 2, 3, 2, 1], [5, 4, 4, 6, 5]) == [True, True, False, False, True]
+    assert pareto_front([1, 2, 3], [0.5, 0.4, 0.9], higher_is_better=True) == [True, False, True]
+    assert pareto_front([1, math.nan, 2], [math.nan, 1, 3]) == [False, False, True]
+    study = made_up(tmp_path, [0, 1, 2])
+    cells = load_cells(study)
+    table = loss_memory(study, cells)
+    marked = [row[0] for row in table.rows if row[table.header.index("Pareto front")] == "yes"]
+    assert marked == ["Full", "LSH-1", "LSH-4"]
+    line = next(line for line in memory_drawings(study, cells)[0].figure.axes[0].lines if line.get_label() == "Pareto front")
+    corners = set(zip(np.round(line.get_xdata(), 6), np.round(line.get_ydata(), 6), strict=True))
+    assert {(40.0, round((4.50 + 4.56 + 4.61) / 3, 6)), (60.0, 4.25), (80.0, round((4.18 + 4.25 + 4.27) / 3, 6))} <= corners
+
+
+def test_hash_rounds_put_lsh_against_its_rounds_and_the_rest_beside(tmp_path: Path) -> None:
+    study = made_up(tmp_path, [0, 1, 2])
+    fail(study.cells[2].directory, "oom", "out of memory")  # LSH-4, seed 0
+    cells = load_cells(study)
+    rows = {row[0]: row for row in rounds_table(study, cells).rows}
+    assert list(rows) == ["Full", "LSH-1", "LSH-4"] and [row[1] for row in rows.values()] == ["-", "1", "4"]
+    assert rows["LSH-4"][2:] == ("4.260 [4.250, 4.270]", "80.0", "0.300", "2 ok, 1 oom")
+    drawing = rounds_drawing(study, cells)
+    for axes, want in zip(drawing.figure.axes, ([4.556667, 4.26], [40.0, 80.0], [0.15, 0.30]), strict=True):
+        lines = [line for line in axes.lines if len(line.get_xdata()) == 2 and list(line.get_xdata()) == [1.0, 4.0]]
+        assert lines[0].get_ydata() == pytest.approx(want, abs=1e-6)
+    full = [line for line in drawing.figure.axes[0].lines if line.get_label() == "Full"]
+    assert full[0].get_ydata() == pytest.approx([4.25, 4.25]) and "LSH-4 (2 ok, 1 oom)" in drawing.caption
+
+
+def test_two_axes_make_a_series_for_each_choice_beside_the_rounds(tmp_path: Path) -> None:
+    study = _study(tmp_path, "two", {
+        "base": ["experiment=smoke", "model.attention=lsh"], "report": ["hash_rounds"],
+        "axes": {"model.residual": ["standard", "reversible"], "model.lsh.n_hashes": [2, 1]},
+    })  # fmt: skip
+    baseline = {"name": "chance", "loss_nats": 3.5, "bits_per_dim": 5.13, "accuracy": 0.1}
+    for i, cell in enumerate(study.cells):
+        row = {"loss_nats": 1.0 + i, "accuracy": 0.2, "bits_per_dim": 2.0 + i}
+        write_run(cell.directory, [row], 10, baseline, peak_memory_gib=0.1, step_seconds=0.1, parameters=1000)
+    data = rounds_table(study, load_cells(study)).data
+    assert list(zip(data["series"], data["rounds"], strict=True)) == [
+        ("standard", 1), ("standard", 2), ("reversible", 1), ("reversible", 2),
+    ]  # fmt: skip
+
+
+def test_every_new_part_is_written_as_files_and_shown_on_the_page(tmp_path: Path) -> None:
+    study = made_up(tmp_path, [0, 1, 2], report=["loss_memory", "paired", "hash_rounds", "learning_curves"])
+    page = write_report(study)
+    written = {path.name for path in page.parent.iterdir()}
+    assert {f"{name}.{suffix}" for name in ("paired", "hash_rounds") for suffix in ("csv", "md", "tex")} <= written
+    curves = ("learning_curves", "learning_curves_tokens", "learning_curves_time")
+    assert {f"{name}.{suffix}" for name in ("hash_rounds", *curves) for suffix in ("png", "pdf")} <= written
+    assert "-0.017 [-0.030, 0.000]" in page.read_text() and "95 % bootstrap interval" in page.read_text()
+
+
+def test_memory_predicted_stands_beside_measured_and_needs_no_finished_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ablations import memory_prediction
+
+    kinds = dict.fromkeys(memory_prediction.KINDS, 10 / 1024)
+    monkeypatch.setattr(memory_prediction.KNOWN, "of", lambda config: {**kinds, "total": 50 / 1024})
+    study = made_up(tmp_path, [0, 1, 2], report=["memory_prediction"])
+    for cell in study.cells:
+        if cell.train == "LSH-1":
+            fail(cell.directory, "would_not_fit", "too large")
+    table = memory_prediction.prediction_table(study, load_cells(study))
+    rows = {row[0]: row[6:] for row in table.rows}
+    assert rows["Full"] == ("50.0", "60.0", "1.200", "3 ok") and rows["LSH-1"] == ("50.0", "would not fit", "-", "3 would_not_fit")
+    (drawing,) = memory_prediction.prediction_drawings(study, load_cells(study))
+    points = {(line.get_xdata()[0], round(line.get_ydata()[0], 6)) for line in drawing.figure.axes[0].lines if len(line.get_xdata()) == 1}
+    assert points == {(50.0, 60.0), (50.0, 80.0)}
+
+
+def test_texts() -> None:
+    assert (signed(0.0004, 3), signed(-3.44, 1), signed(1234.5, 1), signed(math.nan, 1)) == ("0.000", "-3.4", "+1,234.5", "-")
+    assert with_interval(4.2, 4.1, 4.3, 2) == "4.20 [4.10, 4.30]" and with_interval(4.2, math.nan, math.nan, 2) == "4.20"
+    assert with_interval(60.0, 60.0, 60.0, 1, number) == "60.0" and with_interval(math.nan, math.nan, math.nan, 1) == "-"
+    assert latex_cell("4.20 [4.10, 4.30]", True) == (r"\begin{tabular}[t]{@{}r@{}}\textbf{4.20}\\{\scriptsize [4.10, 4.30]}\end{tabular}")
+    assert latex_cell("5 %", False) == r"5 \%"
