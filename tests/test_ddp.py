@@ -203,7 +203,7 @@ def test_a_rank_that_alone_runs_out_of_memory_is_recorded_and_the_run_resumes(al
     assert 0 not in codes and result(tmp_path)["status"] == "oom", log.read_text()
     assert result(tmp_path)["error"].startswith("OutOfMemoryError: CUDA out of memory") and result(tmp_path)["loss_nats"] is None
     assert both_ranks("experiments.train", arguments, log) == [0, 0]
-    assert_like(tmp_path, alone)
+    assert_like(tmp_path, alone, ("valid",))  # the training row it fell into holds the first rank's half of the steps before
 
 
 def group_is_gone(group: int) -> bool:
