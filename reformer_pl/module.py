@@ -64,6 +64,18 @@ class LitSequenceModel(LightningModule):
         self.held_out_metrics.reset()
         self.log_dict({f"valid/{name}": value for name, value in values.items()})
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What the next training row will say of the steps before, summed over the ranks. Every rank comes here."""
+        sums = checkpoint["train_metrics"] = {}
+        for name, metric in self.train_metrics.items():
+            with metric.sync_context():
+                sums[name] = {state: value.clone() for state, value in metric.metric_state.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name, states in checkpoint.get("train_metrics", {}).items():
+            for state, value in states.items():  # on the first rank alone, or they would count once for each
+                setattr(self.train_metrics[name], state, value.to(self.device) * (self.global_rank == 0))
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optim = self.config.optim
         optimizer = build_optimizer(optim, self.parameters())
