@@ -64,7 +64,7 @@ def add_tile(road: str, tile: Tile, q: Tensor, inverse: Tensor, v: Tensor, out: 
     tile.bias.diagonal(offset=m, dim1=2, dim2=3).masked_fill_(empty, 0.0)
     query, key = query_and_key(q, inverse, tile)
     value = windows(v.index_select(0, tile.key).view(g, -1, d), m)
-    y, z = tile_forward(road, query, key, value, tile.bias.to(q.dtype))
+    y, z = tile_forward(road, query, windows(key, m), value, tile.bias.to(q.dtype))
     y = y.to(out.dtype).reshape(-1, d)
     z = z.to(out.dtype).reshape(empty.shape).masked_fill(empty, -math.inf).view(-1)
     if tile.round > 0:
@@ -86,10 +86,10 @@ def add_tile_gradients(
     value = windows(v.index_select(0, tile.key).view(g, -1, d), m)
     grad_tile, seen = (x.index_select(0, tile.query).view(g, t, m, d) for x in (grad, out))
     lse_tile = lse.index_select(0, tile.query).view(g, t, m)
-    bq, bk, bv = tile_backward(road, grad_tile, query, key, value, seen, lse_tile, tile.bias.to(q.dtype))
+    bq, bk, bv = tile_backward(road, grad_tile, query, windows(key, m), value, seen, lse_tile, tile.bias.to(q.dtype))
     dv.index_add_(0, tile.key, overlap(bv.to(dv.dtype)).view(-1, d))
     dk = overlap(bk.to(dq.dtype))
-    unit = key.as_strided(dk.shape, (key.stride(0), d, 1), key.storage_offset()).to(dq.dtype)
+    unit = key.to(dq.dtype)
     dk.addcmul_(unit, (unit * dk).sum(-1, keepdim=True), value=-1).mul_(inverse.index_select(0, tile.key).view(*dk.shape[:2], 1))
     dk[:, m:] += bq.reshape(g, -1, d)
     dq.index_add_(0, tile.key, dk.view(-1, d))
@@ -101,11 +101,11 @@ def inverse_norm(q: Tensor) -> Tensor:
 
 
 def query_and_key(q: Tensor, inverse: Tensor, tile: Tile) -> tuple[Tensor, Tensor]:
-    """q (g, T, m, D) and the unit-length keys (g, T, 2m, D) of a tile, from one gather."""
+    """q (g, T, m, D) and the unit-length keys (g, (T+1)*m, D) of a tile, from one gather."""
     g, t, m, _ = tile.bias.shape
     x = q.index_select(0, tile.key).view(g, -1, q.shape[1])
     key = (x * inverse.index_select(0, tile.key).view(g, -1, 1)).to(q.dtype)
-    return x[:, m:].unflatten(1, (t, m)), windows(key, m)
+    return x[:, m:].unflatten(1, (t, m)), key
 
 
 def overlap(x: Tensor) -> Tensor:

@@ -110,9 +110,8 @@ class Masks:
         """(g, T, m, 2m) of chunks c to stop: 0 or -inf, float32."""
         plan, m = self.plan, self.plan.chunk_len
         g, t = self.ring.shape[0], stop - c
-        key = self.ring[:, c * m : (stop + 1) * m]
-        key, query = windows(key, m)[:, :, None], key[:, m:].view(g, t, m, 1)
         if plan.window == "wrap":
+            key, query = self.pairs(self.ring, c, stop)
             seen = (key < query) if plan.causal else (key != query)
             if self.padded is not None:
                 seen &= ~windows(self.padded.gather(1, self.ring[:, c * m : (stop + 1) * m]), m)[:, :, None]
@@ -124,14 +123,21 @@ class Masks:
             above = self.above.index_select(0, self.high[:, c * m : stop * m].reshape(-1)).view(bias.shape)
             torch.minimum(bias, above, out=bias)
             if plan.causal:
+                key, query = self.pairs(self.ring, c, stop)
                 bias.masked_fill_(key >= query, -math.inf)
             bias.diagonal(offset=m, dim1=2, dim2=3).fill_(-math.inf)
         distance = None
         for code in self.codes:
-            code = code[:, c * m : (stop + 1) * m]
-            d = (code[:, m:].view(g, t, m, 1) - self.middle).sub(windows(code, m)[:, :, None]).abs_()
+            key, query = self.pairs(code, c, stop)
+            d = (query - self.middle).sub(key).abs_()
             distance = d if distance is None else torch.minimum(distance, d, out=distance)
         return bias if distance is None else torch.minimum(bias, F.threshold_(distance, self.half, -math.inf), out=bias)
+
+    def pairs(self, x: Tensor, c: int, stop: int) -> tuple[Tensor, Tensor]:
+        """A number per token, (g, m + P) as the ring, of the keys (g, T, 1, 2m) and the queries (g, T, m, 1) of chunks c to stop."""
+        m = self.plan.chunk_len
+        x = x[:, c * m : (stop + 1) * m]
+        return windows(x, m)[:, :, None], x[:, m:].view(len(x), stop - c, m, 1)
 
 
 def infinite(masked: Tensor) -> Tensor:
