@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from ablations.grid import Cell
-from reformer_pl.config import PEER_PACKAGES, RunConfig, flat, to_dict
+from reformer_pl.config import RunConfig, flat, to_dict
 
 # Keys that no memory depends on: cells that differ in nothing else share a prediction.
 WITHOUT_MEMORY = (
@@ -19,18 +19,15 @@ class Predictions:
     """GiB by kind of any config, each predicted once."""
 
     def __init__(self) -> None:
-        self.known: dict[str, dict[str, float]] = {}
+        self.known: dict[str, dict[str, float] | None] = {}
 
     def of(self, config: RunConfig) -> dict[str, float] | None:
-        """`reformer_pl.measure.predict_memory`, or of the one attention that a benchmark measures; None for a public Reformer."""
-        if config.benchmark.peer in PEER_PACKAGES:
-            return None
+        """`reformer_pl.measure.predict_run`."""
         key = memory_key(config)
         if key not in self.known:
-            from reformer_pl.measure import predict_attention_memory, predict_memory  # torch takes seconds to import
+            from reformer_pl.measure import predict_run  # torch takes seconds to import
 
-            predict = predict_attention_memory if config.benchmark.measure in ("attention", "layer") else predict_memory
-            self.known[key] = predict(config)
+            self.known[key] = predict_run(config)
         return self.known[key]
 
 

@@ -10,8 +10,7 @@ from torch.utils.benchmark import Measurement, TaskSpec, timer
 from experiments.device import find_device, hardware_name
 from experiments.work import Work, build_rival, build_work
 from reformer_pl.config import BenchmarkConfig, RunConfig
-from reformer_pl.measure import GIB, PeakMemory, predict_attention_memory, predict_memory
-from reformer_pl.rules import PEER_PACKAGES
+from reformer_pl.measure import GIB, PeakMemory, predict_run
 
 
 class Seconds(NamedTuple):
@@ -61,9 +60,8 @@ def measure(config: RunConfig, known: dict[str, Any]) -> dict[str, Any]:
 
 def predict(config: RunConfig) -> float | None:
     """GiB that the case will need, counted as peak_memory_gib is; None for a public Reformer, whose memory nothing here predicts."""
-    if config.benchmark.peer in PEER_PACKAGES:
-        return None
-    return (predict_memory if config.benchmark.measure == "step" else predict_attention_memory)(config)["total"]
+    predicted = predict_run(config)
+    return None if predicted is None else predicted["total"]
 
 
 def repeat(work: Work) -> Seconds:

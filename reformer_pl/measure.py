@@ -11,6 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from reformer_pl.config import RunConfig
 from reformer_pl.coverage import attention_coverage as attention_coverage
+from reformer_pl.rules import PEER_PACKAGES
 
 GIB = 2**30
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler otherwise writes its start and stop to stderr
@@ -100,3 +101,10 @@ def predict_attention_memory(config: RunConfig) -> dict[str, float]:
     from reformer_pl.predict import predict_attention
 
     return predict_attention(config)
+
+
+def predict_run(config: RunConfig) -> dict[str, float] | None:
+    """Of whichever the config runs: a training step, or the attention that a benchmark measures; None for a public Reformer."""
+    if config.benchmark.peer in PEER_PACKAGES:
+        return None
+    return (predict_attention_memory if config.benchmark.measure in ("attention", "layer") else predict_memory)(config)

@@ -83,7 +83,7 @@ def test_a_dry_run_beside_a_running_driver(study_of: Callable[..., Study], capfd
     running = driver("run", "./mine.yaml")
     pids(study.cells[0])
     assert dry_run(capfd) == (0, {"hangs": "skip (it is running now)", "fine": "run"})
-    running.kill()
+    running.terminate()  # not kill: that would leave the cell's child, which ignores SIGINT
     running.communicate()
 
 

@@ -18,7 +18,7 @@ def test_status_shows_pace_counts_overhead_and_last_words(study_of: Callable[...
     fine = study.cells[0].directory / "result.json"
     fine.write_text(json.dumps(json.loads(fine.read_text()) | {"startup_seconds": 8.25, "closing_seconds": 1.5}))
     assert main(["status", "./mine.yaml"]) == 0
-    running.kill()
+    running.terminate()  # not kill: that would leave the cell's child, which ignores SIGINT
     running.communicate()
     said = capfd.readouterr().out
     row = next(line for line in said.splitlines() if "hangs" in line)
