@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from ablations.study import load_study
+from ablations.study import compose_variants, load_study
 from experiments import train, trainer
 from experiments.compose import CONFIG_DIR, compose
 from experiments.coverage import is_due
@@ -17,6 +17,7 @@ from experiments.work import build_work
 from reformer_pl import loss
 from reformer_pl.config import RunConfig, check_installed, flat, load, to_dict
 from reformer_pl.feed_forward import FeedForward
+from reformer_pl.measure import predict_memory
 from reformer_pl.module import LitSequenceModel, lr_factor
 from reformer_pl.rules import (
     ACCELERATORS,
@@ -38,7 +39,7 @@ from tiny import assert_trained, take_step
 SHRINK = [
     *("model.d_model=8", "model.n_heads=2", "model.n_layers=2", "model.d_ff=16", "model.lsh.chunk_len=8", "model.local.chunk_len=8"),
     *("model.axial.shape=[]", "model.axial.dims=[]", "task.length=32", "task.batch_size=4", "task.eval_sequences=4"),
-    *("trainer.max_steps=2", "trainer.threads=1"),
+    *("trainer.max_steps=2", "trainer.threads=1", "trainer.devices=1"),
 ]
 
 
@@ -112,6 +113,27 @@ def test_every_cell_of_every_study_takes_a_step(study: Any, cell: Any, text_file
         other.load_state_dict(module.state_dict(), strict=True)
         with torch.no_grad():
             assert other.model.loss(*data.eval_batch(0)).mean().isfinite()
+
+
+PAPER_SIZE = [study for study in STUDIES if study.name.endswith("_paper")]
+
+
+@pytest.mark.parametrize("study", PAPER_SIZE, ids=[study.name for study in PAPER_SIZE])
+def test_a_study_at_the_papers_size_has_the_variants_of_the_small_one_and_builds(study: Any) -> None:
+    """On the meta device, so that no weight is allocated."""
+    small = load_study(study.name.removesuffix("_paper"))
+    assert [cell.labels for cell in study.cells] == [cell.labels for cell in small.cells] and study.report == small.report
+    for variant, config in compose_variants(study).items():
+        assert (config.model.d_model, config.model.d_ff, config.model.n_heads, config.task.batch_size) == (1024, 4096, 8, 8), variant
+        with torch.device("meta"):
+            module = LitSequenceModel(config, vocab_size=256)
+        assert sum(p.numel() for p in module.parameters()) > 3e7 and {p.device.type for p in module.parameters()} == {"meta"}, variant
+
+
+def test_the_memory_of_a_cell_at_the_papers_size_is_predicted() -> None:
+    """What `plan` prints; the small one is checked against the measured peak in test_predict.py."""
+    predicted = {label: predict_memory(config)["total"] for label, config in compose_variants(load_study("fig3_reversible_paper")).items()}
+    assert 0.25 < predicted["Reversible"] < 0.75 * predicted["Regular"]  # 64K tokens of width 1024 are 0.25 GiB
 
 
 @pytest.mark.parametrize("study, cell", CASES, ids=[f"{study.name}-{cell}".replace(" ", "-") for study, cell in CASES])
