@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 ABLATIONS := $(BIN)/python -m ablations
 CORES := $(shell nproc 2>/dev/null || echo 1)
+FIGURES := fig3_shared_qk fig3_reversible fig4_hash_rounds fig5_depth
 
-.PHONY: setup demo test test-gpu lint table2 peers clean
+.PHONY: setup demo gallery test test-browser test-slurm test-gpu lint table2 peers clean
 
 setup: .venv/installed
 
@@ -12,7 +13,7 @@ setup: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
 		{ echo "error: Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv .venv
-	PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,samples]'
+	PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,samples,slurm]'
 	@touch $@
 
 demo: setup  # two ablation grids, their tables here and their pages under runs/
@@ -24,6 +25,13 @@ table2: setup  # the paper's Table 2 at its own length, three seeds; stop and st
 	$(ABLATIONS) run table2_duplication --parallel $(CORES)
 	$(ABLATIONS) report table2_duplication
 
+gallery: setup  # the paper's Figures 3, 4 and 5 (left), small; their tables and figures go into ablations/gallery
+	$(ABLATIONS) run $(FIGURES) --parallel $(CORES)
+	$(ABLATIONS) report $(FIGURES)
+	for study in $(FIGURES); do \
+		mkdir -p ablations/gallery/$$study && \
+		cp runs/$$study/report/*.csv runs/$$study/report/*.md runs/$$study/report/*.png ablations/gallery/$$study/ || exit 1; done
+
 peers: setup  # the two public Reformers, installed and measured beside this one
 	PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[peers]'
 	$(ABLATIONS) run peers
@@ -31,6 +39,17 @@ peers: setup  # the two public Reformers, installed and measured beside this one
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES)
+
+test-browser: setup  # the report's page in headless Chromium, which is installed on Debian and Ubuntu if there is none
+	@if ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } > /dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium > /dev/null; \
+		else echo "error: no Chromium is installed: install it (on Debian, as root: apt-get install chromium)"; exit 2; fi; fi
+	PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[browser]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/test_browser.py
+
+test-slurm: setup  # on a SLURM of two nodes that is started here, as root, and stopped again; Debian's packages of it are installed if missing
+	OMP_NUM_THREADS=1 bash tests/slurm_cluster.sh $(BIN)/python -m pytest -m slurm tests/test_slurm_cluster.py
 
 test-gpu: setup  # on a CUDA machine; elsewhere every test says that it needs one
 	$(BIN)/python -m pytest -m gpu -s -rs tests/test_gpu.py

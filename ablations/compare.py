@@ -45,7 +45,8 @@ def comparison(before: Study, after: Study) -> Table:
 
 def write_comparison(table: Table, study: Study, directory: Path) -> Path:
     """NAME.{csv,md,tex} in `directory`; returns the path of the Markdown. Raises ConfigError where it cannot be written."""
-    from ablations.report import latex, markdown  # late: it builds on everything
+    from ablations.latex import latex
+    from ablations.report import markdown  # late: it builds on everything
 
     try:
         directory.mkdir(parents=True, exist_ok=True)

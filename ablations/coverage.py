@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ablations.inline_svg import belongs
 from ablations.plots import COLOURS, GREY, MARKERS, PAGE_INCHES, STYLE, Drawing
 from ablations.results import labels, load_coverage
 from ablations.study import Study
@@ -74,9 +75,10 @@ def coverage_curves(study: Study, found: pd.DataFrame) -> Figure:
             mine = found[(found["train"] == label) & (found["rounds"] == rounds)]
             at = 100 * mine.groupby("step")["coverage"].agg(["mean", "min", "max"])
             style = {"color": COLOURS[i % len(COLOURS)], "zorder": 3 + i}
-            axes.plot(at.index, at["mean"], marker=MARKERS[i % len(MARKERS)], markevery=0.22, markersize=3.2, **style)
-            axes.fill_between(at.index, at["min"], at["max"], color=style["color"], alpha=0.14, linewidth=0)
-            axes.plot(100 * mine.groupby("step")["chance"].mean(), linestyle=(0, (4, 2)), linewidth=0.9, **style)
+            axes.plot(at.index, at["mean"], marker=MARKERS[i % len(MARKERS)], markevery=0.22, markersize=3.2, gid=belongs(label), **style)
+            beside = {"gid": belongs(label, linked=False)}
+            axes.fill_between(at.index, at["min"], at["max"], color=style["color"], alpha=0.14, linewidth=0, **beside)
+            axes.plot(100 * mine.groupby("step")["chance"].mean(), linestyle=(0, (4, 2)), linewidth=0.9, **style, **beside)
         axes.set_title(f"Trained with {label}")
         axes.set_xlim(left=0)
         axes.set_ylim(0, 102)

@@ -1,24 +1,32 @@
 """Learning curves: the held-out score while training, against steps, tokens and seconds."""
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from ablations.inline_svg import belongs
 from ablations.plots import SAID, STYLE, Drawing, baseline_line, column_axes, legend_below, not_drawn, styles
 from ablations.results import labels, load_curves
 from ablations.seeds import side_by_side
 from ablations.study import Study
 from ablations.tables import score
 
+MOST_DRAWN = 500  # evaluations in a line: two in a typographic point of a column's width, and a page of moderate size
 AXES = {"step": "Training step", "tokens": "Tokens seen", "seconds": "Training time (s)"}
 
 
 def curve_drawings(study: Study, cells: pd.DataFrame) -> list[Drawing]:
-    """A figure for each axis: learning_curves (steps), learning_curves_tokens, learning_curves_time. None without an evaluation."""
+    """A figure for each axis: learning_curves (steps), learning_curves_tokens, learning_curves_time. None without an evaluation.
+
+    The first has every evaluation of every cell as its data, so that the curves can be drawn again, or beside others.
+    """
     curves = load_curves(study)
-    if not (curves["split"] == "valid").any():
+    held_out = curves[curves["split"] == "valid"]
+    if held_out.empty:
         return []
+    data = {"learning_curves": held_out.drop(columns=["split", "lr"])}
     judged, missing = SAID[score(study)].lower(), not_drawn(study, cells)
     over = "; line: mean, band: lowest to highest seed" if len({cell.seed for cell in study.cells}) > 1 else ""
     captions = {
@@ -26,7 +34,8 @@ def curve_drawings(study: Study, cells: pd.DataFrame) -> list[Drawing]:
         "learning_curves_tokens": ("tokens", f"The same curves by tokens seen{over}.{missing}"),
         "learning_curves_time": ("seconds", f"The same curves by training time{over}.{missing}{side_by_side(study)}"),
     }
-    return [Drawing(name, caption, learning_curves(study, cells, curves, by)) for name, (by, caption) in captions.items()]
+    figures = {name: learning_curves(study, cells, curves, by) for name, (by, _) in captions.items()}
+    return [Drawing(name, caption, figures[name], data.get(name)) for name, (_, caption) in captions.items()]
 
 
 @mpl.rc_context(STYLE)
@@ -47,11 +56,13 @@ def learning_curves(study: Study, cells: pd.DataFrame, curves: pd.DataFrame, by:
         steps = mine.groupby("step")
         whole = steps.size() == steps.size().max()  # a mean over the same seeds at every step
         found = steps[judged].agg(["mean", "min", "max"])[whole] * scale
-        x = found.index if by == "step" else steps[by].mean()[whole]
+        found = found.iloc[np.unique(np.linspace(0, len(found) - 1, MOST_DRAWN).round().astype(int))]
+        x = found.index if by == "step" else steps[by].mean()[found.index]
         thick = 1 - i / len(labels(study))  # from 1 down to 0, so that a curve right below another still shows
         sizes = {"linewidth": 1 + 1.2 * thick, "markersize": 3.2 + 3 * thick, "markevery": (0.22 * (1 - thick), 0.22)}
-        axes.plot(x, found["mean"], label=train, **style, **sizes)
-        axes.fill_between(x, found["min"], found["max"], color=style["color"], alpha=0.18, linewidth=0)
+        axes.plot(x, found["mean"], label=train, gid=belongs(train), **style, **sizes)
+        band = {"color": style["color"], "alpha": 0.18, "linewidth": 0, "gid": belongs(train, linked=False)}
+        axes.fill_between(x, found["min"], found["max"], **band)
     baseline_line(axes, cells, judged, scale)
     axes.set_xlabel(AXES[by])
     if by == "tokens":

@@ -65,6 +65,14 @@ def free_port(taken: Iterable[int] = ()) -> int:
             return port
 
 
+def outside_of_a_job() -> dict[str, str]:
+    """This process's environment, without what SLURM says of the job that the driver itself may run in: it is not the cell's."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return dict(os.environ)
+    kept = (name for name in os.environ if not name.startswith(("SLURM_", "SBATCH_")) or name == "SLURM_CONF")
+    return {name: os.environ[name] for name in kept}
+
+
 def environment_of(config: RunConfig, threads: int | None, gpus: tuple[int, ...], port: int | None) -> dict[str, str]:
     """The variables that give a cell its part: CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS of each of its processes, MASTER_PORT."""
     environment: dict[str, str] = {}

@@ -140,6 +140,9 @@ def _axis(key: str, choices: Any) -> list[tuple[str, list[str]]]:
     if choices is None or choices == {} or choices == []:
         raise ConfigError(f"the grid is empty: axis {key} has no entry")
     if isinstance(choices, dict):
+        for label in map(str, choices):
+            if "$" in label or label.startswith("_") or not label.isprintable():
+                raise ConfigError(f"axis {key}: the label {label!r} cannot stand in a figure: leave out $, a leading _ and line breaks")
         return [(str(label), read_overrides(f"{key}.{label}", overrides)) for label, overrides in choices.items()]
     if not isinstance(choices, list):
         raise ConfigError(f"axis {key} must be a list of values, or a mapping from label to a list of overrides")

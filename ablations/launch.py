@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ablations.devices import PORT_IS_TAKEN
+from ablations.devices import PORT_IS_TAKEN, outside_of_a_job
 from ablations.grid import Cell
 from reformer_pl.config import BENCHMARK_NUMBERS, RESULT_NUMBERS, ConfigError
 
@@ -76,6 +76,7 @@ def start(cell: Cell, environment: dict[str, str], gpus: tuple[int, ...] = (), p
     cell.directory.mkdir(parents=True, exist_ok=True)
     if (read_result(cell) or {}).get("status") != "ok":
         (cell.directory / "result.json").unlink(missing_ok=True)  # of a failure that is retried
+    (cell.directory / "slurm.json").unlink(missing_ok=True)  # of a job that has ended
     with (cell.directory / "log.txt").open("ab") as log:
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         log_start = os.fstat(log.fileno()).st_size
@@ -84,7 +85,7 @@ def start(cell: Cell, environment: dict[str, str], gpus: tuple[int, ...] = (), p
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "HYDRA_FULL_ERROR": "0", **environment},
+            env={**outside_of_a_job(), "PYTHONUNBUFFERED": "1", "HYDRA_FULL_ERROR": "0", **environment},
             start_new_session=True,
             preexec_fn=_in_the_child(),
         )
@@ -170,7 +171,12 @@ def record_refusal(cell: Cell, error: str, predicted_memory_gib: float) -> None:
     _record(cell, WOULD_NOT_FIT, error, predicted_memory_gib=predicted_memory_gib)
 
 
-def _record(cell: Cell, status: str, error: str, **known: float) -> dict[str, Any]:
+def record_lost(cell: Cell, status: str, error: str) -> None:
+    """The result of a cell whose job on a cluster ended without one; a result that has appeared meanwhile stays. Raises OSError."""
+    _record(cell, status, error, replace=False)
+
+
+def _record(cell: Cell, status: str, error: str, replace: bool = True, **known: float) -> dict[str, Any]:
     result = {
         "status": status,
         "error": error,
@@ -186,7 +192,12 @@ def _record(cell: Cell, status: str, error: str, **known: float) -> dict[str, An
     except OSError:  # a full disk
         partial.unlink(missing_ok=True)
         raise
-    os.replace(partial, path)
+    if replace:
+        os.replace(partial, path)
+    else:
+        with suppress(FileExistsError):
+            os.link(partial, path)
+        partial.unlink()
     return result
 
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from ablations.inline_svg import belongs
 from ablations.pareto import pareto_front
 from ablations.plots import GREY, SAID, STYLE, Drawing, baseline_line, column_axes, legend_below, not_drawn, styles
 from ablations.point_labels import Point, label_points
@@ -53,8 +54,8 @@ def _against_memory(study: Study, cells: pd.DataFrame, column: str, scale: float
             continue
         x, y = mine["peak_memory_gib"].mean() * (1 if gib else 1024), scale * mine[column].mean()
         bars.append(((x, scale * mine[column].min()), (x, scale * mine[column].max())))
-        axes.plot(*zip(*bars[-1], strict=True), color=style["color"], linewidth=1)
-        axes.plot(x, y, **{**style, "markersize": 6})
+        axes.plot(*zip(*bars[-1], strict=True), color=style["color"], linewidth=1, gid=belongs(train, linked=False))
+        axes.plot(x, y, **{**style, "markersize": 6}, gid=belongs(train))
         points[train] = (x, y)
     xs = [x for x, _ in points.values()]
     if xs and max(xs) > 8 * min(xs):

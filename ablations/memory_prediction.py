@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from ablations.inline_svg import belongs
 from ablations.plots import GREY, STYLE, Drawing, column_axes, legend_below, not_drawn, styles
 from ablations.point_labels import label_points
 from ablations.prediction import Predictions
@@ -76,7 +77,7 @@ def memory_prediction(study: Study, data: pd.DataFrame) -> Figure:
     points = dict(zip(data["train"], both.itertuples(index=False, name=None), strict=True))
     for train, style in styles(labels(study)).items():
         if train in points:
-            axes.plot(*points[train], **{**style, "markersize": 6})
+            axes.plot(*points[train], **{**style, "markersize": 6}, gid=belongs(train))
     low, high = both.min().min(), both.max().max()
     if high > 8 * low:
         low, high = low / 1.6, high * 1.6

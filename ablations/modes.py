@@ -8,22 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from ablations.grid import Cell
 from ablations.launch import WOULD_NOT_FIT, is_running, read_evaluation, read_result
 from ablations.options import Options
 from ablations.prediction import too_large
+from ablations.slurm_queue import Job, is_lost
 from ablations.study import Study
-from reformer_pl.config import ConfigError, RunConfig, changes, has_begun, load
+from reformer_pl.config import ConfigError, RunConfig, changes_since, has_begun
 
 STARTING = ("run", "resume", "retry", "evaluate", "start over")  # what makes a cell start; skip, refuse and changed do not
 
 
 @dataclass(frozen=True)
 class Decision:
-    word: str  # one of STARTING, or skip, refuse (it would not fit), changed (its directory holds another config)
+    word: str  # one of STARTING, or skip, refuse (it would not fit), changed (its directory holds another config), given (to SLURM)
     why: str = ""
     predicted_gib: float | None = None  # of a cell that is refused
 
@@ -35,12 +34,12 @@ class Decision:
         return f"{self.word} ({self.why})" if self.why else self.word
 
 
-def decide(study: Study, configs: list[RunConfig], options: Options, signals: list[int]) -> dict[Cell, Decision]:
-    """One decision a cell. Cells are weighed against the memory limit last, which takes seconds and stops early when a signal has come.
+def decide(study: Study, configs: list[RunConfig], options: Options, jobs: dict[Cell, Job], signals: list[int]) -> dict[Cell, Decision]:
+    """One decision a cell; `jobs` are those that SLURM was given. The memory limit comes last: it takes seconds, and ends with a signal.
 
     Raises ConfigError for a config.yaml or a result that cannot be read.
     """
-    decisions = {cell: _decide(study, cell, config, options) for cell, config in zip(study.cells, configs, strict=True)}
+    decisions = {cell: _decide(study, cell, config, options, jobs.get(cell)) for cell, config in zip(study.cells, configs, strict=True)}
     trains = {cell: config for cell, config in zip(study.cells, configs, strict=True) if _takes_memory(decisions[cell])}
     for cell, (error, predicted_gib) in too_large(trains, options.memory_limit_gib, signals).items():
         decisions[cell] = Decision("refuse", error, predicted_gib)
@@ -51,13 +50,17 @@ def _takes_memory(decision: Decision) -> bool:
     return decision.starts and decision.word != "evaluate"
 
 
-def _decide(study: Study, cell: Cell, config: RunConfig, options: Options) -> Decision:
+def _decide(study: Study, cell: Cell, config: RunConfig, options: Options, job: Job | None) -> Decision:
+    if job is not None and (job.is_live or (job.state == "unknown" and (read_result(cell) or {}).get("status") != "ok")):
+        return Decision("given", str(job))
     if options.force:
         return Decision("start over") if cell.directory.exists() else Decision("run")
     changed = changed_config(study, cell, config)
     if changed:
         return Decision("changed", changed)
     result = read_result(cell)
+    if result is None and job is not None and is_lost(cell, job):  # not recorded yet
+        result = {"status": "failed"}
     if result is None:
         return Decision("resume" if has_begun(cell.directory) else "run")
     status = result["status"]
@@ -75,8 +78,8 @@ def changed_config(study: Study, cell: Cell, config: RunConfig) -> str:
     if not path.exists() or not has_begun(cell.directory):
         return ""
     try:
-        return changes(load(OmegaConf.to_container(OmegaConf.load(path))), config)
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, ConfigError) as error:
+        return changes_since(path, config)
+    except (yaml.YAMLError, OSError, ConfigError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"study {study.name}: {path} cannot be read ({reason}): move {cell.directory} away") from error
 
@@ -108,6 +111,8 @@ def print_decisions(study: Study, configs: list[RunConfig], decisions: dict[Cell
                 said = f"{decision} {_where(cell, config)}"
             case "start over":
                 said = f"start over, and keep what is there as {cell.directory.name}.before-TIME"
+            case "given":
+                said = f"skip (it is {decision.why})"
             case "changed":
                 said = f"refuse, for its config changed: {decision.why}"
             case _:

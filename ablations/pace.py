@@ -7,6 +7,7 @@ from typing import Any
 
 from ablations.grid import Cell
 from ablations.launch import is_running, read_result, tail
+from ablations.slurm_queue import Job
 
 
 @dataclass
@@ -52,11 +53,13 @@ def _row(line: bytes) -> dict[str, Any]:
     return row if isinstance(row, dict) else {}
 
 
-def state(cell: Cell) -> str:
-    """ok, oom, failed, timeout or would_not_fit; else running, unfinished (it resumes) or waiting."""
+def state(cell: Cell, job: Job | None = None) -> str:
+    """ok, oom, failed, timeout or would_not_fit; else running, unfinished (it resumes) or waiting, or what SLURM has of it."""
     result = read_result(cell)
     if result is not None:
         return result["status"]
+    if job is not None:
+        return "lost" if job.state == "ended" else job.state
     if is_running(cell):
         return "running"
     return "unfinished" if (cell.directory / "log.txt").exists() else "waiting"

@@ -3,17 +3,24 @@
 Each function that draws takes what `ablations.results` returns and gives a matplotlib Figure, so that a notebook can draw it too.
 """
 
+import io
 import math
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import Container
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.patches import Rectangle
 
+from ablations.inline_svg import belongs, unlinked
 from ablations.results import labels, score_rows
 from ablations.seeds import seeds_text
 from ablations.study import Study
@@ -42,12 +49,27 @@ class Drawing:
     name: str
     caption: str
     figure: Figure
+    data: pd.DataFrame | None = None  # the numbers in it, where no table of the report holds them
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of the files that `save` writes."""
+        return ("pdf", "png") if self.data is None else ("pdf", "png", "csv")
 
     def save(self, directory: Path) -> None:
-        """NAME.png (200 dpi) and NAME.pdf."""
+        """NAME.png (200 dpi) and NAME.pdf, and NAME.csv with its data."""
+        if self.data is not None:
+            self.data.to_csv(directory / f"{self.name}.csv", index=False)
         with mpl.rc_context(STYLE):
             self.figure.savefig(directory / f"{self.name}.png")
             self.figure.savefig(directory / f"{self.name}.pdf", metadata={"CreationDate": None})
+
+    def svg(self) -> str:
+        """The same figure for the page, text as outlines; equal figures give equal text."""
+        file = io.StringIO()
+        with mpl.rc_context({**STYLE, "svg.fonttype": "path", "svg.hashsalt": self.name}):
+            self.figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        return file.getvalue()
 
 
 def heat_map_drawing(study: Study, cells: pd.DataFrame) -> Drawing:
@@ -69,9 +91,10 @@ def heat_map(study: Study, cells: pd.DataFrame) -> Figure:
     colours = mpl.colormaps["cividis"].with_extremes(bad="#eeeeee")
     for axes, (title, column) in zip(all_axes, panels, strict=True):
         grid = 100 * data.pivot(index="train", columns="eval", values=column).reindex(index=trains, columns=data["eval"].unique())
-        image = axes.imshow(grid.to_numpy(dtype=float), cmap=colours, vmin=lowest, vmax=100, aspect="auto")
-        axes.hlines([i + 0.5 for i in range(len(grid) - 1)], -0.5, grid.shape[1] - 0.5, color="white", linewidth=1)
-        axes.vlines([j + 0.5 for j in range(grid.shape[1] - 1)], -0.5, len(grid) - 0.5, color="white", linewidth=1)
+        squares = {"cmap": colours, "vmin": lowest, "vmax": 100, "edgecolors": "white", "linewidth": 1}
+        borders = [[i - 0.5 for i in range(n + 1)] for n in grid.shape]
+        image = axes.pcolormesh(*borders[::-1], grid.to_numpy(dtype=float), **squares)
+        axes.set_ylim(len(grid) - 0.5, -0.5)  # the first on top; the panels share it
         axes.set_xticks(range(grid.shape[1]), grid.columns)
         axes.set_yticks(range(grid.shape[0]), grid.index)
         axes.tick_params(length=0)
@@ -80,7 +103,9 @@ def heat_map(study: Study, cells: pd.DataFrame) -> Figure:
             value = grid.loc[train, name]
             brightness = sum(w * c for w, c in zip((0.30, 0.59, 0.11), image.cmap(image.norm(value))[:3], strict=True))
             ink = "white" if pd.notna(value) and brightness < 0.5 else "black"
-            axes.text(j, i, number(value, 1), ha="center", va="center", color=ink, fontsize=7.5)
+            axes.text(j, i, number(value, 1), ha="center", va="center", color=ink, fontsize=7.5, gid=belongs(train, linked=False))
+            if column == "accuracy_mean":  # nothing to see: what the page makes a link
+                axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, linewidth=0, gid=belongs(train)))
         axes.set_xlabel("Evaluated with")
         axes.set_title(title)
     all_axes[0].set_ylabel("Trained with")
@@ -128,16 +153,31 @@ def column_axes(height: float) -> tuple[Figure, Axes]:
 
 def legend_below(figure: Figure, axes: Axes) -> None:
     """A legend below the axes in as many columns as fit, the figure made higher by its rows."""
-    names = axes.get_legend_handles_labels()[1]
+    artists, names = axes.get_legend_handles_labels()
     if not names:
         return
-    for rows in range(1, len(names) + 1):
+
+    def legend_of(rows: int) -> Legend:
         columns = math.ceil(len(names) / rows)
-        legend = figure.legend(loc="outside lower center", ncols=columns, handlelength=2.2, columnspacing=1.0, borderaxespad=0.2)
-        if columns == 1 or legend.get_window_extent(FigureCanvasAgg(figure).get_renderer()).width < 0.98 * figure.bbox.width:
-            break
-        legend.remove()
+        return figure.legend(loc="outside lower center", ncols=columns, handlelength=2.2, columnspacing=1.0, borderaxespad=0.2)
+
+    def fits(rows: int) -> bool:
+        tried = legend_of(rows)
+        width = tried.get_window_extent(FigureCanvasAgg(figure).get_renderer()).width
+        tried.remove()
+        return width < 0.98 * figure.bbox.width
+
+    rows = 1 + bisect_left(range(1, len(names)), True, key=fits)  # in one column it has to
+    legend = legend_of(rows)
+    for artist, handle, text in zip(artists, legend.legend_handles, legend.get_texts(), strict=True):
+        for entry in (handle, text):
+            entry.set_gid(unlinked(gid_of(artist)))
     figure.set_figheight(figure.get_figheight() + 0.17 * rows)
+
+
+def gid_of(artist: Artist | Container) -> str | None:
+    """What `inline_svg.belongs` said of a line, or of the line of error bars."""
+    return artist[0].get_gid() if isinstance(artist, Container) else artist.get_gid()
 
 
 def not_drawn(study: Study, cells: pd.DataFrame) -> str:

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ablations.inline_svg import belongs
+
 Point = tuple[float, float]
 INK = "#222222"
 DISTANCES = (5, 7, 9, 12, 16, 20, 25, 31, 38, 47, 58)  # typographic points from the point's centre
@@ -35,7 +37,8 @@ def label_points(
         taken.append(np.r_[corners.min(axis=0) - pixel, corners.max(axis=0) + pixel])
 
     style = {"textcoords": "offset points", "ha": "left", "va": "bottom", "fontsize": size, "color": INK, "zorder": 30}
-    texts = {name: axes.annotate(name, points[name], xytext=(0, 0), **style) for name in points}
+    gids = {name: belongs(name, linked=False) for name in points}
+    texts = {name: axes.annotate(name, points[name], xytext=(0, 0), gid=gids[name], **style) for name in points}
     drawn = {name: text.get_window_extent(renderer) for name, text in texts.items()}
     places = {name: _places(centres[name], np.array([box.width, box.height]), pixel) for name, box in drawn.items()}
     chosen: dict[str, int] = {}
@@ -49,7 +52,7 @@ def label_points(
         if distance > LEADER_FROM:
             end = (distance * math.cos(angle), distance * math.sin(angle))
             line = {"arrowstyle": "-", "color": INK, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
-            axes.annotate("", points[name], xytext=end, textcoords="offset points", arrowprops=line, zorder=2)
+            axes.annotate("", points[name], xytext=end, textcoords="offset points", arrowprops={**line, "gid": gids[name]}, zorder=2)
 
 
 def _distances() -> np.ndarray:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from ablations.latex import latex
 from ablations.page import write_page
 from ablations.parts import study_drawings, study_tables
 from ablations.results import finished_cells, score_rows
@@ -19,12 +20,6 @@ from ablations.speed_tables import speed_tables
 from ablations.study import Study
 from ablations.tables import Table
 from reformer_pl.config import ConfigError
-
-LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    "±": r"$\pm$", "\N{MULTIPLICATION SIGN}": r"$\times$", "“": "``", "”": "''", "²": r"$^2$",
-}  # fmt: skip
 
 
 def write_report(study: Study) -> Path:
@@ -94,33 +89,6 @@ def markdown(table: Table) -> str:
     for i, row in enumerate(table.rows):
         lines.append(_markdown_row(f"**{text}**" if (i, j) in table.best else text for j, text in enumerate(row)))
     return "\n".join(lines) + f"\n\n{table.caption}\n"
-
-
-def latex(table: Table, study: Study) -> str:
-    """A table environment with booktabs rules, every text escaped."""
-    rows = [
-        " & ".join(latex_cell(text, (i, j) in table.best) if j else escape(text) for j, text in enumerate(row)) + r" \\"
-        for i, row in enumerate(table.rows)
-    ]
-    label = "".join(c if c.isalnum() else "-" for c in f"{study.name}-{table.name}")
-    return "\n".join([
-        r"% \usepackage{booktabs}", r"\begin{table}[t]", r"  \centering", r"  \small", rf"  \caption{{{escape(table.caption)}}}",
-        rf"  \label{{tab:{label}}}", rf"  \begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"    \toprule",
-        "    " + " & ".join(map(escape, table.header)) + r" \\", r"    \midrule", *(f"    {row}" for row in rows), r"    \bottomrule",
-        r"  \end{tabular}", r"\end{table}", "",
-    ])  # fmt: skip
-
-
-def latex_cell(text: str, best: bool) -> str:
-    """A number, bold where it is the best; its interval in small print below it, for a column of a paper is narrow."""
-    value, interval, rest = text.partition(" [")
-    value = rf"\textbf{{{escape(value)}}}" if best else escape(value)
-    return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{value}\\{{\scriptsize [{escape(rest)}}}\end{{tabular}}" if interval else value
-
-
-def escape(text: str) -> str:
-    """Text as LaTeX prints it."""
-    return "".join(LATEX.get(c, c) for c in text)
 
 
 def _markdown_row(texts: object) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from ablations.inline_svg import belongs
 from ablations.plots import COLOURS, DASHES, MARKERS, PAGE_INCHES, SAID, STYLE, Drawing, legend_below, not_drawn
 from ablations.results import labels
 from ablations.seeds import INTERVAL_SAID, by_label, over_seeds, side_by_side
@@ -81,16 +82,22 @@ def hash_rounds(data: pd.DataFrame, judged: str, gib: bool) -> Figure:
             centre = scale * mine[mean]
             bars = [(centre - scale * mine[low]).fillna(0), (scale * mine[high] - centre).fillna(0)]
             style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "capsize": 2, "elinewidth": 0.9}
-            axes.errorbar(mine["rounds"].astype(float), centre, yerr=bars, label=name if axes is panels[0] else None, zorder=3 + i, **style)
+            style["label"] = name if axes is panels[0] else None
+            line, caps, ends = axes.errorbar(mine["rounds"].astype(float), centre, yerr=bars, zorder=3 + i, **style)
+            line.set_gid(belongs(*mine["train"]))
+            for part in (*caps, *ends):
+                part.set_gid(belongs(*mine["train"], linked=False))
         for i, row in enumerate(flat.itertuples(), len(series)):
             value = scale * getattr(row, mean)
             if pd.isna(value):
                 continue
             style = {"color": COLOURS[i % len(COLOURS)], "zorder": 2}
             dashes = DASHES[1 + (i - len(series)) % (len(DASHES) - 1)]
-            axes.axhline(value, linestyle=dashes, label=row.train if axes is panels[0] else None, **style)
+            entry = {"label": row.train if axes is panels[0] else None, "gid": belongs(row.train)}
+            axes.axhline(value, linestyle=dashes, **style, **entry)
             if pd.notna(getattr(row, low)):
-                axes.axhspan(scale * getattr(row, low), scale * getattr(row, high), alpha=0.14, linewidth=0, **style)
+                band = {"alpha": 0.14, "linewidth": 0, "gid": belongs(row.train, linked=False)}
+                axes.axhspan(scale * getattr(row, low), scale * getattr(row, high), **band, **style)
         axes.set_xscale("log", base=2)
         known = sorted(hashed["rounds"].unique())
         axes.set_xticks([float(n) for n in known], [str(n) for n in known])

@@ -8,7 +8,7 @@ import yaml
 from ablations.grid import Cell
 from ablations.study import Study, load_study
 from experiments.compose import presets
-from reformer_pl.config import ConfigError
+from reformer_pl.config import ConfigError, read_yaml
 
 
 def open_source(source: Study | str | Path, runs_dir: Path = Path("runs")) -> Study:
@@ -43,8 +43,8 @@ def read_config(directory: Path) -> dict[str, object]:
     """A run's config.yaml as plain values; empty where there is none. Raises ConfigError for one that is no YAML."""
     path = directory / "config.yaml"
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = read_yaml(path) if path.exists() else {}
+    except yaml.YAMLError as error:
         raise ConfigError(f"{path} is damaged: delete the run's directory and run it again") from error
     return values if isinstance(values, dict) else {}
 

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
+from ablations.inline_svg import belongs
 from ablations.plots import GREY, STYLE, Drawing, column_axes, legend_below, styles
 from ablations.speed_rows import COUNTED, by_place, grid_rows, memory_said, shape_said, status
 from ablations.study import Study
@@ -50,12 +51,17 @@ def growth(rows: pd.DataFrame, column: str, y_said: str, x_said: str, paper: dic
     places = by_place(rows, "n_layers" if linear else "length").mean().dropna()
     for i, (variant, style) in enumerate(styles(values.index).items()):
         drawn = values.loc[variant, places.index].dropna()
+        drawn = drawn if linear else drawn[drawn > 0]  # a logarithmic axis has no zero
         thick = 1 - i / len(values)  # from 1 down to 0, so that a line right below another still shows
-        if not drawn.empty:
-            axes.plot(places[drawn.index], drawn, label=variant, **style, linewidth=1 + thick, markersize=3.2 + 2.2 * thick)
+        cells = [rows.loc[(rows["variant"] == variant) & (rows["at"] == at), "train"].iloc[0] for at in drawn.index]
+        if cells:
+            sizes = {"linewidth": 1 + thick, "markersize": 3.2 + 2.2 * thick}
+            axes.plot(places[drawn.index], drawn, label=variant, gid=belongs(*cells), **style, **sizes)
         printed = {at: value for at, value in (paper or {}).get(variant, {}).items() if at in places.index}
         if printed:
+            whose = rows.loc[rows["variant"] == variant, "train"].iloc[0]
             line = {"color": style["color"], "linestyle": PAPER_DASHES, "linewidth": 1.1, "alpha": 0.75, "zorder": 2}
+            line |= {"marker": style["marker"], "markersize": 2.8, "markerfacecolor": "white", "gid": belongs(whose, linked=False)}
             axes.plot([places[at] for at in printed], list(printed.values()), **line)
     if paper:
         axes.plot([], [], color=GREY, linestyle=PAPER_DASHES, linewidth=1.1, label="the paper's")

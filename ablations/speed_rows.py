@@ -8,7 +8,7 @@ import pandas as pd
 
 from ablations.grid import Grid
 from ablations.tables import MISSING
-from experiments.compose import compose
+from experiments.compose import Bases, compose
 from reformer_pl.config import RunConfig
 
 COUNTED = {
@@ -94,6 +94,9 @@ def _precision(overrides: tuple[str, ...]) -> str:
     return _composed(overrides).trainer.precision
 
 
+BASES = Bases()
+
+
 @cache  # composing takes longer than a table
 def _composed(overrides: tuple[str, ...]) -> RunConfig:
-    return compose(overrides)
+    return compose(overrides, BASES)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ablations.launch import log_tail, read_result
 from ablations.pace import duration, pace, state
+from ablations.slurm_queue import cancel_command, settle
 from ablations.study import Study
 from reformer_pl.config import RunConfig
 
@@ -31,10 +32,11 @@ def print_status(study: Study, configs: list[RunConfig], console: Console, log_l
         table.add_column(column, justify="left" if column in ("cell", "status") else "right")
     counts: Counter[str] = Counter()
     failed, done = [], []
+    jobs = settle(study.cells)
     for cell, config in zip(study.cells, configs, strict=True):
-        status, result, left = state(cell), read_result(cell) or {}, ""
+        status, result, left = state(cell, jobs.get(cell)), read_result(cell) or {}, ""
         counts[status] += 1
-        if status in ("running", "unfinished"):
+        if status in ("running", "unfinished", "requeued"):
             at = pace(cell, config.trainer.max_steps)
             result = {"steps": "" if at.step is None else f"{at.step}/{at.max_steps}", "loss_nats": at.loss_nats}
             if status == "running" and at.steps_per_second and at.seconds_left is not None:
@@ -48,6 +50,8 @@ def print_status(study: Study, configs: list[RunConfig], console: Console, log_l
         table.add_row(cell.name, str(cell.seed), status, str(result.get(whole[1]) or ""), *numbers, left)
     console.print(table)
     said = [", ".join(f"{number} {status}" for status, number in counts.items()), *_overhead(done)]
+    said += [f"{cell}: {job}" for cell, job in jobs.items() if job.why and job.state != "ended"]
+    said += [f"{cancel_command(jobs)} ends what SLURM has of it"] if any(job.is_live for job in jobs.values()) else []
     for cell, result in failed:
         said += [f"{cell}: {result['status']}: {result.get('error')}", *(f"  | {line}" for line in log_tail(cell, log_lines))]
         log = cell.directory / "log.txt"  # a cell that was refused has none

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ablations.grid import Cell, Grid, check_names, make_grids, read_list, read_mapping, read_overrides
 from ablations.paper import check_paper
-from experiments.compose import CONFIG_DIR, compose, presets
+from experiments.compose import CONFIG_DIR, Bases, compose, presets
 from reformer_pl.config import ConfigError, RunConfig, load_evaluation
 
 KEYS = ("description", "timed", "measure", "base", "axes", "grids", "seeds", "evaluations", "paper", "report", "baseline", "notes")
@@ -85,11 +85,11 @@ def load_study(name_or_path: str | Path, runs_dir: Path = Path("runs")) -> Study
 
 def compose_cells(study: Study) -> list[RunConfig]:
     """Compose and check every cell and each of its evaluations, in the order of study.cells. Raises ConfigError."""
-    configs = []
+    configs, bases = [], Bases()
     for cell in study.cells:
         place = str(cell)
         try:
-            config = compose(cell.overrides)
+            config = compose(cell.overrides, bases)
             if config.evaluations != study.evaluations or config.out_dir != str(cell.directory):
                 raise ConfigError(f"Hydra reads the directory {cell.directory} or an evaluation's name as something else: rename it")
             same_but_seed = cell.seed != study.cells[0].seed  # its evaluations were checked with the first seed
@@ -104,8 +104,8 @@ def compose_cells(study: Study) -> list[RunConfig]:
 
 def compose_variants(study: Study) -> dict[str, RunConfig]:
     """The config of each train label, with its first seed. Raises ConfigError."""
-    first = {cell.train: cell for cell in reversed(study.cells)}
-    return {label: compose(first[label].overrides) for label in dict.fromkeys(cell.train for cell in study.cells)}
+    first, bases = {cell.train: cell for cell in reversed(study.cells)}, Bases()
+    return {label: compose(first[label].overrides, bases) for label in dict.fromkeys(cell.train for cell in study.cells)}
 
 
 def _find(name: str) -> Path:

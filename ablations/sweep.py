@@ -20,6 +20,7 @@ from ablations.modes import Decision, decide, print_decisions, set_aside
 from ablations.options import Options
 from ablations.pace import duration
 from ablations.progress import Progress
+from ablations.slurm_queue import read_jobs, refuse_live, refuse_unknown, settle
 from ablations.study import Study, compose_cells
 from reformer_pl.config import ConfigError, RunConfig, check_installed
 
@@ -54,10 +55,13 @@ def run(studies: list[Study], options: Options, console: Console) -> int:
             stack.enter_context(locked(study))
             for cell in study.cells:
                 check_not_running(study, cell)
+        jobs = settle(cell for study in studies for cell in study.cells)
+        refuse_unknown(jobs)
+        refuse_live(jobs, "it runs here")
         stack.enter_context(stop.listening())
-        plans = [decide(study, configs, options, stop.signals) for study, configs in zip(studies, grids, strict=True)]
+        plans = [decide(study, configs, options, jobs, stop.signals) for study, configs in zip(studies, grids, strict=True)]
         for study, configs, decisions in zip(studies, grids, plans, strict=True):
-            _check(study, configs, decisions)
+            check_decisions(study, configs, decisions)
         if options.force and not stop.signals:
             set_aside([cell for study in studies for cell in study.cells if cell.directory.exists()])
         for study, configs, decisions in zip(studies, grids, plans, strict=True):
@@ -67,10 +71,18 @@ def run(studies: list[Study], options: Options, console: Console) -> int:
     return max(codes)
 
 
-def dry_run(studies: list[Study], options: Options) -> int:
-    """Print what `run` would do with each cell, and start, lock and write nothing. Exit code: 0, or 2 where a config has changed."""
+def dry_run(studies: list[Study], options: Options, on_slurm: bool = False) -> int:
+    """Print what `run` would do with each cell, and start, lock and write nothing. Exit code: 0, or 2 where a config has changed.
+
+    Raises ConfigError where `run` would, for what SLURM has of the cells.
+    """
     grids = [_composed(study, options) for study in studies]
-    return max(print_decisions(study, configs, decide(study, configs, options, [])) for study, configs in zip(studies, grids, strict=True))
+    jobs = read_jobs(cell for study in studies for cell in study.cells)
+    refuse_unknown(jobs)
+    if options.force or not on_slurm:
+        refuse_live(jobs, "starting over" if on_slurm else "it runs here")
+    decided = [(study, configs, decide(study, configs, options, jobs, [])) for study, configs in zip(studies, grids, strict=True)]
+    return max(print_decisions(*each) for each in decided)
 
 
 def _composed(study: Study, options: Options) -> list[RunConfig]:
@@ -85,7 +97,7 @@ def _composed(study: Study, options: Options) -> list[RunConfig]:
     return configs
 
 
-def _check(study: Study, configs: list[RunConfig], decisions: dict[Cell, Decision]) -> None:
+def check_decisions(study: Study, configs: list[RunConfig], decisions: dict[Cell, Decision]) -> None:
     """A finished or half-trained cell is never taken for one of another config; and what a cell needs is installed."""
     for cell, config in zip(study.cells, configs, strict=True):
         if decisions[cell].word == "changed":

@@ -1,9 +1,15 @@
-"""Measure cost without training: `python -m experiments.benchmark benchmark.measure=layer model.attention=full,lsh task.length=1024,4096`.
+"""Measure cost without training.
 
-The arguments are Hydra overrides of configs/run.yaml; benchmark.measure is attention, layer or step. Values with commas are several cases,
-their product: each runs in a process of its own, and a table of all ends the output. A case that is done is not measured again; one that
-failed is. Each leaves config.yaml, log.txt and result.json in its directory, as a training run does. Exit codes: 0 done, 1 a case failed,
-was out of memory or would not fit (result.json says which), 2 bad input, 130 stopped by Ctrl-C.
+examples:
+  python -m experiments.benchmark benchmark.measure=layer model.attention=full,lsh task.length=1024,4096
+  python -m experiments.benchmark benchmark.measure=attention task.length=16384 benchmark.paired=true
+  python -m experiments.benchmark experiment=enwik8 benchmark.measure=step model.residual=standard,reversible
+
+The arguments are Hydra overrides of configs/run.yaml; `python -m experiments.train --help` lists all keys. Values with commas are several
+cases, their product: each runs in a process of its own, and a table of all, in milliseconds and MiB, ends the output. A case that is done
+is not measured again; one that failed is. Each leaves config.yaml, log.txt and result.json in its directory, as a training run does.
+
+exit codes: 0 done, 1 a case failed, was out of memory or would not fit (result.json says which), 2 bad input, 130 stopped by Ctrl-C
 """
 
 import shlex
@@ -12,8 +18,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments.compose import compose, product
+from experiments.compose import Bases, compose, product
 from experiments.files import PACKAGES, claim_directory, read_json
+from experiments.imports import without_collector
 from experiments.log import logged
 from experiments.outcome import record
 from reformer_pl.config import BENCHMARK_NUMBERS, ConfigError, RunConfig, check_installed
@@ -22,11 +29,13 @@ from reformer_pl.rules import PEER_PACKAGES
 
 def main(arguments: list[str]) -> int:
     if set(arguments) & {"-h", "--help"}:
-        print(__doc__)
+        from experiments.keys import help_text
+
+        print(help_text(__doc__ or "", "benchmark."))
         return 0
     try:
-        cases = product(arguments)
-        configs = [check_case(compose(case), case) for case in cases]
+        cases, bases = product(arguments), Bases()
+        configs = [check_case(compose(case, bases), case) for case in cases]
         return run_each(cases, configs) if len(cases) > 1 else run_one(configs[0])
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -68,8 +77,8 @@ def run(config: RunConfig, directory: Path) -> dict[str, Any]:
     }
 
     def work() -> dict[str, Any]:
-        from experiments.timing import measure  # torch takes seconds to import
-
+        with without_collector():
+            from experiments.timing import measure
         return measure(config, known)
 
     package = PEER_PACKAGES.get(benchmark.peer)

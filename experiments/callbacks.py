@@ -14,6 +14,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
+from experiments.board import Board
 from experiments.files import CHECKPOINT, drop_rows_after
 from reformer_pl.measure import PeakMemory, training_tensors
 
@@ -54,6 +55,11 @@ class Cost(Callback):
         elif self.steps_here > UNTIMED_STEPS:
             self.step_seconds.append(seconds)
 
+    def on_exception(self, trainer: Trainer, module: LightningModule, error: BaseException) -> None:
+        if self.peak is not None:  # a profiler that is left on makes the process end with a segmentation fault
+            self.peak.__exit__(type(error), error, error.__traceback__)
+            self.peak = None
+
     @property
     def median_step_seconds(self) -> float:
         """NaN when the run was too short to time a step."""
@@ -67,15 +73,20 @@ class Cost(Callback):
 
 
 class MetricsFile(Callback):
-    """Appends a row to metrics.jsonl at each log step and each evaluation."""
+    """Appends a row to metrics.jsonl, and to TensorBoard's view of it, at each log step and each evaluation."""
 
     def __init__(self, directory: Path, cost: Cost, tokens_per_step: int, log_every_steps: int) -> None:
         self.path = directory / "metrics.jsonl"
         self.cost, self.tokens_per_step, self.log_every_steps = cost, tokens_per_step, log_every_steps
+        self.board: Board | None = None  # the first rank's
 
     def drop_after(self, step: int) -> None:
         """The rows that a run resumed at this step will repeat. For one rank to call."""
         drop_rows_after(self.path, step)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All so far."""
+        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.is_file() else []
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int) -> None:
         if trainer.global_step % self.log_every_steps == 0:
@@ -93,6 +104,8 @@ class MetricsFile(Callback):
         row |= {"tokens": trainer.global_step * self.tokens_per_step, **more}
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
+        if self.board is not None:
+            self.board.add(row)
         if split == "valid":
             said = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
             tqdm.write(f"step {trainer.global_step}/{trainer.max_steps}: held out {said}")  # above the progress bar, if there is one
@@ -109,6 +122,13 @@ class Checkpoints(Callback):
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.previous = signal.signal(signal.SIGINT, self._interrupt)
+        self.terminate = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        signal.signal(signal.SIGTERM, self.terminate)  # Lightning has put its own there, which broadcasts from within the handler
+
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        signal.signal(signal.SIGTERM, self.terminate)  # and again, for an evaluation outside of training
 
     def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
         signal.signal(signal.SIGINT, self.previous)

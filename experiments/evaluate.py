@@ -1,17 +1,27 @@
-"""Score a finished run again, under other settings: `python -m experiments.evaluate RUN_DIR model.lsh.n_hashes=8`.
+"""Score a trained run again, under other settings.
 
-Writes RUN_DIR/evaluations/<name>.json, where the name is made of the overrides, and never touches the run's own result. Two evaluations
-print the same numbers: the held-out set and the hash rotations are fixed. Exit codes: 0 done, 2 bad input.
+examples:
+  python -m experiments.evaluate runs/single/smoke/model.attention=lsh/seed=0
+  python -m experiments.evaluate runs/single/smoke/model.attention=lsh/seed=0 model.lsh.n_hashes=8
+  python -m experiments.evaluate runs/single/smoke/model.attention=lsh/seed=0 model.attention=shared_full
+
+The first argument is the run's directory, the others are changes of its config: keys that keep the weights, such as those of the
+attention; `python -m experiments.train --help` lists them all. Prints the held-out loss in nats, the accuracy from 0 to 1, bits per
+dimension and the number of sequences scored, and writes them to RUN_DIR/evaluations/NAME.json, where NAME is made of the changes. The
+run's own result stays as it is. Two evaluations print the same numbers: the held-out set and the hash rotations are fixed.
+
+exit codes: 0 done, 2 bad input
 """
 
-import os
 import pickle
 import sys
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.cluster import first_rank
 from experiments.files import CHECKPOINT, read_config, read_json, safe_name, write_json
+from experiments.imports import without_collector
 from reformer_pl.config import ConfigError, RunConfig
 
 if TYPE_CHECKING:
@@ -34,7 +44,7 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if first_rank():
         print(", ".join(f"{key} {value:.6g}" for key, value in values.items()))
     return 0
 
@@ -42,9 +52,10 @@ def main(arguments: list[str]) -> int:
 def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     """Score the checkpoint of a run under its config changed by overrides, and write the numbers below evaluations/."""
     config = read_config(directory, overrides)
-    from experiments.trainer import build_trainer
-    from reformer_pl.module import LitSequenceModel
-    from reformer_pl.tasks import build_task
+    with without_collector():
+        from experiments.trainer import build_trainer
+        from reformer_pl.module import LitSequenceModel
+        from reformer_pl.tasks import build_task
 
     checkpoint = load_checkpoint(directory / "checkpoints" / CHECKPOINT)
     if checkpoint["global_step"] < config.trainer.max_steps:

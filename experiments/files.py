@@ -6,13 +6,13 @@ import math
 import os
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from reformer_pl.config import ConfigError, RunConfig, changes, has_begun, load, load_evaluation, to_dict
+from reformer_pl.config import ConfigError, RunConfig, changes, has_begun, load, load_evaluation, read_yaml, to_dict
 
 CHECKPOINT = "last.ckpt"  # below checkpoints/
 PACKAGES = ("reformer-pl", "torch", "lightning", "torchmetrics", "hydra-core")
@@ -37,6 +37,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return json.loads(path.read_text()) if path.is_file() else None
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON ({error}): delete it and the run goes on from its checkpoint") from error
+
+
+def written_at(path: Path) -> int | None:
+    """Nanoseconds; None of a file that is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def drop_rows_after(path: Path, step: int) -> None:
@@ -93,8 +101,8 @@ def read_config(directory: Path, overrides: list[str]) -> RunConfig:
 
 def _load(path: Path) -> RunConfig:
     try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = read_yaml(path)
+    except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: move {path.parent} away and train again") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} is no config: move {path.parent} away and train again")
@@ -109,11 +117,14 @@ def provenance(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
         commit = git.stdout.strip() or None
     except OSError:  # no git on this machine
         commit = None
-    installed = {distribution.metadata["Name"].replace("_", "-"): distribution.version for distribution in distributions()}
-    return {
-        "versions": {name: installed.get(name.replace("_", "-")) for name in packages},
-        "git_commit": commit,
-    }
+    return {"versions": {name: _version(name) for name in packages}, "git_commit": commit}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def now() -> str:

@@ -1,13 +1,13 @@
 """How a run ends: result.json, written last, whether the work was done or failed. A failure is data."""
 
-import os
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.files import PACKAGES, now, provenance, read_json, write_json
+from experiments.cluster import first_rank
+from experiments.files import PACKAGES, now, provenance, read_json, write_json, written_at
 from reformer_pl.config import ConfigError
 
 Result = dict[str, Any]
@@ -21,7 +21,7 @@ def record(work: Callable[[], Result | None], directory: Path, failed: Result, p
     raise, if they are not killed before, is that it went away.
     """
     made_by, path = provenance(packages), directory / "result.json"
-    before = _written_at(path)  # a failure that is tried again
+    before = written_at(path)  # a failure that is tried again
     try:
         result = work()
     except ConfigError:
@@ -33,7 +33,7 @@ def record(work: Callable[[], Result | None], directory: Path, failed: Result, p
         first = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
         print(first, file=sys.stderr)
         result = failed | {"status": "oom" if oom else "failed", "error": first}
-        if _written_at(path) not in (None, before):  # by another rank
+        if written_at(path) not in (None, before):  # by another rank
             return read_json(path)
     else:
         if not first_rank():
@@ -43,20 +43,8 @@ def record(work: Callable[[], Result | None], directory: Path, failed: Result, p
     return result
 
 
-def _written_at(path: Path) -> int | None:
-    """Nanoseconds; None of a file that is not there."""
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return None
-
-
 def out_of_memory(error: BaseException) -> bool:
     import torch
 
     text = str(error)
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text
-
-
-def first_rank() -> bool:
-    return os.environ.get("LOCAL_RANK", "0") == "0"

@@ -1,8 +1,16 @@
-"""Train one run: `python -m experiments.train experiment=duplication model.attention=lsh model.lsh.n_hashes=4`.
+"""Train one run.
 
-The arguments are Hydra overrides of configs/run.yaml. The same command resumes a run that was stopped, and prints the result of one that
-is done; if +evaluations names further ones, they are made. Exit codes: 0 done, 1 failed or out of memory (result.json says which), 2 bad
-input, 130 stopped by Ctrl-C.
+examples:
+  python -m experiments.train experiment=smoke model.attention=lsh
+  python -m experiments.train experiment=duplication model.attention=lsh model.lsh.n_hashes=4 seed=1
+  python -m experiments.train experiment=enwik8 task.source=enwik8.zip "model.attention=local local lsh local" out_dir=mine
+  python -m experiments.train experiment=smoke trainer=ddp trainer.devices=2
+
+The arguments are Hydra overrides of configs/run.yaml. The run's directory, which it prints, is out_dir, or else lies below runs/single
+and is named by the overrides. The same command resumes a run that was stopped, and prints the result of one that is done; if
++evaluations={NAME:[key=value]} names further ones, they are made. Ctrl-C saves a checkpoint and stops, a second one stops at once.
+
+exit codes: 0 done, 1 failed or out of memory (result.json says which), 2 bad input, 130 stopped by Ctrl-C
 """
 
 import ctypes
@@ -14,16 +22,20 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from experiments.cluster import first_rank, stopped_by_the_cluster
 from experiments.compose import compose
 from experiments.files import claim_directory, read_json
+from experiments.imports import without_collector
 from experiments.log import logged
-from experiments.outcome import first_rank, record
+from experiments.outcome import record
 from reformer_pl.config import RESULT_NUMBERS, ConfigError, RunConfig
 
 
 def main(arguments: list[str]) -> int:
     if set(arguments) & {"-h", "--help"}:
-        print(__doc__)
+        from experiments.keys import help_text
+
+        print(help_text(__doc__ or ""))
         return 0
     if not arguments:
         print("error: which run? python -m experiments.train experiment=smoke (or duplication, enwik8) [key=value ...]", file=sys.stderr)
@@ -38,7 +50,7 @@ def main(arguments: list[str]) -> int:
         done = read_json(directory / "result.json")
         if done and done["status"] == "ok":
             return tell(add_evaluations(config, directory, done), directory)
-        with _logged(directory):
+        with _logged(directory), stopped_by_the_cluster(directory):
             return tell(run(config, directory), directory)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -66,7 +78,8 @@ def tell(done: dict[str, Any] | None, directory: Path | None) -> int:
 
 def run(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     """Train to the end, score every evaluation, leave result.json and return it; None when Ctrl-C stopped the run."""
-    from experiments import training
+    with without_collector():
+        from experiments import training
 
     def work() -> dict[str, Any] | None:
         try:
@@ -87,8 +100,8 @@ def add_evaluations(config: RunConfig, directory: Path, done: dict[str, Any]) ->
     if first_rank():
         print(f"already done: {directory / 'result.json'}" + (f", but for {', '.join(names)}" if names else ""))
     if names:
-        from experiments import training
-
+        with without_collector():
+            from experiments import training
         with _logged(directory):
             training.evaluate_again(config, directory, names)
     return done
@@ -100,7 +113,7 @@ def _logged(directory: Path) -> AbstractContextManager[None]:
 
 def end_with_the_first_rank() -> None:
     """Ask Linux to kill this rank when the first one, which started it, is killed: it would wait in a collective for ever."""
-    if first_rank() or not sys.platform.startswith("linux"):
+    if os.environ.get("LOCAL_RANK", "0") == "0" or not sys.platform.startswith("linux"):
         return
     parent = os.getppid()
     ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG

@@ -9,12 +9,13 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from experiments.cluster import n_nodes
 from experiments.device import device_kind, hardware_name
 from reformer_pl.config import ConfigError, RunConfig, one_line
 
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)  # it advertises
-warnings.filterwarnings("ignore", module="lightning", message=".*(num_workers|IterableDataset|sync_dist|LeafSpec).*")
+warnings.filterwarnings("ignore", module="lightning", message=".*(num_workers|IterableDataset|sync_dist|LeafSpec|srun).*")
 
 
 class StepBar(TQDMProgressBar):
@@ -27,12 +28,15 @@ class StepBar(TQDMProgressBar):
 
 def build_trainer(config: RunConfig, **more: Any) -> Trainer:
     """The Lightning Trainer of a config. `more` adds callbacks and a logger."""
-    options = config.trainer
+    options, nodes = config.trainer, n_nodes()
+    if options.devices % nodes:
+        raise ConfigError(f"trainer.devices {options.devices} cannot be divided among the {nodes} nodes of this job")
     more["callbacks"] = [*more.get("callbacks", []), StepBar(refresh_rate=1 if sys.stdout.isatty() else 0)]
     try:
         return Trainer(
             accelerator=device_kind(config),
-            devices=options.devices,
+            devices=options.devices // nodes,
+            num_nodes=nodes,
             strategy=options.strategy,
             precision=options.precision,
             max_steps=options.max_steps,

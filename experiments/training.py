@@ -1,6 +1,5 @@
 """One training process: build the parts of a config, fit, score, and gather the result."""
 
-import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,15 +7,15 @@ from typing import Any
 
 import torch
 from lightning import Trainer, seed_everything
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from experiments import STARTED
+from experiments.board import Board
 from experiments.callbacks import Checkpoints, Cost, MetricsFile
 from experiments.coverage import CoverageFile
 from experiments.evaluate import load_checkpoint, load_weights, score, write_evaluation
 from experiments.files import CHECKPOINT
 from experiments.trainer import build_trainer, device_name
-from reformer_pl.config import RESULT_NUMBERS, RunConfig, flat, load_evaluation, to_dict
+from reformer_pl.config import RunConfig, load_evaluation
 from reformer_pl.measure import GIB
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.rules import attention_pattern
@@ -41,9 +40,8 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     tokens_per_step = config.task.batch_size * config.task.length
     cost, checkpoints = Cost(), Checkpoints(directory, config.trainer.eval_every_steps)
     metrics = MetricsFile(directory, cost, tokens_per_step, config.trainer.log_every_steps)
-    board = TensorBoardLogger(directory, name="tensorboard", version="", default_hp_metric=False)
     coverage = [CoverageFile(directory, config)] if config.trainer.coverage_every_steps else []
-    trainer = build_trainer(config, callbacks=[cost, metrics, *coverage, checkpoints], logger=board)
+    trainer = build_trainer(config, callbacks=[cost, metrics, *coverage, checkpoints], logger=False)
     parameters = sum(p.numel() for p in module.parameters())
     if trainer.is_global_zero:
         layers = ", ".join(attention_pattern(config.model.attention, config.model.n_layers))
@@ -52,6 +50,7 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
         print(f"training {where} {config.trainer.max_steps} steps", flush=True)
         for file in (metrics, *coverage):
             file.drop_after(step)
+        metrics.board = Board(directory, config, metrics.rows())
         (directory / "result.json").unlink(missing_ok=True)  # of a failure that is tried again
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True)
     if checkpoints.interrupted:
@@ -76,9 +75,8 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
         "device": device_name(trainer),
         "threads": torch.get_num_threads(),
     }
-    shown = {f"final/{name}": result[name] for name in RESULT_NUMBERS if isinstance(result[name], float) and math.isfinite(result[name])}
-    board.log_hyperparams({key: str(value) if isinstance(value, list) else value for key, value in flat(to_dict(config)).items()}, shown)
-    board.finalize("success")
+    if metrics.board is not None:
+        metrics.board.finish(result)
     return result
 
 

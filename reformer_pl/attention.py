@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reformer_pl.config import ModelConfig
+from reformer_pl.config import LSHConfig, ModelConfig
 from reformer_pl.lsh import attend, draw_rotations, hash_buckets
 from reformer_pl.lsh_plan import Plan, make_plan
-from reformer_pl.rules import ATTENTIONS, ConfigError, bucket_factors
+from reformer_pl.rules import ATTENTIONS, SHARED_QK, ConfigError, bucket_factors, check_word
 
 
 class Memo(NamedTuple):
@@ -24,49 +24,62 @@ class Memo(NamedTuple):
 
 
 class MultiHeadAttention(nn.Module):
-    """Projections around the kernel that `kind` names. `full` and `local` have q, k, v; `shared_full` and `lsh` have qk, v,
-    under the same names, so that a checkpoint of one loads strictly into the other (paper, section 2)."""
+    """Projections around the kernel that `kind` names: q, k, v, or qk, v where it is one of SHARED_QK. All of a sort have the same names,
+    so that a checkpoint of one loads strictly into the other (paper, section 2)."""
 
     def __init__(self, config: ModelConfig, kind: str) -> None:
         super().__init__()
+        check_word("model.attention", kind, ATTENTIONS)
         self.config, self.kind = config, kind
         d = config.d_model
-        match kind:
-            case "full" | "local":
-                self.q, self.k = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
-            case "shared_full" | "lsh":
-                self.qk = nn.Linear(d, d, bias=False)
-            case _:
-                raise ConfigError(f"model.attention={kind} is unknown: choose {', '.join(ATTENTIONS)}")
+        if kind in SHARED_QK:
+            self.qk = nn.Linear(d, d, bias=False)
+        else:
+            self.q, self.k = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
         self.v, self.out = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
 
     def forward(self, x: Tensor, memo: Memo) -> tuple[Tensor, Memo]:
         """x (B, L, d_model) -> (y (B, L, d_model), memo with the sort order, if this kind hashes)."""
-        v = self._heads(self.v(x))
-        match self.kind:
-            case "full":
-                y = F.scaled_dot_product_attention(self._heads(self.q(x)), self._heads(self.k(x)), v, is_causal=True)
-            case "local":
-                y = local(self._heads(self.q(x)), self._heads(self.k(x)), v, self.config.local.chunk_len)
-            case "shared_full":
-                y = shared_full(self._heads(self.qk(x)), v)
-            case "lsh":
-                y, memo = self._lsh(self._heads(self.qk(x)), v, memo)
+        y, memo = run_kernel(self.kind, *self._project(x), self.config, memo)
         return self.out(y.transpose(1, 2).flatten(2)), memo
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k, v (B, H, L, D); q is k where they are shared."""
+        v = self._heads(self.v(x))
+        if self.kind in SHARED_QK:
+            qk = self._heads(self.qk(x))
+            return qk, qk, v
+        return self._heads(self.q(x)), self._heads(self.k(x)), v
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.config.n_heads, -1)).transpose(1, 2)  # (B, L, d_model) -> (B, H, L, D)
 
-    def _lsh(self, qk: Tensor, v: Tensor, memo: Memo) -> tuple[Tensor, Memo]:
-        lsh = self.config.lsh
-        if memo.plan is None:
-            factors = bucket_factors(lsh.n_buckets, qk.shape[2], lsh.chunk_len)
-            generator = torch.Generator().manual_seed(memo.hash_seed)  # on the CPU: equal on every rank and device
-            rotations = draw_rotations(qk.shape[1], qk.shape[3], lsh.n_hashes, factors, generator)
-            buckets = hash_buckets(qk.detach(), rotations, factors)
-            plan = make_plan(buckets, math.prod(factors), lsh.chunk_len, True, lsh.bucket_mask, lsh.dedupe, lsh.window)
-            memo = memo._replace(plan=plan)
-        return attend(qk, v, memo.plan), memo
+
+def run_kernel(kind: str, q: Tensor, k: Tensor, v: Tensor, config: ModelConfig, memo: Memo) -> tuple[Tensor, Memo]:
+    """The attention that `kind` names, (B, H, L, D) in and out, and the memo, which hashing fills."""
+    match kind:
+        case "full":
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True), memo
+        case "shared_full":
+            return shared_full(q, v), memo
+        case "local":
+            return local(q, k, v, config.local.chunk_len), memo
+        case "lsh":
+            return lsh(q, v, config.lsh, memo)
+        case _:
+            raise ConfigError(f"model.attention={kind} has no case in run_kernel: add one")
+
+
+def lsh(qk: Tensor, v: Tensor, config: LSHConfig, memo: Memo) -> tuple[Tensor, Memo]:
+    """Hash and sort unless the memo says how it was done, then attend; (B, H, L, D)."""
+    if memo.plan is None:
+        factors = bucket_factors(config.n_buckets, qk.shape[2], config.chunk_len)
+        generator = torch.Generator().manual_seed(memo.hash_seed)  # on the CPU: equal on every rank and device
+        rotations = draw_rotations(qk.shape[1], qk.shape[3], config.n_hashes, factors, generator)
+        buckets = hash_buckets(qk.detach(), rotations, factors)
+        plan = make_plan(buckets, math.prod(factors), config.chunk_len, True, config.bucket_mask, config.dedupe, config.window)
+        memo = memo._replace(plan=plan)
+    return attend(qk, v, memo.plan), memo
 
 
 def shared_full(qk: Tensor, v: Tensor) -> Tensor:

@@ -1,48 +1,34 @@
-"""The typed configuration of one run: every default lives here, once, and every illegal combination is refused here.
+"""The typed configuration of one run: every default lives here, once; `run_rules.check` refuses every illegal combination.
 
 This file imports neither torch nor Hydra, so that a sweep can check a thousand configs in seconds.
 """
 
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from reformer_pl.benchmark_rules import check_benchmark
-from reformer_pl.rules import (
-    ACCELERATORS,
-    MERGES,
-    OPTIMIZERS,
-    PEER_PACKAGES,
-    POSITIONS,
-    PRECISIONS,
-    RESIDUALS,
-    SCHEDULES,
-    SHARED_QK,
-    STRATEGIES,
-    TASKS,
-    ConfigError,
-    attention_pattern,
-    axial_split,
-    check_lsh,
-    check_positive,
-    check_word,
-)
+from reformer_pl.plain_values import set_plain
+from reformer_pl.rules import PEER_PACKAGES, SHARED_QK, ConfigError, attention_pattern
+from reformer_pl.run_rules import check
 
 
 @dataclass
 class LSHConfig:
     """LSH attention, section 2 of the paper. `reformer_pl.lsh.lsh_attention` explains each word."""
 
-    n_hashes: int = 4
-    chunk_len: int = 64
-    n_buckets: Any = None  # None: 2 * length / chunk_len; an even int; or a list of even factors
-    bucket_mask: bool = True
-    dedupe: bool = True
+    n_hashes: int = 4  # rounds
+    chunk_len: int = 64  # tokens
+    n_buckets: Any = None  # null: 2 * length / chunk_len; an even int; or a list of even factors
+    bucket_mask: bool = True  # a query reaches its own bucket only
+    dedupe: bool = True  # a key that several rounds reach counts once
     window: str = "chunk"  # chunk | causal | wrap
 
 
@@ -50,15 +36,15 @@ class LSHConfig:
 class LocalConfig:
     """Local attention: each chunk sees itself and the chunk before."""
 
-    chunk_len: int = 64
+    chunk_len: int = 64  # tokens
 
 
 @dataclass
 class AxialConfig:
     """Axial positions: `shape` multiplies to task.length, `dims` adds up to d_model; empty means the squarest split."""
 
-    shape: list[int] = field(default_factory=list)
-    dims: list[int] = field(default_factory=list)
+    shape: list[int] = field(default_factory=list)  # its product is task.length; empty is the squarest
+    dims: list[int] = field(default_factory=list)  # they add up to d_model; empty is equal parts
 
 
 @dataclass
@@ -66,13 +52,13 @@ class ModelConfig:
     d_model: int = 256
     n_heads: int = 4
     n_layers: int = 1
-    d_ff: int = 256
-    dropout: float = 0.0
+    d_ff: int = 256  # width within the feed-forward layers
+    dropout: float = 0.0  # 0 to 1
     attention: str = "lsh"  # a word, or a pattern cycled over the layers: "local local lsh local"
     residual: str = "standard"  # standard | checkpoint | reversible
     merge: str = "mean"  # how the two reversible streams end: mean | concat
-    ff_chunks: int = 1  # 1 is plain
-    loss_chunks: int = 1  # 1 is plain
+    ff_chunks: int = 1  # of the tokens, one after the other through the feed-forward layers; 1 is plain
+    loss_chunks: int = 1  # of the tokens, one after the other through the output and the loss; 1 is plain
     positions: str = "learned"  # learned | axial
     lsh: LSHConfig = field(default_factory=LSHConfig)
     local: LocalConfig = field(default_factory=LocalConfig)
@@ -83,7 +69,7 @@ class ModelConfig:
 class TaskConfig:
     name: str = "duplication"  # duplication | enwik8
     source: str = "sample"  # enwik8 only: a path (plain, zip, gz, bz2, xz), or "sample"
-    length: int = 1024
+    length: int = 1024  # tokens of a sequence
     batch_size: int = 8  # sequences a step, over all devices together
     eval_sequences: int = 64  # held-out sequences scored; enwik8: 0 is every whole window
     curve_sequences: int = 0  # about so many of them, spread evenly, are scored during training; 0 is all
@@ -96,18 +82,18 @@ class OptimConfig:
     betas: tuple[float, float] = (0.9, 0.98)  # adam only
     warmup_steps: int = 100
     schedule: str = "constant"  # after the warm-up: constant | rsqrt | cosine
-    clip_norm: float = 0.0  # 0 is no clipping
+    clip_norm: float = 0.0  # of all gradients together; 0 is no clipping
 
 
 @dataclass
 class TrainerConfig:
     accelerator: str = "auto"  # auto | cpu | gpu
-    devices: int = 1
+    devices: int = 1  # processes, over all nodes: how many nodes they are on is SLURM's to say, and no part of a config
     strategy: str = "auto"  # auto | ddp
     precision: str = "32-true"  # 32-true | bf16-mixed | 64-true
     max_steps: int = 1000
     eval_every_steps: int = 100  # each evaluation also leaves a checkpoint
-    log_every_steps: int = 10
+    log_every_steps: int = 10  # a row of metrics.jsonl
     coverage_every_steps: int = 0  # how much of full attention the hash buckets reach, into coverage.jsonl; 0 is never
     threads: int = 0  # CPU threads of one process; 0 leaves torch's choice
 
@@ -120,7 +106,7 @@ class BenchmarkConfig:
     peer: str = "none"  # none (ours) | naive (full attention that stores its scores) | transformers | lucidrains (the public Reformers)
     paired: bool = False  # attention, layer: timed in turn with fused full attention of the same shape, for the ratio of the two
     repeats: int = 5  # timed repetitions at least, after a warm-up
-    seconds: float = 1.0  # and at least so long, together
+    seconds: float = 1.0  # and at least so many seconds of them
     memory_limit_gib: float = 0.0  # a case predicted above it does not start: status would_not_fit; 0 is no limit
 
 
@@ -133,9 +119,9 @@ class RunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
-    seed: int = 0
+    seed: int = 0  # of the weights, the data and the hash rotations
     out_dir: str = ""  # empty: below runs/single, named by the overrides
-    evaluations: dict[str, list[str]] = field(default_factory=dict)
+    evaluations: dict[str, list[str]] = field(default_factory=dict)  # +evaluations={NAME:[key=value]} adds some
 
 
 # The numbers of a run's result.json: null where a run failed. The last two are its overhead: from the start of the process to the first
@@ -177,29 +163,61 @@ def changes(before: RunConfig, after: RunConfig) -> str:
 
     Neither the place nor the evaluations count, for a trained model can be scored in further ways; nor a benchmark's memory limit.
     """
-    old, new = (flat(to_dict(config) | {"out_dir": "", "evaluations": {}}) for config in (before, after))
-    keys = [key for key in sorted(old | new) if old.get(key) != new.get(key) and key != "benchmark.memory_limit_gib"]
-    return ", ".join(f"{key} {old.get(key)} -> {new.get(key)}" for key in keys)
+    old, new = _that_count(to_dict(before)), _that_count(to_dict(after))
+    return ", ".join(f"{key} {old.get(key)} -> {new.get(key)}" for key in sorted(old | new) if old.get(key) != new.get(key))
+
+
+def changes_since(path: Path, config: RunConfig) -> str:
+    """`changes` from a config.yaml to a config. Raises OSError, YAMLError and ConfigError for a file that cannot be read."""
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise ConfigError("it holds no config")
+    same = _that_count(values) == _that_count(to_dict(config))  # as it nearly always is: a load takes ten times as long
+    return "" if same else changes(load(values), config)
+
+
+def _that_count(values: dict[str, Any]) -> dict[str, Any]:
+    counted = flat({key: value for key, value in values.items() if key not in ("out_dir", "evaluations")})
+    counted.pop("benchmark.memory_limit_gib", None)
+    return counted
+
+
+def read_yaml(path: Path) -> Any:
+    """By libyaml, where PyYAML has it, ten times as fast. Raises OSError and YAMLError, the latter also for what is no UTF-8."""
+    return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def load(values: dict[str, Any], overrides: Iterable[str] = ()) -> RunConfig:
     """Plain values, then dotted overrides, into a checked RunConfig. Unknown keys and wrong types raise ConfigError."""
+    return check(typed(values, overrides))
+
+
+def typed(values: dict[str, Any], overrides: Iterable[str] = ()) -> RunConfig:
+    """`load` without the rules between values, for one that is to be changed before it is checked."""
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), values)
+        merged = OmegaConf.merge(_schema(), values)
         for override in overrides:
-            if "=" not in override:
-                raise ConfigError(f"override '{override}' is not of the form key=value")
-            merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([override]))
+            merged.merge_with(_dotted(override))
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(error)) from error
     config.optim.betas = tuple(config.optim.betas)
-    return check(config)
+    return config
+
+
+@cache
+def _schema() -> DictConfig:
+    """Made once, for it takes as long as all the rest."""
+    return OmegaConf.structured(RunConfig)
 
 
 def load_evaluation(trained: RunConfig, overrides: Iterable[str]) -> RunConfig:
     """The config that scores a trained model in another way. Raises ConfigError where its weights cannot be."""
-    changed = load(to_dict(trained), overrides)
+    overrides, changed = list(overrides), deepcopy(trained)
+    if all(set_plain(changed, key, value) for override in overrides for key, value in _flat(override).items()):
+        check(changed)
+    else:
+        changed = load(to_dict(trained), overrides)
     words = (attention_pattern(config.model.attention, config.model.n_layers) for config in (trained, changed))
     for layer, (before, after) in enumerate(zip(*words, strict=False)):
         if (before in SHARED_QK) != (after in SHARED_QK):
@@ -210,6 +228,22 @@ def load_evaluation(trained: RunConfig, overrides: Iterable[str]) -> RunConfig:
     return changed
 
 
+@cache
+def _dotted(override: str) -> DictConfig:
+    """One override as values. Raises ConfigError where it is none."""
+    if "=" not in override:
+        raise ConfigError(f"override '{override}' is not of the form key=value")
+    try:
+        return OmegaConf.from_dotlist([override])
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override '{override}' cannot be read: put quotes around its value") from error
+
+
+@cache
+def _flat(override: str) -> dict[str, Any]:
+    return flat(OmegaConf.to_container(_dotted(override)))
+
+
 def one_line(error: Exception) -> str:
     """An OmegaConf or Hydra error as one sentence that names the key."""
     key = getattr(error, "full_key", None)
@@ -218,70 +252,6 @@ def one_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
     return f"{text} (key {key})" if key and str(key) not in text else text
-
-
-def check(config: RunConfig) -> RunConfig:
-    """Every rule between values, in one place. Raises ConfigError; returns the config unchanged."""
-    model, task, optim, trainer = config.model, config.task, config.optim, config.trainer
-    for name in ("d_model", "n_heads", "n_layers", "d_ff", "ff_chunks", "loss_chunks"):
-        check_positive(f"model.{name}", getattr(model, name))
-    if model.d_model % model.n_heads:
-        raise ConfigError(f"model.n_heads {model.n_heads} does not divide model.d_model {model.d_model}")
-    if not 0 <= model.dropout < 1:
-        raise ConfigError(f"model.dropout {model.dropout} must be at least 0 and below 1")
-    check_word("model.residual", model.residual, RESIDUALS)
-    check_word("model.merge", model.merge, MERGES)
-    check_word("model.positions", model.positions, POSITIONS)
-    attention_pattern(model.attention, model.n_layers)
-    if model.merge == "concat" and model.residual != "reversible":
-        raise ConfigError(f"model.merge=concat joins two streams and model.residual={model.residual} has one: use residual=reversible")
-    check_lsh(causal=True, **asdict(model.lsh))
-    check_positive("model.local.chunk_len", model.local.chunk_len)
-
-    check_word("task.name", task.name, TASKS)
-    for name in ("length", "batch_size"):
-        check_positive(f"task.{name}", getattr(task, name))
-    if task.eval_sequences < (task.name == "duplication"):
-        raise ConfigError(f"task.eval_sequences {task.eval_sequences} must be at least 1 (enwik8 alone has 0, every whole window)")
-    if task.name == "duplication" and (task.length % 2 or task.length < 4):
-        raise ConfigError(f"task.length {task.length} must be even and at least 4: an example is 0 w 0 w")
-    for name in ("ff_chunks", "loss_chunks"):
-        if getattr(model, name) > task.length:
-            raise ConfigError(f"model.{name} {getattr(model, name)} exceeds task.length {task.length}")
-    if task.curve_sequences < 0:
-        raise ConfigError(f"task.curve_sequences {task.curve_sequences} must not be negative")
-    if model.positions == "axial":
-        axial_split(model.axial.shape, model.axial.dims, model.d_model, task.length)
-
-    check_word("optim.name", optim.name, OPTIMIZERS)
-    check_word("optim.schedule", optim.schedule, SCHEDULES)
-    if not (0 < optim.lr < float("inf") and optim.warmup_steps >= 0 and 0 <= optim.clip_norm < float("inf")):
-        raise ConfigError("optim.lr must be positive and finite, optim.warmup_steps and optim.clip_norm not negative")
-    if len(optim.betas) != 2 or not all(0 <= beta < 1 for beta in optim.betas):
-        raise ConfigError(f"optim.betas {list(optim.betas)} must be two numbers of at least 0 and below 1")
-
-    check_word("trainer.accelerator", trainer.accelerator, ACCELERATORS)
-    check_word("trainer.strategy", trainer.strategy, STRATEGIES)
-    check_word("trainer.precision", trainer.precision, PRECISIONS)
-    for name in ("devices", "max_steps", "eval_every_steps", "log_every_steps"):
-        check_positive(f"trainer.{name}", getattr(trainer, name))
-    if trainer.coverage_every_steps < 0:
-        raise ConfigError(f"trainer.coverage_every_steps {trainer.coverage_every_steps} must not be negative: 0 is never")
-    if trainer.coverage_every_steps and not set(attention_pattern(model.attention, model.n_layers)) & set(SHARED_QK):
-        raise ConfigError(
-            f"trainer.coverage_every_steps asks what hashing reaches, and model.attention={model.attention} has no layer whose queries are "
-            f"its keys: use {' or '.join(SHARED_QK)} in it, or trainer.coverage_every_steps=0"
-        )
-    if trainer.devices > 1 and trainer.strategy != "ddp":
-        raise ConfigError(f"trainer.devices {trainer.devices} needs trainer.strategy=ddp (or trainer=ddp)")
-    if task.batch_size % trainer.devices:
-        raise ConfigError(
-            f"task.batch_size {task.batch_size} counts all devices: it must be a multiple of trainer.devices {trainer.devices}"
-        )
-    if trainer.threads < 0 or not 0 <= config.seed < 2**32:
-        raise ConfigError("trainer.threads must not be negative, and seed must be at least 0 and below 2**32")
-    check_benchmark(config)
-    return config
 
 
 def check_installed(config: RunConfig) -> None:

@@ -5,17 +5,14 @@ Shapes: B batch, H heads, L length, D head size.
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reformer_pl.attention import Memo, MultiHeadAttention, local, shared_full
+from reformer_pl.attention import Memo, MultiHeadAttention, run_kernel
 from reformer_pl.config import RunConfig
-from reformer_pl.lsh import lsh_attention
-from reformer_pl.rules import ATTENTIONS, SHARED_QK, ConfigError
+from reformer_pl.rules import SHARED_QK
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]  # (function, inputs): it returns the output, or a tuple that begins with it
 
@@ -26,20 +23,10 @@ def attention_call(config: RunConfig, kind: str, device: torch.device) -> Call:
     shape = (task.batch_size, model.n_heads, task.length, model.d_model // model.n_heads)
 
     def kernel(*inputs: Tensor) -> Tensor:
-        match kind:
-            case "full":
-                return F.scaled_dot_product_attention(*inputs, is_causal=True)
-            case "naive":
-                return naive_full(*inputs)
-            case "shared_full":
-                return shared_full(*inputs)
-            case "local":
-                return local(*inputs, model.local.chunk_len)
-            case "lsh":
-                generator = torch.Generator().manual_seed(config.seed)
-                return lsh_attention(*inputs, causal=True, **asdict(model.lsh), generator=generator)[0]
-            case _:
-                raise ConfigError(f"model.attention={kind} is unknown: choose {', '.join(ATTENTIONS)}")
+        q, k, v = inputs if len(inputs) == 3 else (inputs[0], *inputs)
+        if kind == "naive":
+            return naive_full(q, k, v)
+        return run_kernel(kind, q, k, v, model, Memo(config.seed))[0]
 
     dtype = out_dtype(config)
     inputs = tuple(torch.randn(shape, device=device, dtype=dtype).requires_grad_() for _ in range(2 if kind in SHARED_QK else 3))

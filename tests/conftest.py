@@ -1,7 +1,5 @@
 """A study of fake cells, for every test of the driver."""
 
-import copy
-import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,15 +12,10 @@ import ablations.study
 from ablations import sweep
 from ablations.grid import Cell
 from ablations.study import Study, load_study
-from experiments.compose import compose
+from experiments.compose import Bases, compose
 from fake_cells import DRIVER, FAKE_CELL, ROOT
-from reformer_pl.config import RunConfig
 
-
-@functools.cache
-def composed(overrides: tuple[str, ...]) -> RunConfig:
-    """Hydra takes a tenth of a second."""
-    return compose(list(overrides))
+BASES = Bases()  # of all tests, for Hydra takes a tenth of a second
 
 
 @pytest.fixture
@@ -33,7 +26,7 @@ def study_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., S
     (tmp_path / "driver.py").write_text(DRIVER.format(root=str(ROOT), script=str(script)))
     monkeypatch.setattr(Cell, "command", lambda cell: [sys.executable, str(script), cell.name, str(cell.directory)])
     monkeypatch.setattr(sweep, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(ablations.study, "compose", lambda overrides: copy.deepcopy(composed(tuple(overrides))))
+    monkeypatch.setattr(ablations.study, "compose", lambda overrides, bases: compose(overrides, BASES))
     monkeypatch.chdir(tmp_path)
 
     def study(*names: str, **values: Any) -> Study:

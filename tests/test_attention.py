@@ -9,11 +9,12 @@ from torch import Tensor
 from reformer_pl import attention
 from reformer_pl.attention import Memo, MultiHeadAttention, local, shared_full
 from reformer_pl.lsh import draw_rotations, lsh_attention
+from reformer_pl.rules import ATTENTIONS, SHARED_QK
 from tiny import assert_close, tiny
 
 CHUNK = 4
 LENGTHS = [1, 2, 3, 4, 5, 7, 8, 9, 12, 21]
-KINDS = ["full", "shared_full", "local"]
+KINDS = [kind for kind in ATTENTIONS if kind != "lsh"]  # which has tests of its own
 
 
 def reach(kind: str, length: int) -> Tensor:
@@ -36,7 +37,7 @@ def reach(kind: str, length: int) -> Tensor:
 def dense(kind: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Softmax over a masked (L, L) table: q.k/|k| for shared queries and keys, q.k/sqrt(D) for the others."""
     scale = q.shape[-1] ** -0.5
-    if kind == "shared_full":
+    if kind in SHARED_QK:
         k, scale = k / k.norm(dim=-1, keepdim=True), 1.0
     scores = (q @ k.transpose(-1, -2) * scale).masked_fill(~reach(kind, q.shape[2]), -math.inf)
     return scores.softmax(-1) @ v
@@ -99,9 +100,9 @@ def test_a_layer_is_its_projections_around_the_definition(kind: str, length: int
 
 
 def test_names_and_shapes_of_the_parameters() -> None:
-    names = {kind: [n for n, _ in MultiHeadAttention(tiny().model, kind).named_parameters()] for kind in (*KINDS, "lsh")}
-    assert names["full"] == names["local"] == ["q.weight", "k.weight", "v.weight", "out.weight"]
-    assert names["shared_full"] == names["lsh"] == ["qk.weight", "v.weight", "out.weight"]
+    for kind in ATTENTIONS:
+        names = [name for name, _ in MultiHeadAttention(tiny().model, kind).named_parameters()]
+        assert names == [f"{name}.weight" for name in (("qk", "v", "out") if kind in SHARED_QK else ("q", "k", "v", "out"))]
 
 
 @pytest.mark.parametrize("window", ["chunk", "causal"])
@@ -139,7 +140,7 @@ def test_a_memo_handed_back_replays_without_hashing_or_sorting(monkeypatch: pyte
     assert torch.equal(again, out) and same.plan is memo.plan
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "lsh"])
+@pytest.mark.parametrize("kind", ATTENTIONS)
 def test_bfloat16_stays_near_and_keeps_its_dtype(kind: str) -> None:
     torch.manual_seed(3)
     layer = MultiHeadAttention(tiny().model, kind)

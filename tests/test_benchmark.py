@@ -26,6 +26,7 @@ from reformer_pl.config import BENCHMARK_NUMBERS, BenchmarkConfig, ConfigError, 
 from reformer_pl.measure import GIB
 from reformer_pl.module import LitSequenceModel, build_optimizer
 from reformer_pl.one_layer import naive_full
+from reformer_pl.rules import ATTENTIONS
 from tiny import assert_close
 
 CPU = torch.device("cpu")
@@ -153,7 +154,7 @@ def test_naive_attention_is_full_attention_and_stores_its_scores() -> None:
         assert row["peak_memory_gib"] == pytest.approx(row["predicted_memory_gib"], rel=0.05)
 
 
-@pytest.mark.parametrize("kind", ["full", "shared_full", "lsh", "local"])
+@pytest.mark.parametrize("kind", ATTENTIONS)
 @pytest.mark.parametrize("what", ["attention", "layer"])
 def test_every_kernel_and_layer_gives_gradients_in_every_precision(what: str, kind: str) -> None:
     for precision, dtype in (("32-true", torch.float32), ("bf16-mixed", torch.bfloat16), ("64-true", torch.float64)):

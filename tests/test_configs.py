@@ -10,7 +10,7 @@ import torch
 
 from ablations.study import compose_variants, load_study
 from experiments import train, trainer
-from experiments.compose import CONFIG_DIR, compose
+from experiments.compose import CONFIG_DIR, Bases, compose
 from experiments.coverage import is_due
 from experiments.timing import repeat
 from experiments.work import build_work
@@ -48,6 +48,7 @@ def files(folder: str) -> list[str]:
 
 
 GROUPS = [(group, name) for group in ("model", "task", "trainer") for name in files(group)]
+BASES = Bases()
 STUDIES = [load_study(name) for name in files("study")]
 CELLS = [(study, cell) for study in STUDIES for cell in study.cells if not study.is_benchmark]
 MADE_EQUAL = ("task.length=", "task.batch_size=", "model.n_layers=", "model.lsh.n_buckets=", "benchmark.repeats=", "seed=", "out_dir=")
@@ -71,7 +72,7 @@ def shrink(config: RunConfig, text: Path, overrides: list[str] | None = None) ->
 
 
 def test_every_yaml_is_a_case_here() -> None:
-    known = {"run.yaml"} | {f"{group}/{name}.yaml" for group, name in GROUPS}
+    known = {"run.yaml", "launcher/slurm.yaml"} | {f"{group}/{name}.yaml" for group, name in GROUPS}
     known |= {f"{folder}/{name}.yaml" for folder in ("experiment", "study") for name in files(folder)}
     assert {str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*.y*ml")} == known
     assert {study.name for study, _ in [*CELLS, *CASES]} == set(files("study"))
@@ -102,7 +103,7 @@ def test_every_preset_takes_a_step_and_its_words_can_be_overridden(name: str, te
 @pytest.mark.parametrize("study, cell", CELLS, ids=[f"{study.name}-{cell}".replace(" ", "-") for study, cell in CELLS])
 def test_every_cell_of_every_study_takes_a_step(study: Any, cell: Any, text_file: Path) -> None:
     """And its weights load strictly into the model of each of its evaluations, which scores them."""
-    config = compose(cell.overrides)
+    config = compose(cell.overrides, BASES)  # what Hydra makes of it: tests/test_compose.py
     assert (config.seed, config.out_dir, config.evaluations) == (cell.seed, str(cell.directory), study.evaluations)
     assert_true_likelihood(config)
     shrunk = shrink(config, text_file)
@@ -138,7 +139,7 @@ def test_the_memory_of_a_cell_at_the_papers_size_is_predicted() -> None:
 
 @pytest.mark.parametrize("study, cell", CASES, ids=[f"{study.name}-{cell}".replace(" ", "-") for study, cell in CASES])
 def test_every_variant_of_every_benchmark_runs(study: Any, cell: Any, text_file: Path) -> None:
-    config = compose(cell.overrides)
+    config = compose(cell.overrides, BASES)  # what Hydra makes of it: tests/test_compose.py
     assert (config.seed, config.out_dir, config.trainer.threads) == (cell.seed, str(cell.directory), 1)
     try:
         check_installed(config)

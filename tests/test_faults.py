@@ -1,19 +1,13 @@
-"""More of what a driver survives: a full disk, cells out of memory, and two SIGKILLs in a study of 24 cells that train."""
+"""More of what a driver survives: a full disk, cells out of memory, and a second driver. For SIGKILL see tests/test_kill.py."""
 
 import signal
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from ablations.__main__ import main
-from ablations.results import load_results
-from ablations.study import Study, load_study
-from fake_cells import alive, begun, driver, pids, result, until
-
-ROUNDS = (1, 2, 4)
+from ablations.study import Study
+from fake_cells import alive, begun, driver, pids, result
 
 
 def test_a_cell_out_of_memory_is_a_row_that_says_so(study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]) -> None:
@@ -62,30 +56,3 @@ def test_two_drivers_share_no_cell(study_of: Callable[..., Study]) -> None:
     first.communicate(timeout=30)
     (study.directory / "go").touch()
     assert main(["run", "./mine.yaml"]) == 0 and [begun(cell) for cell in study.cells] == [2, 1]
-
-
-def test_a_study_of_24_cells_survives_two_sigkills_of_its_driver(study_of: Callable[..., Study]) -> None:
-    """4 variants x 3 rounds x 2 seeds: the same tables as of a study that nothing disturbed, and what was finished is not run again."""
-    names = [f"trains-{variant}" for variant in "abcd"]
-    axes = {"train": {name: [] for name in names}, "model.lsh.n_hashes": list(ROUNDS)}
-    study = study_of(axes=axes, seeds=[0, 1])
-    assert len(study.cells) == 24
-    finished: dict[str, int] = {}
-    for at_least in (6, 14):
-        running = driver("run", "./mine.yaml", "--parallel", "2")
-        until(lambda at_least=at_least: len(list(study.directory.rglob("result.json"))) >= at_least, 60)
-        running.kill()
-        running.communicate()
-        for cell in study.cells:
-            if (cell.directory / "result.json").exists():
-                assert finished.setdefault(str(cell), begun(cell)) == begun(cell), f"{cell} was finished, and ran again"
-    assert 14 <= len(finished) < 24
-    assert main(["run", "./mine.yaml", "--parallel", "2"]) == 0
-    assert all(begun(cell) == finished.get(str(cell), begun(cell)) for cell in study.cells)
-    whole = load_study("./mine.yaml", Path("undisturbed"))
-    for cell in whole.cells:  # each command once, without a driver
-        cell.directory.mkdir(parents=True)
-        subprocess.run(cell.command(), check=True, stdout=subprocess.DEVNULL)
-    columns = ["cell", "seed", "eval", "status", "steps", "loss_nats"]
-    pd.testing.assert_frame_equal(load_results(study)[columns], load_results(whole)[columns])
-    assert load_results(study)["loss_nats"].nunique() == 24

@@ -10,10 +10,11 @@ from reformer_pl.loss import BitsPerDim, token_loss
 from reformer_pl.measure import PeakMemory
 from reformer_pl.model import SequenceModel, merge
 from reformer_pl.positions import AxialPositions, build_positions
+from reformer_pl.rules import ATTENTIONS
 from tiny import VOCAB, assert_close, assert_same_grads, build, draw_batch, grads, tiny
 
 RESIDUALS = ["standard", "checkpoint", "reversible"]
-CAUSAL = ["full", "shared_full", "local", "lsh", "local lsh shared_full full"]
+PATTERNS = [*ATTENTIONS, "local lsh shared_full full"]
 
 
 # chunks
@@ -136,7 +137,7 @@ def test_merge_decides_the_width_of_the_head() -> None:
     assert concat.head.weight.shape == (VOCAB, 16) and concat.norm.weight.shape == (16,)
 
 
-@pytest.mark.parametrize("word", CAUSAL)
+@pytest.mark.parametrize("word", PATTERNS)
 def test_every_residual_has_the_same_parameters(word: str) -> None:
     """So reversible and standard can be compared, and a checkpoint of one loads into the other."""
     shapes = [{n: p.shape for n, p in build(f"model.attention={word}", f"model.residual={kind}").named_parameters()} for kind in RESIDUALS]
@@ -146,7 +147,7 @@ def test_every_residual_has_the_same_parameters(word: str) -> None:
 # shift right, and the future
 
 
-@pytest.mark.parametrize("word", CAUSAL)
+@pytest.mark.parametrize("word", PATTERNS)
 def test_the_first_input_is_id_0_and_each_position_sees_the_tokens_before_it(word: str) -> None:
     model = build(f"model.attention={word}", "model.lsh.window=causal").eval()
     seen: list[Tensor] = []
@@ -166,7 +167,7 @@ def test_the_first_input_is_id_0_and_each_position_sees_the_tokens_before_it(wor
 
 
 @pytest.mark.parametrize("kind", RESIDUALS)
-@pytest.mark.parametrize("word", CAUSAL)
+@pytest.mark.parametrize("word", PATTERNS)
 def test_the_future_cannot_move_the_past(word: str, kind: str) -> None:
     """Ragged lengths, three layers, several draws of a whole new future: exactly causal."""
     for length, dedupe in ((30, True), (37, False)):

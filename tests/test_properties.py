@@ -6,17 +6,18 @@ from itertools import product
 import pytest
 
 from reformer_pl.config import check
+from reformer_pl.rules import ATTENTIONS
 from reformer_pl.tasks import build_task
 from tiny import assert_trained, take_step, tiny
 
-ATTENTIONS = ["full", "shared_full", "lsh", "local", "local lsh"]
+PATTERNS = [*ATTENTIONS, "local lsh"]
 ENDS = [("standard", "mean"), ("checkpoint", "mean"), ("reversible", "mean"), ("reversible", "concat")]  # residual and its legal merges
 
 
 @pytest.mark.parametrize("dropout", [0, 0.1])
 @pytest.mark.parametrize("positions", ["learned", "axial"])
 @pytest.mark.parametrize("residual, merge", ENDS)
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("attention", PATTERNS)
 def test_every_combination_takes_a_step(attention: str, residual: str, merge: str, positions: str, dropout: float) -> None:
     parts = [f"model.attention={attention}", f"model.residual={residual}", f"model.merge={merge}", f"model.positions={positions}"]
     config = tiny(*parts, f"model.dropout={dropout}")

@@ -13,9 +13,10 @@ from reformer_pl.loss import token_loss
 from reformer_pl.lsh_plan import Plan
 from reformer_pl.measure import PeakMemory
 from reformer_pl.model import SequenceModel
+from reformer_pl.rules import ATTENTIONS
 from tiny import assert_close, assert_same_grads, build, draw_batch, grads
 
-ATTENTIONS = ["full", "shared_full", "local", "lsh", "lsh local full"]
+PATTERNS = [*ATTENTIONS, "lsh local full"]
 HASH_SEED = 5
 
 
@@ -67,7 +68,7 @@ def assert_plain(model: SequenceModel, tolerance: float = 1e-10) -> dict[str, Te
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("word", ATTENTIONS)
+@pytest.mark.parametrize("word", PATTERNS)
 def test_reversible_gradients_are_those_of_autograd(word: str, dropout: float) -> None:
     """Of every parameter and of the input, for a loss that weighs the two streams differently."""
     model = build(f"model.attention={word}", "model.residual=reversible", "model.n_layers=3", f"model.dropout={dropout}")
@@ -162,7 +163,7 @@ def dtypes_seen(model: SequenceModel) -> Iterator[dict[str, list[torch.dtype]]]:
         hook.remove()
 
 
-@pytest.mark.parametrize("word", ["full", "shared_full", "local", "lsh"])
+@pytest.mark.parametrize("word", ATTENTIONS)
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_reversible_under_autocast_keeps_float32_streams(word: str, dropout: float) -> None:
     overrides = [f"model.attention={word}", "model.residual=reversible", "model.n_layers=4", f"model.dropout={dropout}"]

@@ -98,6 +98,7 @@ REFUSED = {
     "empty axis": ("axes: {optim.lr: []}\n", "the grid is empty: axis optim.lr has no entry"),
     "no seeds": (SMALL + "seeds: []\n", "the grid is empty: seeds has no entry"),
     "two equal names": ('axes: {train: {"a b": [], a-b: []}}\n', "two cells have the same name, a-b"),
+    "a label that is a formula": ("axes: {train: {'$x': []}}\n", "the label '$x' cannot stand in a figure: leave out $"),
     "two equal labels": ("axes: {train: {A: [], A: []}}\n", "duplicate key A"),
     "two equal seeds": (SMALL + "seeds: [1, 1]\n", "two cells have the same name"),
     "the report's name": ("axes: {train: {report: []}}\n", "'report' cannot name"),
@@ -130,7 +131,7 @@ def test_bad_studies_are_refused_in_one_line(what: str, tmp_path: Path, capsys: 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["plan", "nope"], "study 'nope' is unknown: choose coverage, demo_hashes, demo_memory, fig5_speed, peers"),
+        (["plan", "nope"], "study 'nope' is unknown: choose coverage, demo_hashes, demo_memory, fig3_reversible"),
         (["plan", "no/such.yaml"], "there is no study file no/such.yaml"),
         (["run", "MINE", "--parallel", "2"], "one at a time: drop --parallel 2"),
         (["run", "MINE", "--parallel", "0"], "--parallel must be at least 1"),

@@ -184,21 +184,6 @@ def test_a_finished_run_gains_an_evaluation_without_training(whole: Path, tmp_pa
     assert json.loads((directory / "evaluations" / "LSH-8.json").read_text())["overrides"] == ["model.lsh.n_hashes=4"]
 
 
-def test_tensorboard_has_the_hyperparameters_and_what_they_led_to(whole: Path) -> None:
-    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-
-    board = EventMultiplexer().AddRunsFromDirectory(str(whole / "tensorboard")).Reload()
-    (run,) = board.Runs()
-    for name in ("loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds", "tokens_per_second"):
-        assert board.Scalars(run, f"final/{name}")[-1].value == pytest.approx(result(whole)[name])
-    started = HParamsPluginData.FromString(board.SummaryMetadata(run, "_hparams_/session_start_info").plugin_data.content)
-    values = started.session_start_info.hparams
-    assert values["model.residual"].string_value == "reversible" and values["model.dropout"].number_value == 0.1
-    curve = [event.value for event in board.Scalars(run, "valid/loss_nats")]
-    assert curve[:4] == pytest.approx([row["loss_nats"] for row in rows(whole, "valid")])
-
-
 def test_an_evaluation_repeats_and_leaves_the_result_alone(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (whole / "result.json").read_bytes()
     said = set()
@@ -331,6 +316,7 @@ def test_evaluate_refuses_what_is_no_run(whole: Path, tmp_path: Path, capsys: py
 
 FAILING = {
     "not finite": (["optim.lr=1e30"], "failed", "optim.lr"),
+    "not finite while memory is measured": (["optim.lr=1e30", "optim.warmup_steps=0", "trainer.log_every_steps=2"], "failed", "optim.lr"),
     "out of memory, weights": (["model.d_ff=68719476736"], "oom", "memory"),  # 8 TiB, refused at once
     "out of memory, a step": (["task.batch_size=68719476736"], "oom", "memory"),
 }
@@ -345,6 +331,7 @@ def test_a_failing_run_says_so_in_its_result(tmp_path: Path, what: str) -> None:
         assert done.keys() >= KEYS - {"baseline", "device", "threads"} and done["status"] == status and reason in done["error"]
         assert all(done[name] is None for name in NUMBERS)
         assert "\n" not in done["error"]
+        assert not torch.autograd._profiler_enabled()  # or the process would end with a segmentation fault
     if status == "failed":  # Ctrl-C in a third try leaves no result
         faults = (Fault(signal.SIGINT, *BATCH_END),)
         assert exit_code(start("experiments.train", [*SMOKE, *overrides, f"out_dir={tmp_path}"], tmp_path / "log.txt", faults)) == 130

@@ -1,0 +1,185 @@
+"""Give the cells of studies to SLURM: one job array for all cells of equal size, submitted by submitit with one sbatch.
+
+What runs, resumes or is refused is decided as it is locally. The driver then ends, or waits, and may be killed: no job depends on it.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from ablations.devices import outside_of_a_job
+from ablations.grid import Cell
+from ablations.launch import read_result, record_refusal
+from ablations.lock import check_not_running, locked
+from ablations.modes import Decision, decide, set_aside
+from ablations.options import Options
+from ablations.pace import state
+from ablations.slurm import Slurm
+from ablations.slurm_cell import become
+from ablations.slurm_queue import NAME, cancel_command, refuse_live, refuse_unknown, settle, write_record
+from ablations.study import Study, compose_cells
+from ablations.sweep import check_decisions
+from reformer_pl.config import ConfigError, RunConfig
+
+if TYPE_CHECKING:
+    from submitit import SlurmExecutor
+
+MAX_ARRAY_SIZE = 1001  # SLURM's own default, where the cluster does not say
+POLL_SECONDS = (2.0, 30.0)  # while much happens, and while nothing does
+
+
+def submit(studies: list[Study], options: Options, slurm: Slurm) -> int:
+    """Submit the cells that must run, and print their jobs. Exit code 0; ConfigError before anything is submitted, or from sbatch."""
+    check_tools()
+    grids = [compose_cells(study) for study in studies]
+    sizes = places(studies, grids, slurm)
+    with ExitStack() as stack:
+        for study in studies:
+            stack.enter_context(locked(study))
+            for cell in study.cells:
+                check_not_running(study, cell)
+        jobs = settle(sizes)
+        refuse_unknown(jobs)
+        if options.force:
+            refuse_live(jobs, "starting over")
+        plans = [decide(study, configs, options, jobs, []) for study, configs in zip(studies, grids, strict=True)]
+        for study, configs, decisions in zip(studies, grids, plans, strict=True):
+            check_decisions(study, configs, decisions)
+        if options.force:
+            set_aside([cell for cell in sizes if cell.directory.exists()])
+        for study, configs, decisions in zip(studies, grids, plans, strict=True):
+            _submit_study(study, configs, decisions, slurm, sizes)
+    return 0
+
+
+def check_tools() -> None:
+    """ConfigError where there is no SLURM, or no submitit."""
+    missing = [tool for tool in ("sbatch", "squeue", "srun") if shutil.which(tool) is None]
+    if missing:
+        raise ConfigError(f"--launcher slurm: there is no {missing[0]} here: use it on a machine of the cluster, such as its login node")
+    if find_spec("submitit") is None:
+        raise ConfigError("--launcher slurm needs the package submitit: pip install 'reformer-pl[slurm]'")
+
+
+def places(studies: list[Study], grids: list[list[RunConfig]], slurm: Slurm) -> dict[Cell, int]:
+    """Each cell's processes on each of its nodes. ConfigError where they do not fit, or would disturb each other in a timed study."""
+    for study in studies:
+        if study.timed and slurm.at_once != 1 and not slurm.sbatch.get("exclusive"):
+            why = f"study {study.name} reports time, so its cells must not disturb each other"
+            raise ConfigError(f"{why}: give them nodes of their own, with sbatch: {{exclusive: true}}, or at_once: 1")
+    return {
+        cell: slurm.processes_per_node(f"study {study.name}: {cell}", config)
+        for study, configs in zip(studies, grids, strict=True)
+        for cell, config in zip(study.cells, configs, strict=True)
+    }
+
+
+def wait(studies: list[Study]) -> int:
+    """Until SLURM has none of the cells any more. Exit code: 0 all cells ok, 1 some not, 130 after Ctrl-C, which cancels nothing."""
+    cells = [cell for study in studies for cell in study.cells]
+    told, pause = "", POLL_SECONDS[0]
+    while True:
+        jobs = settle(cells)
+        counts = Counter(state(cell, jobs.get(cell)) for cell in cells)
+        now = ", ".join(f"{number} {word}" for word, number in counts.items())
+        if now != told:
+            print(f"{time.strftime('%H:%M:%S')} {now}", flush=True)
+            told, pause = now, POLL_SECONDS[0]
+        if not any(job.is_live or job.state == "unknown" for job in jobs.values()):
+            return 0 if counts["ok"] == len(cells) else 1
+        try:
+            time.sleep(pause)
+        except KeyboardInterrupt:
+            print(f"the jobs go on; {cancel_command(jobs)} ends them", flush=True)
+            return 130
+        pause = min(1.5 * pause, POLL_SECONDS[1])
+
+
+def _submit_study(study: Study, configs: list[RunConfig], decisions: dict[Cell, Decision], slurm: Slurm, sizes: dict[Cell, int]) -> None:
+    starting = [cell for cell in study.cells if decisions[cell].starts]
+    given = [decision for decision in decisions.values() if decision.word == "given"]
+    done = sum(decision.word == "skip" for decision in decisions.values())
+    print(f"{study.name}: {len(study.cells)} cells, {done} already done, {len(given)} with SLURM, {len(starting)} to submit", flush=True)
+    for cell, decision in decisions.items():
+        if decision.word == "refuse" and decision.predicted_gib is not None:
+            record_refusal(cell, decision.why, decision.predicted_gib)
+            print(f"  {cell}: would_not_fit, {decision.why}", flush=True)
+    limit = max_array_size() if starting else MAX_ARRAY_SIZE
+    ids = []
+    for size, same in groupby(sorted(starting, key=lambda cell: sizes[cell]), key=lambda cell: sizes[cell]):
+        cells = list(same)
+        for first in range(0, len(cells), limit):
+            ids.append(_submit_array(study, cells[first : first + limit], slurm, size))
+    if ids:
+        print(f"  scancel {' '.join(ids)} ends them", flush=True)
+
+
+def _submit_array(study: Study, cells: list[Cell], slurm: Slurm, processes_per_node: int) -> str:
+    """One sbatch; returns the job's number. ConfigError where it fails; no result is touched then."""
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    name = f"{re.sub(r'[^A-Za-z0-9_.-]', '-', study.name)[:40]}.{uuid.uuid4().hex[:8]}"
+    executor = executor_of(study, slurm, processes_per_node, name, len(cells))
+    before = {cell: read_result(cell) for cell in cells}
+    try:
+        for i, cell in enumerate(cells):
+            write_record(cell, name, i if len(cells) > 1 else None, None)
+    except OSError as error:
+        for cell in cells:
+            with suppress(OSError):  # of the directory that could not be written
+                (cell.directory / NAME).unlink()
+        raise ConfigError(f"study {study.name}: cannot be written: {' '.join(str(error).split())}") from error
+    try:  # what was written stays: sbatch may fail after SLURM took the job, and the queue then knows its name
+        with _outside_of_a_job():
+            jobs = executor.map_array(become, [cell.command() for cell in cells], [str(cell.directory) for cell in cells])
+    except (FailedJobError, FailedSubmissionError, OSError) as error:
+        raise ConfigError(f"study {study.name}: sbatch refuses: {' '.join(str(error).split())}") from error
+    number = jobs[0].job_id.split("_")[0]
+    try:
+        for i, (cell, job) in enumerate(zip(cells, jobs, strict=True)):
+            write_record(cell, name, i if len(cells) > 1 else None, job.job_id)
+            result = before[cell]
+            if result is not None and result["status"] != "ok" and read_result(cell) == result:  # of the failure that is tried again
+                (cell.directory / "result.json").unlink()
+    except OSError as error:
+        raise ConfigError(f"study {study.name}: job {number} is submitted, but not all of its cells could be told: {error}") from error
+    each = f"{processes_per_node * slurm.nodes} processes" if processes_per_node * slurm.nodes > 1 else "1 process"
+    where = f" on {slurm.nodes} nodes" if slurm.nodes > 1 else ""
+    print(f"  job {number}: {len(cells)} cells of {each}{where} each" if len(cells) > 1 else f"  job {number}: {cells[0]}, {each}{where}")
+    return number
+
+
+def executor_of(study: Study, slurm: Slurm, processes_per_node: int, name: str, n_cells: int) -> "SlurmExecutor":
+    """submitit's executor; what it writes, the script and what a job says before it is the cell, goes below runs/STUDY/.slurm."""
+    from submitit import SlurmExecutor
+
+    executor = SlurmExecutor(study.directory / ".slurm")
+    executor.update_parameters(**slurm.words(processes_per_node), job_name=name, array_parallelism=slurm.at_once or n_cells)
+    return executor
+
+
+def max_array_size() -> int:
+    """How many cells one array may have here."""
+    done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True)
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", done.stdout, re.MULTILINE)
+    return max(1, int(found[1])) if found else MAX_ARRAY_SIZE
+
+
+@contextmanager
+def _outside_of_a_job() -> Iterator[None]:
+    """A driver that runs in a job itself submits as if it did not."""
+    kept = outside_of_a_job()
+    removed = {name: os.environ.pop(name) for name in list(os.environ) if name not in kept}
+    try:
+        yield
+    finally:
+        os.environ.update(removed)

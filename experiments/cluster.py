@@ -1,0 +1,73 @@
+"""What a run knows of SLURM: which of its processes this one is, on how many nodes they are, and how it goes on after its time limit.
+
+`srun` starts each process with the same command, and Lightning finds its SLURMEnvironment there. Of the two requeues one could have,
+Lightning's and submitit's, neither is used: both save from within the signal handler, in the middle of a step, each rank for itself. Here a
+signal of the cluster is a Ctrl-C: all ranks finish the same step, save the one checkpoint there is, and the first requeues the job.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from experiments.files import CHECKPOINT, written_at
+
+
+def first_rank() -> bool:
+    """Of the processes of this run: Lightning numbers those it starts itself with LOCAL_RANK, SLURM all of a job with SLURM_PROCID."""
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_PROCID"))
+
+
+def started_by_srun() -> bool:
+    """As Lightning decides whether SLURM started its processes: inside of an interactive allocation it starts them itself."""
+    return "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+
+
+def n_nodes() -> int:
+    return int(os.environ.get("SLURM_NNODES", "1")) if started_by_srun() else 1
+
+
+@contextmanager
+def stopped_by_the_cluster(directory: Path) -> Iterator[None]:
+    """SIGTERM, with which a job is ended, and SIGUSR1, which SLURM sends before the time limit, do what Ctrl-C does at that moment.
+
+    On SLURM only the first of them: the others come while the run is saving. After SIGUSR1 a run that has not ended is queued again.
+    """
+    heard: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        if len(heard) > 1 and started_by_srun():
+            return
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a job that a script's shell put into the background
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
+    wanted = (signal.SIGTERM, signal.SIGUSR1) if started_by_srun() else (signal.SIGTERM,)
+    previous = {number: signal.signal(number, stop) for number in wanted}
+    checkpoint = directory / "checkpoints" / CHECKPOINT
+    before = written_at(checkpoint)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        if started_by_srun() and heard[:1] == [signal.SIGUSR1] and first_rank() and not (directory / "result.json").exists():
+            _requeue(written_at(checkpoint) != before)
+
+
+def _requeue(advanced: bool) -> None:
+    """The same job again, which resumes. One that has come no further would come no further for ever."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
+    if not advanced:
+        print(f"job {job} is not requeued: its time ended before it had saved anything new: give it more time", file=sys.stderr, flush=True)
+        return
+    print(f"requeueing job {job}, which resumes from the checkpoint", file=sys.stderr, flush=True)
+    done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+    if done.returncode:
+        print(f"job {job} cannot be requeued: {' '.join(done.stderr.split())}", file=sys.stderr, flush=True)

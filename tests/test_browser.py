@@ -1,0 +1,237 @@
+"""The report's page in headless Chromium, from a file: sort, filter, follow a point, enlarge. `make test-browser` installs both."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ablations.plots import Drawing
+from ablations.report import write_report
+from test_report import EVALUATIONS, TRAINED, VARIANTS, duplication_study, fail, memory_study
+from test_speed_report import power_laws
+
+if TYPE_CHECKING:  # `make test` runs without it
+    from playwright.sync_api import Browser, Locator, Page
+
+pytestmark = pytest.mark.browser
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+MEMORY = {label: mebibytes for label, (_, _, mebibytes, _) in VARIANTS.items()}
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    assert found, f"no Chromium is installed ({', '.join(NAMES)}): make test-browser installs Debian's"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three reports: a language model with 2 seeds and a cell out of memory, the paper's Table 2 beside ours, and a benchmark."""
+    folder = tmp_path_factory.mktemp("reports")
+    for name in ("lm", "dup", "speed"):
+        (folder / name).mkdir()
+    lm, dup = memory_study(folder / "lm", [0, 1]), duplication_study(folder / "dup", [0])
+    for cell in lm.cells:
+        if cell.train == "LSH":
+            fail(cell.directory, "oom", "tried to allocate <2> GiB & more")
+        (cell.directory / "config.yaml").write_text(f"mine: {cell.train}\n")
+        (cell.directory / "log.txt").write_text(f"log of {cell.train}, seed {cell.seed}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Drawing, "save", lambda drawing, directory: None)  # PNG and PDF take longer than the page
+        return {"lm": write_report(lm), "dup": write_report(dup), "speed": write_report(power_laws(folder / "speed"))}
+
+
+@pytest.fixture
+def show(chromium: Browser, pages: dict[str, Path]) -> Iterator[Callable[..., Page]]:
+    """Opens a report at a width in pixels. No page may ask for anything but files, or say anything on its console."""
+    said: list[str] = []
+    asked: list[str] = []
+
+    def opened(name: str, width: int = 1200, **options: bool) -> Page:
+        context = chromium.new_context(viewport={"width": width, "height": 800}, offline=True, **options)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(pages[name].as_uri())
+        return page
+
+    yield opened
+    for context in chromium.contexts:
+        context.close()
+    assert said == []
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def column(table: Locator, number: int) -> list[str]:
+    return table.locator(f"tr:not(thead tr) > :nth-child({number})").all_inner_texts()
+
+
+def place(element: Locator) -> list[float]:
+    """On the page, however far it has been scrolled."""
+    return element.evaluate("e => { const b = e.getBoundingClientRect(); return [b.x, b.y + scrollY, b.width, b.height].map(Math.round) }")
+
+
+def in_view(element: Locator) -> bool:
+    return element.evaluate("e => { const b = e.getBoundingClientRect(); return b.top >= 0 && b.top < innerHeight }")
+
+
+def test_numbers_sort_as_numbers_up_down_and_back(show: Callable[..., Page]) -> None:
+    table = show("lm").locator("#table-loss_memory table")
+    head = table.locator("thead th").nth(3)
+    assert head.inner_text().startswith("memory (MiB)")
+    before = column(table, 1)
+    numbers = sorted((mebibytes, label) for label, mebibytes in MEMORY.items() if label != "LSH")  # as texts 101.7 comes before 88.9
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert column(table, 1) == [*(label for _, label in numbers), "LSH", "byte frequencies"]
+    assert [text.split()[0] for text in column(table, 4)] == [*(f"{number:.1f}" for number, _ in numbers), "oom", "-"]
+    head.get_by_role("button").press("Enter")
+    assert head.get_attribute("aria-sort") == "descending"
+    assert column(table, 1) == [*(label for _, label in numbers[::-1]), "LSH", "byte frequencies"]
+    other = table.locator("thead th").first
+    other.get_by_role("button").press("Space")
+    assert (head.get_attribute("aria-sort"), other.get_attribute("aria-sort")) == (None, "ascending")
+    assert column(table, 1) == [*sorted(VARIANTS), "byte frequencies"]
+    for _ in range(2):
+        other.get_by_role("button").click()
+    assert other.get_attribute("aria-sort") is None and column(table, 1) == before
+
+
+def test_every_way_to_write_a_number_is_one(show: Callable[..., Page]) -> None:
+    texts = [
+        "1,234.5",
+        "99.9 [99.7, 100.0]",
+        "-3.4",
+        "+0.012",
+        "\u22125",
+        "34.1 (30.0-38.2)",
+        "1e-3",
+        "7 \u00b1 0.1",
+        "oom",
+        "\u2014",
+        "-",
+        "",
+    ]
+    found = show("lm").evaluate("texts => texts.map(text => worth({ textContent: text }, false))", texts)
+    assert found[:8] == [[0, value] for value in (1234.5, 99.9, -3.4, 0.012, -5, 34.1, 0.001, 7)]
+    assert found[8:] == [[1, "oom"], [2], [2], [2]]
+
+
+def test_the_papers_row_moves_with_its_own(show: Callable[..., Page]) -> None:
+    table = show("dup").locator("#table-train_eval table")
+    table.locator("thead button").nth(len(EVALUATIONS)).click()  # LSH-1
+    labels = column(table, 1)
+    assert labels[1::2] == [f"{label}, paper" for label in labels[::2]] and set(labels[::2]) == set(TRAINED)
+    ours = [float(text) for text in column(table, 1 + len(EVALUATIONS))[::2]]
+    assert ours == sorted(ours) and len(set(ours)) > 1
+
+
+def test_the_filter_hides_rows_cells_and_dims_points_and_shows_all_again(show: Callable[..., Page]) -> None:
+    page = show("lm")
+    rows, cells, dim = page.locator("tbody:visible th"), page.locator(".cells:visible h3"), page.locator("#figure-loss_memory .dim a")
+    assert rows.all_inner_texts() == cells.all_inner_texts() == list(VARIANTS)
+    page.get_by_label("Filter by variant").fill("rev CHUNK")
+    assert rows.all_inner_texts() == cells.all_inner_texts() == ["Reversible + chunked"]
+    assert set(dim.locator("title").all_text_contents()) == set(VARIANTS) - {"LSH", "Reversible + chunked"}
+    assert page.locator("#filter output").inner_text() == f"1 of {len(VARIANTS)} variants shown"
+    page.get_by_label("Transformer", exact=True).check()
+    assert rows.all_inner_texts() == cells.all_inner_texts() == ["Transformer", "Reversible + chunked"]
+    page.locator("#table-loss_memory thead button").first.click()  # sorting keeps what is hidden hidden
+    assert rows.all_inner_texts() == ["Reversible + chunked", "Transformer"]
+    page.get_by_role("button", name="Show all").click()
+    assert set(rows.all_inner_texts()) == set(VARIANTS) and cells.all_inner_texts() == list(VARIANTS) and dim.count() == 0
+    assert page.locator("#filter output").inner_text() == ""
+
+
+def test_a_benchmarks_filter_takes_a_variant_at_every_length(show: Callable[..., Page]) -> None:
+    page = show("speed")
+    page.get_by_label("Naive").uncheck()
+    shown = page.locator("tbody:visible tr > :first-child").all_inner_texts()
+    assert not any("Naive" in text for text in shown) and "Full, paper" in shown
+    assert page.locator(".cells:visible").count() == 2 * 4
+    dim = page.locator("#figure-length_time .dim .point title").all_text_contents()
+    assert set(dim) == {f"{length} / Naive" for length in (1024, 2048, 4096)}
+
+
+def test_a_point_leads_to_its_cells_and_they_to_their_files(show: Callable[..., Page], pages: dict[str, Path]) -> None:
+    page = show("lm")
+    page.locator("#figure-time_memory .point", has_text="Reversible + chunked").locator(".hit").click()
+    entry = page.locator("#cell-Reversible-chunked")
+    assert page.url.endswith("#cell-Reversible-chunked") and in_view(entry)
+    assert entry.locator("h3").inner_text() == "Reversible + chunked" and entry.locator(".cell").count() == 2
+    for seed, cell in enumerate(entry.locator(".cell").all()):
+        assert "model.ff_chunks=8" in cell.locator("pre").inner_text() and f"seed={seed}" in cell.locator("pre").inner_text()
+        with page.expect_download() as download:  # Chromium saves YAML
+            cell.get_by_role("link", name="config.yaml").click()
+        assert Path(download.value.path()).read_text() == "mine: Reversible + chunked\n"
+        log = page.context.new_page()
+        log.goto(cell.get_by_role("link", name="log.txt").evaluate("link => link.href"))
+        assert log.locator("body").inner_text().strip() == f"log of Reversible + chunked, seed {seed}"
+    hidden = show("lm")
+    hidden.get_by_label("Filter by variant").fill("reformer")
+    hidden.goto(f"{pages['lm'].as_uri()}#cell-LSH")  # what the filter hides, a link shows again
+    hidden.wait_for_function("document.querySelector('#cell-LSH').getBoundingClientRect().top < innerHeight")
+    assert hidden.locator("#cell-LSH").is_visible() and "tried to allocate <2> GiB & more" in hidden.locator("#cell-LSH").inner_text()
+
+
+def test_a_benchmarks_point_leads_to_the_one_cell(show: Callable[..., Page]) -> None:
+    page = show("speed")
+    page.locator("#figure-length_time .point", has_text=re.compile("^2048 / LSH-4$")).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**#cell-2048_LSH-4")
+    assert in_view(page.locator("#cell-2048_LSH-4")) and "task.length=2048" in page.locator("#cell-2048_LSH-4 pre").inner_text()
+
+
+def test_a_figure_enlarges_and_returns_where_it_was(show: Callable[..., Page]) -> None:
+    page = show("lm")
+    figure = page.locator("#figure-loss_memory")
+    button, plot, large = figure.get_by_role("button", name="Enlarge"), figure.locator(".plot"), page.locator("dialog .plot")
+    before, size = place(plot), plot.bounding_box()
+    button.press("Enter")
+    assert page.get_by_role("dialog").is_visible() and plot.count() == 0
+    assert large.bounding_box()["width"] > 1.5 * size["width"] and large.bounding_box()["height"] < 800
+    page.keyboard.press("Escape")
+    plot.wait_for()
+    assert not page.get_by_role("dialog").is_visible() and place(plot) == before
+    assert button.evaluate("e => e === document.activeElement")
+    plot.click(position={"x": 60, "y": 200})  # beside every point
+    page.get_by_role("button", name="Close").click()
+    plot.wait_for()
+    button.click()
+    large.locator(".point", has_text="Reformer").locator(".hit").click()
+    plot.wait_for()
+    assert page.url.endswith("#cell-Reformer") and not page.get_by_role("dialog").is_visible()
+    page.wait_for_function("document.querySelector('#cell-Reformer').getBoundingClientRect().top < innerHeight")
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_nothing_but_a_table_scrolls_sideways_and_its_labels_stay(show: Callable[..., Page], width: int) -> None:
+    for name in ("lm", "dup", "speed"):
+        page = show(name, width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        table = page.locator("figure.table .scroll").first
+        table.evaluate("e => e.scrollLeft = 10000")
+        label = table.locator("tbody th").first
+        assert label.bounding_box()["x"] >= 0 and label.bounding_box()["width"] < 0.45 * width
+        page.get_by_role("button", name="Enlarge").first.click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_without_its_script_the_page_has_everything_to_read_and_no_dead_button(show: Callable[..., Page]) -> None:
+    page = show("lm", java_script_enabled=False)
+    assert page.locator("tbody th").all_inner_texts() == list(VARIANTS)
+    assert page.locator(".point").first.is_visible() and page.locator(".cells pre").first.is_visible()
+    assert not any(button.is_visible() for button in page.locator("button, input").all())
