@@ -143,7 +143,7 @@ def parser() -> Parser:
     command("report", "Write the tables, plots and the HTML page below runs/STUDY/report, and print the tables.")
     study_help += ", or a folder of runs, such as a copy of runs/STUDY"
     sub = command("export", "Write all that is known of every run, config and provenance included, as one tidy table.")
-    sub.add_argument("--format", choices=FORMATS, default="csv", help="parquet needs the extra reformer-pl[parquet] (default: csv)")
+    sub.add_argument("--format", choices=FORMATS, default="csv", help="parquet needs pip install -e '.[parquet]' (default: csv)")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write; folders are made (required)")
     study_help = f"BEFORE and AFTER, each {study_help}"
     sub = command("compare", "Compare two sweeps of the same cells, before and after a change: paired differences, AFTER minus BEFORE.", 2)

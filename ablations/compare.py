@@ -37,7 +37,7 @@ def comparison(before: Study, after: Study) -> Table:
     commits = [", ".join(map(str, cells["git_commit"].dropna().unique())) or "unknown" for cells in found]
     caption = (
         f"{after.directory} minus {before.directory} (git {commits[0]} before, {commits[1]} after), on the n equal seeds that ended well "
-        f"in both: mean, and {INTERVAL_SAID} of the paired differences."
+        f"in both: mean, and {INTERVAL_SAID} of the paired differences. Scores are of the models as they were trained."
     )
     header = ("cell", *(m.said for m in measures), "n", "before", "after")
     return Table(f"compare_{before.name}", caption, header, rows, frozenset(), data)

@@ -39,9 +39,10 @@ def coverage_table(study: Study, cells: pd.DataFrame) -> Table:
                     kept.append((label, rounds, time, steps[label][time], len(now), *held, now["chance"].mean()))
             rows.append((label if rounds is None else f"{label}, {_rounds(rounds)}", *texts))
     told = "; ".join(f"{label}: {', '.join(str(step) for step in chosen.values())}" for label, chosen in steps.items())
+    unset = "none recorded: set trainer.coverage_every_steps"
     caption = (
         "Attention coverage in %: the share of full attention's probability mass on keys that the hash buckets reach: mean (lowest-highest)"
-        f" over layers, heads and seeds that ended well, at three training steps ({told or 'none recorded'}). Chance is the share of a "
+        f" over layers, heads and seeds that ended well, at three training steps ({told or unset}). Chance is the share of a "
         "query's keys that is reached: the mass that as many random keys would hold."
     )
     header = ("trained with", *(name for time in TIMES for name in (time, "chance")))

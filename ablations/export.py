@@ -11,7 +11,7 @@ FORMATS = ("csv", "parquet")
 def export(sources: list[str], format: str, out: Path, runs_dir: Path) -> int:
     """Write `results.load_results` of the sources to `out` and return the number of rows. Raises ConfigError."""
     if format == "parquet" and find_spec("pyarrow") is None:
-        raise ConfigError("--format parquet needs the package pyarrow: pip install 'reformer-pl[parquet]'")
+        raise ConfigError("--format parquet needs the package pyarrow: pip install -e '.[parquet]'")
     from ablations.results import load_results  # pandas takes a second to import
 
     frame = load_results(*sources, runs_dir=runs_dir)

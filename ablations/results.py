@@ -41,7 +41,7 @@ OWN = "own"  # the evaluation's name in a study without evaluations: the model a
 
 
 def load_results(*sources: Study | str | Path, runs_dir: Path = Path("runs")) -> pd.DataFrame:
-    """Everything known of every run of the sources, one row per cell x evaluation; without evaluations one per cell, eval "own".
+    """Everything known of every run of the sources: a row for each cell as it was trained, eval "own", and one for each of its evaluations.
 
     A source is a `Study`, a name below configs/study, the path of a YAML file, or a folder of runs, such as a copy of runs/STUDY from
     another machine, where `train` is the cell's folder, for labels stand in the YAML. The columns, in this order:
@@ -115,7 +115,7 @@ def finished_cells(study: Study) -> pd.DataFrame:
     """`load_cells`, refused with ConfigError when no cell of the study has ended yet, well or badly."""
     cells = load_cells(study)
     if (cells["status"] == "missing").all():
-        raise ConfigError(f"study {study.name} has no finished cell: run it first, with python -m ablations run")
+        raise ConfigError(f"study {study.name} has no finished cell: run it with python -m ablations run, or wait for the first to end")
     return cells
 
 
@@ -151,6 +151,8 @@ def _all_known(study: Study, cell: Cell) -> list[dict[str, Any]]:
     config = read_config(cell.directory)
     evaluations: Any = study.evaluations if study.grids else config.pop("evaluations", None) or {}
     rows = _rows_of(study.name, cell, evaluations)
+    if evaluations:
+        rows.insert(0, {"study": study.name, **_trained(cell), "eval": OWN})
     later = [] if study.grids else sorted((cell.directory / "evaluations").glob("*.json"))
     for path in later:
         if path.stem not in evaluations:

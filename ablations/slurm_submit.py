@@ -67,7 +67,7 @@ def check_tools() -> None:
     if missing:
         raise ConfigError(f"--launcher slurm: there is no {missing[0]} here: use it on a machine of the cluster, such as its login node")
     if find_spec("submitit") is None:
-        raise ConfigError("--launcher slurm needs the package submitit: pip install 'reformer-pl[slurm]'")
+        raise ConfigError("--launcher slurm needs the package submitit: pip install -e '.[slurm]'")
 
 
 def places(studies: list[Study], grids: list[list[RunConfig]], slurm: Slurm) -> dict[Cell, int]:

@@ -59,6 +59,8 @@ def load_study(name_or_path: str | Path, runs_dir: Path = Path("runs")) -> Study
         values = _read(path)
         evaluations = {str(k): read_overrides(f"evaluations.{k}", v) for k, v in read_mapping(values, "evaluations").items()}
         for label in evaluations:
+            if label == "own":
+                raise ConfigError("the evaluation name own is that of the model as it was trained: choose another")
             if not re.fullmatch(r"[A-Za-z][\w.-]*", label) or label.lower() in ("null", "true", "false", "inf", "nan"):
                 raise ConfigError(f"the evaluation name '{label}' must be a word of letters, digits and _.- with a letter first")
         grids = make_grids(values, evaluations, runs_dir / name)
@@ -73,6 +75,8 @@ def load_study(name_or_path: str | Path, runs_dir: Path = Path("runs")) -> Study
             raise ConfigError(
                 f"baseline '{baseline}' is no variant of the study: choose {', '.join(dict.fromkeys(c.train for c in cells))}"
             )
+        if "paired" in report and len({cell.train for cell in cells}) == 1:
+            raise ConfigError("report: paired compares variants with a baseline, and there is only one variant: leave it out")
         timed = values.get("timed", False)
         if not isinstance(timed, bool):
             raise ConfigError(f"timed is true or false, not {timed!r}")
@@ -112,7 +116,7 @@ def _find(name: str) -> Path:
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = Path(name)
         if not path.is_file():
-            raise ConfigError(f"there is no study file {name}")
+            raise ConfigError(f"there is no study file {name}: give the path of a YAML file, or one of {', '.join(presets('study'))}")
         return path
     if name not in presets("study"):
         raise ConfigError(f"study '{name}' is unknown: choose {', '.join(presets('study'))}, or give the path of a YAML file")

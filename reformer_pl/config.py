@@ -137,6 +137,10 @@ BENCHMARK_NUMBERS = (
 )  # fmt: skip
 
 
+# What the shapes of the weights follow from, so that no evaluation can change it.
+SHAPING = ("model.d_model", "model.n_layers", "model.d_ff", "model.positions", "model.merge", "task.name", "task.length")
+
+
 def has_begun(directory: Path) -> bool:
     """Whether a run began to train there, so that there is something to lose."""
     return any((directory / name).exists() for name in ("metrics.jsonl", "checkpoints", "result.json"))
@@ -218,6 +222,10 @@ def load_evaluation(trained: RunConfig, overrides: Iterable[str]) -> RunConfig:
         check(changed)
     else:
         changed = load(to_dict(trained), overrides)
+    for key in SHAPING:
+        before, after = (flat(to_dict(config))[key] for config in (trained, changed))
+        if before != after:
+            raise ConfigError(f"an evaluation keeps the weights, whose shapes follow from {key}={before}: it cannot be {after}")
     words = (attention_pattern(config.model.attention, config.model.n_layers) for config in (trained, changed))
     for layer, (before, after) in enumerate(zip(*words, strict=False)):
         if (before in SHARED_QK) != (after in SHARED_QK):
@@ -258,6 +266,4 @@ def check_installed(config: RunConfig) -> None:
     """That the package of a peer is there: asked when something is about to start, for a config can be read without it."""
     package = PEER_PACKAGES.get(config.benchmark.peer)
     if package and find_spec(package) is None:
-        raise ConfigError(
-            f"benchmark.peer={config.benchmark.peer} needs the package {package}: pip install 'reformer-pl[peers]', or make peers"
-        )
+        raise ConfigError(f"benchmark.peer={config.benchmark.peer} needs the package {package}: pip install -e '.[peers]', or make peers")

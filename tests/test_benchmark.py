@@ -50,7 +50,7 @@ def tiny(*overrides: str) -> RunConfig:
 
 
 def need(peer: str) -> None:
-    pytest.importorskip(PACKAGES[peer], reason=f"the public Reformer {peer} is not installed: pip install 'reformer-pl[peers]'")
+    pytest.importorskip(PACKAGES[peer], reason=f"the public Reformer {peer} is not installed: pip install -e '.[peers]'")
 
 
 # rows
@@ -338,7 +338,7 @@ def test_each_command_names_the_other(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_missing_package_is_named(peer: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(config_module, "find_spec", lambda name: None)
     assert benchmark.main([*TINY, *PEER_LAYERS[peer]]) == 2
-    assert "pip install 'reformer-pl[peers]'" in capsys.readouterr().err
+    assert "pip install -e '.[peers]'" in capsys.readouterr().err
 
 
 # a study of such cells
@@ -379,4 +379,4 @@ def test_a_study_says_what_to_install_before_it_starts(
     monkeypatch.setattr(config_module, "find_spec", lambda name: None)
     assert ablations(["run", *study({"Ours": [], "Theirs": [*PUBLISHED, "benchmark.peer=lucidrains"]})]) == 2
     said = capfd.readouterr()
-    assert "pip install 'reformer-pl[peers]'" in said.err and said.err.count("\n") == 1 and "started" not in said.out
+    assert "pip install -e '.[peers]'" in said.err and said.err.count("\n") == 1 and "started" not in said.out

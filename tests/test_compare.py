@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from ablations.__main__ import main
-from ablations.results import load_results
+from ablations.results import load_cells, load_results
 from ablations.sources import open_source
 from ablations.study import Study, load_study
 from reformer_pl.config import ConfigError
@@ -91,9 +91,10 @@ def test_evaluations_of_a_copied_folder_and_those_made_later(tmp_path: Path) -> 
     late.write_text(json.dumps({"name": "LSH-16", "overrides": [], "loss_nats": 0.5, "accuracy": 0.75, "bits_per_dim": 0.7}))
     (study.cells[1].directory / "evaluations" / "Full.json").unlink()
     found = load_results(study.directory).set_index(["train", "eval"])
-    assert len(found) == 4 * 5 + 1 and found.loc[("Full", "LSH-16"), "accuracy"] == 0.75
+    assert len(found) == 4 * 6 + 1 and found.loc[("Full", "LSH-16"), "accuracy"] == 0.75
+    assert found.loc[("LSH-4", "own"), "accuracy"] == load_cells(study).set_index("train").loc["LSH-4", "accuracy"] > 0
     assert found.loc[("LSH-4", "Full"), "status"] == "missing" and pd.isna(found.loc[("LSH-4", "Full"), "accuracy"])
-    assert len(load_results(study)) == 4 * 5  # the study knows of five
+    assert len(load_results(study)) == 4 * 6  # the study knows of five, beside the model as it was trained
 
 
 def test_a_column_of_several_types_becomes_text(tmp_path: Path) -> None:
@@ -125,10 +126,10 @@ def test_export_writes_what_the_notebook_sees(tmp_path: Path, capsys: pytest.Cap
     monkeypatch.setattr("ablations.export.find_spec", lambda name: None)
     assert main(["export", str(study.directory), "--format", "parquet", "--out", str(out)]) == 2
     error = capsys.readouterr().err
-    assert "pip install 'reformer-pl[parquet]'" in error and error.count("\n") == 1
+    assert "pip install -e '.[parquet]'" in error and error.count("\n") == 1
 
 
-@pytest.mark.skipif(find_spec("pyarrow") is None, reason="pyarrow is an extra: pip install 'reformer-pl[parquet]'")
+@pytest.mark.skipif(find_spec("pyarrow") is None, reason="pyarrow is an extra: pip install -e '.[parquet]'")
 def test_parquet_reads_back_as_it_was(tmp_path: Path) -> None:
     study = memory_study(tmp_path, [0])
     fail(study.cells[1].directory, "oom", "out of memory")

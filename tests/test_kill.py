@@ -13,7 +13,7 @@ import yaml
 
 from ablations.grid import Cell
 from ablations.report import markdown
-from ablations.results import COSTS, load_cells, load_results
+from ablations.results import COSTS, load_cells, load_results, score_rows
 from ablations.study import Study, load_study
 from ablations.tables import train_eval
 from fake_cells import ROOT
@@ -125,4 +125,4 @@ def test_a_study_of_24_cells_survives_two_sigkills_of_its_driver(tmp_path: Path)
 
 
 def table(study: Study) -> str:
-    return markdown(train_eval(study, load_cells(study), load_results(study)))
+    return markdown(train_eval(study, load_cells(study), score_rows(study)))

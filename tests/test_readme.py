@@ -70,7 +70,7 @@ def test_the_notebook_runs_on_it(place: Path, monkeypatch: pytest.MonkeyPatch, c
     names: dict[str, object] = {}
     exec(code, names)
     results, curves = names["results"], names["curves"]
-    assert sorted(set(results["status"])) == ["failed", "missing", "ok"] and len(results) == 12 * 2
+    assert sorted(set(results["status"])) == ["failed", "missing", "ok"] and len(results) == 12 * 3  # as trained, and two evaluations
     assert results[results["status"] == "ok"]["accuracy"].notna().all()
     assert list(curves["step"].unique()) == [2, 4]
     assert "LSH-8" in capsys.readouterr().out

@@ -259,7 +259,7 @@ def test_the_learning_curves_leave_every_evaluation_in_a_csv(tmp_path: Path) -> 
 def test_report_refuses_a_study_without_a_finished_cell(tmp_path: Path) -> None:
     study = _study(tmp_path, "fresh", {"axes": {"train": TRAINED}, "report": ["train_eval"], "evaluations": EVALUATIONS})
     for refused in (write_report, print_tables):
-        with pytest.raises(ConfigError, match=r"fresh has no finished cell: run it first"):
+        with pytest.raises(ConfigError, match=r"fresh has no finished cell: run it with"):
             refused(study)
     assert not study.directory.exists()
 

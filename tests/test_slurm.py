@@ -188,7 +188,7 @@ def test_without_slurm_or_submitit_it_is_said(
 ) -> None:
     study_of("a")
     monkeypatch.setattr(slurm_submit, "find_spec", lambda name: None)
-    assert submit() == 2 and "pip install 'reformer-pl[slurm]'" in capsys.readouterr().err
+    assert submit() == 2 and "pip install -e '.[slurm]'" in capsys.readouterr().err
     (cluster / "bin" / "sbatch").unlink()
     monkeypatch.setenv("PATH", str(cluster / "bin"))
     assert submit() == 2 and "there is no sbatch here" in capsys.readouterr().err

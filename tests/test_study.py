@@ -98,6 +98,12 @@ REFUSED = {
     "empty axis": ("axes: {optim.lr: []}\n", "the grid is empty: axis optim.lr has no entry"),
     "no seeds": (SMALL + "seeds: []\n", "the grid is empty: seeds has no entry"),
     "two equal names": ('axes: {train: {"a b": [], a-b: []}}\n', "two cells have the same name, a-b"),
+    "an evaluation of other sizes": (
+        SMALL + "evaluations: {A: [model.d_model=64]}\n",
+        "follow from model.d_model=256: it cannot be 64",
+    ),
+    "an evaluation called own": (SMALL + "evaluations: {own: []}\n", "the evaluation name own is that of the model"),
+    "nothing to pair": ("axes: {optim.lr: [0.1]}\nreport: [paired]\n", "there is only one variant"),
     "a label that is a formula": ("axes: {train: {'$x': []}}\n", "the label '$x' cannot stand in a figure: leave out $"),
     "two equal labels": ("axes: {train: {A: [], A: []}}\n", "duplicate key A"),
     "two equal seeds": (SMALL + "seeds: [1, 1]\n", "two cells have the same name"),

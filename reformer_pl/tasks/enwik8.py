@@ -97,5 +97,5 @@ def read_source(source: str) -> bytes:
 def _sample() -> Path:
     package = find_spec("gensim")  # found without importing it: only its data is wanted
     if package is None or package.origin is None:
-        raise ConfigError("task.source=sample needs the sample text: pip install 'reformer-pl[samples]'")
+        raise ConfigError("task.source=sample needs the sample text: pip install -e '.[samples]'")
     return Path(package.origin).parent / SAMPLE

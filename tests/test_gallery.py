@@ -1,0 +1,39 @@
+"""The committed results of the figure studies belong to the studies as they are now, and README says what they say."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ablations.study import compose_variants, load_study
+
+ROOT = Path(__file__).resolve().parent.parent
+GALLERY = ROOT / "ablations" / "gallery"
+FIGURES = re.search(r"^FIGURES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+
+
+def test_the_gallery_holds_the_studies_that_make_gallery_runs() -> None:
+    assert {path.name for path in GALLERY.iterdir()} == set(FIGURES)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_results_are_of_the_study_as_it_is(name: str) -> None:
+    study = load_study(name)
+    results = pd.read_csv(GALLERY / name / "results.csv")
+    assert [(row.train, row.seed, row.status) for row in results.itertuples()] == [(cell.train, cell.seed, "ok") for cell in study.cells]
+    curves = pd.read_csv(GALLERY / name / "learning_curves.csv")
+    for variant, config in compose_variants(study).items():
+        every = range(config.trainer.eval_every_steps, config.trainer.max_steps + 1, config.trainer.eval_every_steps)
+        assert sorted(curves.loc[curves["train"] == variant, "step"].unique()) == list(every)
+        assert (results.loc[results["train"] == variant, "steps"] == config.trainer.max_steps).all()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_readme_shows_the_curves_and_says_the_differences_of_the_table(name: str) -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert f"(ablations/gallery/{name}/learning_curves.png)" in readme and (GALLERY / name / "learning_curves.png").is_file()
+    section = readme.partition("### The paper's Figures 3, 4 and 5")[2].partition("###")[0]
+    paired = pd.read_csv(GALLERY / name / "paired.csv")
+    for difference in paired["bits_per_dim_difference"].dropna():
+        assert f"{difference:+.3f}" in section, difference
