@@ -141,18 +141,17 @@ def _trained(cell: Cell) -> dict[str, Any]:
     return {**found, "cell": cell.name, "train": cell.train, "seed": cell.seed}
 
 
-def _rows_of(study: str, cell: Cell, evaluations: dict[str, list[str]]) -> list[dict[str, Any]]:
+def _rows_of(study: str, cell: Cell, evaluations: dict[str, list[str]], own: bool = False) -> list[dict[str, Any]]:
+    """A row for each evaluation; one for the model as it was trained where there is none, or where it is asked for."""
     trained = {"study": study, **_trained(cell)}
     scored = [{**trained, "eval": name, **_evaluated(cell, name, said, trained["status"])} for name, said in evaluations.items()]
-    return scored or [{**trained, "eval": OWN}]
+    return scored if scored and not own else [{**trained, "eval": OWN}, *scored]
 
 
 def _all_known(study: Study, cell: Cell) -> list[dict[str, Any]]:
     config = read_config(cell.directory)
     evaluations: Any = study.evaluations if study.grids else config.pop("evaluations", None) or {}
-    rows = _rows_of(study.name, cell, evaluations)
-    if evaluations:
-        rows.insert(0, {"study": study.name, **_trained(cell), "eval": OWN})
+    rows = _rows_of(study.name, cell, evaluations, own=True)
     later = [] if study.grids else sorted((cell.directory / "evaluations").glob("*.json"))
     for path in later:
         if path.stem not in evaluations:

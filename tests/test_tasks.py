@@ -303,7 +303,7 @@ def refused(source: str, fix: str) -> None:
 
 def test_the_sample_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reformer_pl.tasks.enwik8.find_spec", lambda name: None)
-    refused("sample", r"pip install 'reformer-pl\[samples\]'")
+    refused("sample", r"pip install -e '\.\[samples\]'")
 
 
 @pytest.mark.skipif(find_spec("gensim") is None, reason="needs the extra `samples`")

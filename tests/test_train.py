@@ -305,7 +305,11 @@ def test_evaluate_refuses_what_is_no_run(whole: Path, tmp_path: Path, capsys: py
     (tmp_path / "config.yaml").write_bytes((whole / "config.yaml").read_bytes())
     assert evaluate.main([str(tmp_path)]) == 2
     assert "train the run first" in one_line(capsys)
-    for override, reason in (("model.lsh.n_hash=2", "n_hash"), ("n_hashes", "key=value"), ("model.d_model=64", "sizes of weights")):
+    for override, reason in (
+        ("model.lsh.n_hash=2", "n_hash"),
+        ("n_hashes", "key=value"),
+        ("model.d_model=64", "whose shapes follow from model.d_model"),
+    ):
         assert evaluate.main([str(whole), override]) == 2
         assert reason in one_line(capsys)
     for text in ("{", "", "- 1"):
