@@ -94,6 +94,8 @@ def _check_part(part: str, grid: Grid) -> None:
     known = tuple(SPEED_PARTS) if grid.measure else REPORT_PARTS
     if part not in known:
         raise ConfigError(f"report: '{part}' is unknown{' in a study with a measure' if grid.measure else ''}: choose {', '.join(known)}")
+    if part == "paired" and len({cell.train for cell in grid.cells}) == 1:
+        raise ConfigError("report: paired compares variants with a baseline, and there is only one variant: leave it out")
     needed = SPEED_PARTS.get(part)
     if needed and grid.grown != needed:
         raise ConfigError(f"report: {part} needs an axis named {needed}, and {grid.name or 'the grid'} has {', '.join(grid.axes)}")

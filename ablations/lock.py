@@ -16,7 +16,10 @@ DYING_SECONDS = 2.0
 
 @contextmanager
 def locked(study: Study) -> Iterator[None]:
-    """The lock is the kernel's (flock), so that it ends with the driver, however the driver ends. Raises ConfigError."""
+    """A study for this driver alone, with none of its cells running. Raises ConfigError.
+
+    The lock is the kernel's (flock), so that it ends with the driver, however the driver ends.
+    """
     path = study.directory / ".lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,6 +38,8 @@ def locked(study: Study) -> Iterator[None]:
             file.write(str(os.getpid()).encode())
         except OSError as error:  # a full disk
             raise _unwritable(study, error) from error
+        for cell in study.cells:
+            _check_not_running(study, cell)
         yield
 
 
@@ -42,7 +47,7 @@ def _unwritable(study: Study, error: OSError) -> ConfigError:
     return ConfigError(f"cannot write below {study.directory}: {error.strerror}; give another place with --runs-dir")
 
 
-def check_not_running(study: Study, cell: Cell) -> None:
+def _check_not_running(study: Study, cell: Cell) -> None:
     """A process that outlived its driver would write into the same files. One that is dying has two seconds for it."""
     patience = time.monotonic() + DYING_SECONDS
     while is_running(cell):

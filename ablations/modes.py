@@ -51,7 +51,7 @@ def _takes_memory(decision: Decision) -> bool:
 
 
 def _decide(study: Study, cell: Cell, config: RunConfig, options: Options, job: Job | None) -> Decision:
-    if job is not None and (job.is_live or (job.state == "unknown" and (read_result(cell) or {}).get("status") != "ok")):
+    if job is not None and (job.is_live or job.state == "unknown"):
         return Decision("given", str(job))
     if options.force:
         return Decision("start over") if cell.directory.exists() else Decision("run")

@@ -60,10 +60,11 @@ def read_jobs(cells: Iterable[Cell]) -> dict[Cell, Job]:
     for cell, record in records.items():
         job = record["job"] or record["name"]
         state, restarts, reason = rows.get((record["name"], record["task"]), ("", "0", ""))
-        if problem:
-            jobs[cell] = Job(job, "unknown", problem)
-        elif not state and record["user"] != os.getuid():
-            jobs[cell] = Job(job, "unknown", "another user submitted it, and squeue may hide it")
+        theirs = not state and record["user"] != os.getuid()
+        hidden = problem or ("another user submitted it, and squeue may hide it" if theirs else "")
+        if hidden:
+            if (read_result(cell) or {}).get("status") != "ok":  # else it is done, whatever the queue has of it
+                jobs[cell] = Job(job, "unknown", hidden)
         elif not state:
             if record["job"]:  # else the driver ended before sbatch did
                 jobs[cell] = Job(job, "ended")
@@ -98,7 +99,7 @@ def is_lost(cell: Cell, job: Job) -> bool:
 def refuse_unknown(jobs: dict[Cell, Job]) -> None:
     """A cell that may still run is not started beside itself (ConfigError)."""
     for cell, job in jobs.items():
-        if job.state == "unknown" and (read_result(cell) or {}).get("status") != "ok":
+        if job.state == "unknown":
             told = f"{cell} was given to SLURM as job {job.id}, and whether it still runs cannot be told ({job.why})"
             raise ConfigError(f"{told}: ask where squeue answers, or delete {cell.directory / NAME} if it does not run")
 

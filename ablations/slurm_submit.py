@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ablations.devices import outside_of_a_job
 from ablations.grid import Cell
 from ablations.launch import read_result, record_refusal
-from ablations.lock import check_not_running, locked
+from ablations.lock import locked
 from ablations.modes import Decision, decide, set_aside
 from ablations.options import Options
 from ablations.pace import state
@@ -45,8 +45,6 @@ def submit(studies: list[Study], options: Options, slurm: Slurm) -> int:
     with ExitStack() as stack:
         for study in studies:
             stack.enter_context(locked(study))
-            for cell in study.cells:
-                check_not_running(study, cell)
         jobs = settle(sizes)
         refuse_unknown(jobs)
         if options.force:

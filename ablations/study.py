@@ -75,8 +75,6 @@ def load_study(name_or_path: str | Path, runs_dir: Path = Path("runs")) -> Study
             raise ConfigError(
                 f"baseline '{baseline}' is no variant of the study: choose {', '.join(dict.fromkeys(c.train for c in cells))}"
             )
-        if "paired" in report and len({cell.train for cell in cells}) == 1:
-            raise ConfigError("report: paired compares variants with a baseline, and there is only one variant: leave it out")
         timed = values.get("timed", False)
         if not isinstance(timed, bool):
             raise ConfigError(f"timed is true or false, not {timed!r}")

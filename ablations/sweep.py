@@ -15,7 +15,7 @@ from rich.console import Console
 from ablations.devices import environment_of, free_port, gpus_needed, threads_per_cell
 from ablations.grid import Cell
 from ablations.launch import WOULD_NOT_FIT, Process, log_tail, port_was_taken, read_result, record_failure, record_refusal, start
-from ablations.lock import check_not_running, locked
+from ablations.lock import locked
 from ablations.modes import Decision, decide, print_decisions, set_aside
 from ablations.options import Options
 from ablations.pace import duration
@@ -53,8 +53,6 @@ def run(studies: list[Study], options: Options, console: Console) -> int:
     with ExitStack() as stack:
         for study in studies:
             stack.enter_context(locked(study))
-            for cell in study.cells:
-                check_not_running(study, cell)
         jobs = settle(cell for study in studies for cell in study.cells)
         refuse_unknown(jobs)
         refuse_live(jobs, "it runs here")

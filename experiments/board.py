@@ -7,7 +7,6 @@ No file says which keys a study varies: TensorBoard compares the runs that it fi
 import math
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,9 @@ class Board:
     """The file of one process of a run. It takes back what earlier ones said and repeats the rows that stand, so that a resumed run shows
     each step once, in a TensorBoard that has been watching, too. For one rank."""
 
-    def __init__(self, directory: Path, config: RunConfig, rows: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, directory: Path, config: RunConfig, rows: list[dict[str, Any]]) -> None:
         self.path = directory / f"events.out.tfevents.{time.time_ns()}"  # TensorBoard reads them in the order of their names
         self.broken = False
-        rows = list(rows)
         self.began = time.time() - (rows[-1]["seconds"] if rows else 0.0)
         start = HParamsPluginData(session_start_info=_session(config, self.began))
         anew = Event(session_log=SessionLog(status=SessionLog.START))  # at step 0

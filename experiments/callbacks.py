@@ -80,13 +80,9 @@ class MetricsFile(Callback):
         self.cost, self.tokens_per_step, self.log_every_steps = cost, tokens_per_step, log_every_steps
         self.board: Board | None = None  # the first rank's
 
-    def drop_after(self, step: int) -> None:
-        """The rows that a run resumed at this step will repeat. For one rank to call."""
-        drop_rows_after(self.path, step)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """All so far."""
-        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.is_file() else []
+    def drop_after(self, step: int) -> list[dict[str, Any]]:
+        """Drop the rows that a run resumed at this step will repeat, and return those that stand. For one rank to call."""
+        return drop_rows_after(self.path, step)
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int) -> None:
         if trainer.global_step % self.log_every_steps == 0:
@@ -127,8 +123,7 @@ class Checkpoints(Callback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         signal.signal(signal.SIGTERM, self.terminate)  # Lightning has put its own there, which broadcasts from within the handler
 
-    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
-        signal.signal(signal.SIGTERM, self.terminate)  # and again, for an evaluation outside of training
+    on_validation_start = on_train_start  # it does so again for an evaluation outside of training
 
     def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
         signal.signal(signal.SIGINT, self.previous)

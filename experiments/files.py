@@ -47,19 +47,21 @@ def written_at(path: Path) -> int | None:
         return None
 
 
-def drop_rows_after(path: Path, step: int) -> None:
-    """Keep the rows of a JSON-lines file up to a step. A row cut short by a crash goes too."""
-
-    def is_kept(line: str) -> bool:
+def drop_rows_after(path: Path, step: int) -> list[dict[str, Any]]:
+    """Keep the rows of a JSON-lines file up to a step, and return them. A row cut short by a crash goes too."""
+    kept = []
+    for line in path.read_text().splitlines() if path.is_file() else ():
         try:
-            return int(json.loads(line)["step"]) <= step
+            row = json.loads(line)
+            if int(row["step"]) <= step:
+                kept.append((line, row))
         except (ValueError, KeyError):
-            return False
-
+            continue
     if path.is_file():
         partial = path.with_suffix(".partial")
-        partial.write_text("".join(f"{line}\n" for line in path.read_text().splitlines() if is_kept(line)))
+        partial.write_text("".join(f"{line}\n" for line, _ in kept))
         os.replace(partial, path)
+    return [row for _, row in kept]
 
 
 def safe_name(text: str) -> str:

@@ -48,9 +48,9 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
         where = f"from step {step} of" if step else "for"
         print(f"{directory}: {parameters:,} parameters, attention {layers}, on {device_name(trainer)}")
         print(f"training {where} {config.trainer.max_steps} steps", flush=True)
-        for file in (metrics, *coverage):
+        metrics.board = Board(directory, config, metrics.drop_after(step))
+        for file in coverage:
             file.drop_after(step)
-        metrics.board = Board(directory, config, metrics.rows())
         (directory / "result.json").unlink(missing_ok=True)  # of a failure that is tried again
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True)
     if checkpoints.interrupted:

@@ -222,10 +222,10 @@ def load_evaluation(trained: RunConfig, overrides: Iterable[str]) -> RunConfig:
         check(changed)
     else:
         changed = load(to_dict(trained), overrides)
+    old, new = flat(to_dict(trained)), flat(to_dict(changed))
     for key in SHAPING:
-        before, after = (flat(to_dict(config))[key] for config in (trained, changed))
-        if before != after:
-            raise ConfigError(f"an evaluation keeps the weights, whose shapes follow from {key}={before}: it cannot be {after}")
+        if old[key] != new[key]:
+            raise ConfigError(f"an evaluation keeps the weights, whose shapes follow from {key}={old[key]}: it cannot be {new[key]}")
     words = (attention_pattern(config.model.attention, config.model.n_layers) for config in (trained, changed))
     for layer, (before, after) in enumerate(zip(*words, strict=False)):
         if (before in SHARED_QK) != (after in SHARED_QK):
