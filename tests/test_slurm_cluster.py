@@ -27,7 +27,7 @@ from processes import result, rows, timeless
 pytestmark = pytest.mark.slurm
 
 DDP = ["trainer=ddp", "trainer.devices=2"]
-LONG = ["trainer.max_steps=100"]  # some seconds, in which a signal can be sent; no evaluation before the end leaves a checkpoint
+LONG = ["trainer.max_steps=300"]  # some seconds, in which a signal can be sent; no evaluation before the end leaves a checkpoint
 STEPS = ["trainer.max_steps=12", "trainer.eval_every_steps=1000", "trainer.log_every_steps=2"]
 BASE = ["experiment=smoke", "trainer.accelerator=cpu", "trainer.threads=1", "trainer.precision=64-true", *STEPS]
 CELLS = {
@@ -65,6 +65,10 @@ def scancel(*arguments: str) -> None:
     subprocess.run(["scancel", *arguments], check=True)
 
 
+def partition(state: str) -> None:
+    subprocess.run(["scontrol", "update", "PartitionName=main", f"State={state}"], check=True)
+
+
 def rank_of(job: str, rank: int) -> int:
     """The process of one rank of an array's job."""
     array, task = job.split("_")
@@ -100,13 +104,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         done.said[what], done.codes[what] = ended.stdout + ended.stderr, ended.returncode
 
     slurm = ("--launcher", "slurm", "--slurm", "cluster.yaml")
+    partition("DOWN")  # takes jobs and starts none: what is said of those that wait does not hang on who is faster
     ablations("first", "run", "./mine.yaml", *slurm)
     ablations("apart", "run", "./apart.yaml", "--launcher", "slurm", "--slurm", "two_nodes.yaml")
     if set(done.codes.values()) == {0}:
+        ablations("waiting", "status", "./mine.yaml")
         ablations("second", "run", "./mine.yaml", *slurm)
         ablations("beside", "run", "./mine.yaml")
         ablations("over", "run", "./mine.yaml", *slurm, "--force")
+        partition("UP")
+        limit = done.cell("limit")
+        end = time.monotonic() + 60
+        while time.monotonic() < end and read_jobs([limit])[limit].state == "queued":
+            time.sleep(0.1)
         ablations("during", "status", "./mine.yaml")
+        ablations("third", "run", "./mine.yaml", *slurm)
         told: dict[str, Callable[[], object]] = {
             "limit": lambda: scancel("--signal=USR1", done.job("limit")),
             "moved": lambda: subprocess.run(["scontrol", "requeue", done.job("moved")], check=True),
@@ -174,18 +186,21 @@ def test_cells_of_equal_size_are_one_array_up_to_the_cluster_s_largest(run: Run)
 
 def test_cells_that_wait_or_run_are_neither_submitted_nor_run_again(run: Run) -> None:
     assert run.codes["second"] == 0 and "6 with SLURM, 0 to submit" in run.said["second"], run.said["second"]
-    assert run.codes["beside"] == 2 and re.search(r"as SLURM job .* scancel \S+ before it runs here", run.said["beside"]), run.said[
-        "beside"
-    ]
+    assert run.codes["third"] == 0 and ", 0 to submit" in run.said["third"], run.said["third"]
+    assert run.codes["beside"] == 2, run.said["beside"]
+    assert re.search(r"queued as SLURM job .* scancel \S+ before it runs here", run.said["beside"]), run.said["beside"]
     assert run.codes["over"] == 2 and "before starting over" in run.said["over"], run.said["over"]
     assert run.said["beside"].count("\n") == 1 == run.said["over"].count("\n")
     assert run.log("pair").count(", start ") == 1 == run.log("fifth").count(", start ")
 
 
 def test_status_shows_what_waits_and_runs(run: Run) -> None:
-    said = run.said["during"]
-    assert re.search(r"limit +│ +0 │ running +│", said), said
-    assert re.search(r"scancel( \d+){3} ends what SLURM has of it", said), said
+    waiting, during = run.said["waiting"], run.said["during"]
+    assert "6 queued" in waiting and re.search(r"limit +│ +0 │ queued +│", waiting), waiting
+    assert re.search(r"scancel( \d+){3} ends what SLURM has of it", waiting), waiting
+    assert "PartitionDown" in waiting, waiting
+    assert re.search(r"limit +│ +0 │ running +│", during), during
+    assert "ends what SLURM has of it" in during, during
 
 
 def test_two_processes_train_as_one(run: Run, alone: Callable[[str], Path]) -> None:
@@ -194,13 +209,13 @@ def test_two_processes_train_as_one(run: Run, alone: Callable[[str], Path]) -> N
 
 def test_a_cell_before_its_time_limit_saves_is_requeued_and_resumes_bit_for_bit(run: Run, alone: Callable[[str], Path]) -> None:
     log = run.log("limit")
-    assert "requeueing job" in log and ", start 2" in log and re.search(r"training from step [1-9]\d* of 100", log), log
+    assert "requeueing job" in log and ", start 2" in log and re.search(r"training from step [1-9]\d* of 300", log), log
     assert_same(run.directory("limit"), alone("limit"))
 
 
 def test_a_cell_that_is_requeued_on_two_nodes_saves_on_both_and_resumes(run: Run, alone: Callable[[str], Path]) -> None:
     log = run.log("moved")
-    assert "requeueing" not in log and ", start 2" in log and re.search(r"training from step [1-9]\d* of 100", log), log
+    assert "requeueing" not in log and ", start 2" in log and re.search(r"training from step [1-9]\d* of 300", log), log
     assert "interrupted: saving" in (run.directory("moved") / "log.rank=1.txt").read_text()
     assert_like(run.directory("moved"), alone("moved"))
 
@@ -225,7 +240,7 @@ def test_the_report_is_made_of_the_shared_files(run: Run) -> None:
 
 def test_retry_resumes_a_cancelled_cell(run: Run, alone: Callable[[str], Path]) -> None:
     assert "mine: 6 cells, 3 already done, 0 with SLURM, 3 to submit" in run.said["retry"], run.said["retry"]
-    assert re.search(r"training from step [1-9]\d* of 100", run.log("ended")), run.log("ended")
+    assert re.search(r"training from step [1-9]\d* of 300", run.log("ended")), run.log("ended")
     assert_same(run.directory("ended"), alone("ended"))
 
 
