@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ABLATIONS := $(BIN)/python -m ablations
-CORES := $(shell nproc 2>/dev/null || echo 1)
+CORES := $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 8 ? n : 8)))
 FIGURES := fig3_shared_qk fig3_reversible fig4_hash_rounds fig5_depth
 
 .PHONY: setup demo gallery test test-browser test-slurm test-gpu lint table2 peers clean

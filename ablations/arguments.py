@@ -49,7 +49,7 @@ files (README.md explains them):
 exit codes:
   0    done
   1    run: a cell has not ended well (status says how)
-  2    bad input; one line on stderr says what to change, and nothing has been started
+  2    bad input; one line on stderr says what to change, and nothing has been started (but for SLURM jobs that it names)
   130  stopped by Ctrl-C (143 by SIGTERM): nothing is lost, and the same command goes on
 """
 EPILOGS = {

@@ -10,7 +10,7 @@ from ablations.inline_svg import belongs
 from ablations.plots import SAID, STYLE, Drawing, baseline_line, column_axes, legend_below, not_drawn, styles
 from ablations.results import labels, load_curves
 from ablations.seeds import side_by_side
-from ablations.study import Study
+from ablations.study import Study, compose_variants
 from ablations.tables import score
 
 MOST_DRAWN = 500  # evaluations in a line: two in a typographic point of a column's width, and a page of moderate size
@@ -27,7 +27,7 @@ def curve_drawings(study: Study, cells: pd.DataFrame) -> list[Drawing]:
     if held_out.empty:
         return []
     data = {"learning_curves": held_out.drop(columns=["split", "lr"])}
-    judged, missing = SAID[score(study)].lower(), not_drawn(study, cells)
+    judged, missing = SAID[score(study)].lower(), part_scored(study) + not_drawn(study, cells)
     over = "; line: mean, band: lowest to highest seed" if len({cell.seed for cell in study.cells}) > 1 else ""
     captions = {
         "learning_curves": ("step", f"Learning curves, {judged} by training step{over}.{missing}"),
@@ -36,6 +36,14 @@ def curve_drawings(study: Study, cells: pd.DataFrame) -> list[Drawing]:
     }
     figures = {name: learning_curves(study, cells, curves, by) for name, (by, _) in captions.items()}
     return [Drawing(name, caption, figures[name], data.get(name)) for name, (_, caption) in captions.items()]
+
+
+def part_scored(study: Study) -> str:
+    """A sentence where the curves are scored on less than the tables are: their last points are then other numbers."""
+    parts = {config.task.curve_sequences for config in compose_variants(study).values()} - {0}
+    if not parts:
+        return ""
+    return f" Scored while training on about {' or '.join(map(str, sorted(parts)))} held-out sequences; the tables, at the end, on all."
 
 
 @mpl.rc_context(STYLE)

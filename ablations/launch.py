@@ -17,6 +17,7 @@ from typing import Any
 
 from ablations.devices import PORT_IS_TAKEN, outside_of_a_job
 from ablations.grid import Cell
+from experiments.log import lock
 from reformer_pl.config import BENCHMARK_NUMBERS, RESULT_NUMBERS, ConfigError
 
 PR_SET_PDEATHSIG = 1
@@ -71,14 +72,15 @@ class Process:
 def start(cell: Cell, environment: dict[str, str], gpus: tuple[int, ...] = (), port: int | None = None) -> Process:
     """Start a cell, its output appended to log.txt. `environment` is added to the driver's; the rest is what it was given of the machine.
 
-    Call it from the main thread: Linux ends the cell when the thread that started it ends. Raises OSError, of a full disk say.
+    Call it from the main thread: Linux ends the cell when the thread that started it ends. Raises OSError, of a full disk say, and
+    ConfigError where somebody else runs the cell since the study was locked.
     """
     cell.directory.mkdir(parents=True, exist_ok=True)
-    if (read_result(cell) or {}).get("status") != "ok":
-        (cell.directory / "result.json").unlink(missing_ok=True)  # of a failure that is retried
-    (cell.directory / "slurm.json").unlink(missing_ok=True)  # of a job that has ended
     with (cell.directory / "log.txt").open("ab") as log:
-        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(log)
+        if (read_result(cell) or {}).get("status") != "ok":
+            (cell.directory / "result.json").unlink(missing_ok=True)  # of a failure that is retried
+        (cell.directory / "slurm.json").unlink(missing_ok=True)  # of a job that has ended
         log_start = os.fstat(log.fileno()).st_size
         popen = subprocess.Popen(
             cell.command(),
@@ -133,23 +135,31 @@ def is_running(cell: Cell) -> bool:
 
 
 def read_result(cell: Cell) -> dict[str, Any] | None:
-    """result.json, or None when the cell is not done."""
-    return _read(cell.directory / "result.json")
+    """result.json, or None when the cell is not done. Raises ConfigError where it is damaged."""
+    path = cell.directory / "result.json"
+    found = read_object(path)
+    if found is not None and not isinstance(found.get("status"), str):
+        raise ConfigError(f"{path} says no status: delete it and the cell runs again")
+    return found
 
 
 def read_evaluation(cell: Cell, name: str, overrides: list[str]) -> dict[str, Any] | None:
     """The scores of a cell under a named evaluation; None when there are none yet, or they were made under other overrides."""
-    found = _read(cell.directory / "evaluations" / f"{name}.json")
+    found = read_object(cell.directory / "evaluations" / f"{name}.json")
     return found if found and found.get("overrides") == overrides else None
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_object(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None where there is no such file. Raises ConfigError."""
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON ({error}): delete it and the cell runs again") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} is no JSON object: delete it and the cell runs again")
+    return found
 
 
 def record_failure(process: Process) -> dict[str, Any]:

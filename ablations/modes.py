@@ -10,8 +10,9 @@ from pathlib import Path
 import yaml
 
 from ablations.grid import Cell
-from ablations.launch import WOULD_NOT_FIT, is_running, read_evaluation, read_result
+from ablations.launch import WOULD_NOT_FIT, is_running, read_result
 from ablations.options import Options
+from ablations.pace import missing_evaluations
 from ablations.prediction import too_large
 from ablations.slurm_queue import Job, is_lost
 from ablations.study import Study
@@ -65,7 +66,7 @@ def _decide(study: Study, cell: Cell, config: RunConfig, options: Options, job: 
         return Decision("resume" if has_begun(cell.directory) else "run")
     status = result["status"]
     if status == "ok":
-        missing = [name for name, overrides in study.evaluations.items() if not read_evaluation(cell, name, overrides)]
+        missing = missing_evaluations(study, cell)
         return Decision("evaluate", f"trained, without {', '.join(missing)}") if missing else Decision("skip", "ok")
     if options.retry or (status == WOULD_NOT_FIT and options.memory_limit_gib is not None):
         return Decision("retry", status)

@@ -6,8 +6,9 @@ from statistics import mean
 from typing import Any
 
 from ablations.grid import Cell
-from ablations.launch import is_running, read_result, tail
+from ablations.launch import is_running, read_evaluation, read_result, tail
 from ablations.slurm_queue import Job
+from ablations.study import Study
 
 
 @dataclass
@@ -53,16 +54,28 @@ def _row(line: bytes) -> dict[str, Any]:
     return row if isinstance(row, dict) else {}
 
 
-def state(cell: Cell, job: Job | None = None) -> str:
-    """ok, oom, failed, timeout or would_not_fit; else running, unfinished (it resumes) or waiting, or what SLURM has of it."""
+def state(study: Study, cell: Cell, job: Job | None = None) -> str:
+    """ok, oom, failed, timeout or would_not_fit; else running, unfinished (it resumes) or waiting, or what SLURM has of it.
+
+    A cell that is trained, without an evaluation that its study has gained since or that failed, is "unevaluated": `run` makes it.
+    """
     result = read_result(cell)
-    if result is not None:
+    trained = result is not None and result["status"] == "ok"
+    unevaluated = trained and bool(missing_evaluations(study, cell))
+    if result is not None and not unevaluated:
         return result["status"]
-    if job is not None:
+    if job is not None and not (unevaluated and job.state == "ended"):
         return "lost" if job.state == "ended" else job.state
     if is_running(cell):
         return "running"
+    if unevaluated:
+        return "unevaluated"
     return "unfinished" if (cell.directory / "log.txt").exists() else "waiting"
+
+
+def missing_evaluations(study: Study, cell: Cell) -> list[str]:
+    """The names of the study's evaluations that a cell does not have, under the overrides that the study says now."""
+    return [name for name, overrides in study.evaluations.items() if not read_evaluation(cell, name, overrides)]
 
 
 def duration(seconds: float) -> str:

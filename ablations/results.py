@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from ablations.grid import Cell
-from ablations.launch import read_evaluation
+from ablations.launch import read_evaluation, read_object, read_result
 from ablations.sources import open_source, read_config
 from ablations.study import Study
 from reformer_pl.config import BENCHMARK_NUMBERS, ConfigError, flat
@@ -129,15 +129,14 @@ def _rows(study: Study, name: str) -> list[dict[str, Any]]:
     rows = []
     for cell in study.cells:
         path = cell.directory / name
-        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else [""]
         for line in lines[:-1]:  # what follows the last newline is empty, or half a row of a run that is writing or was killed
             rows.append({"train": cell.train, "cell": cell.name, "seed": cell.seed, **_parse(line, str(path))})
     return rows
 
 
 def _trained(cell: Cell) -> dict[str, Any]:
-    path = cell.directory / "result.json"
-    found = _parse(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {"status": "missing"}
+    found = read_result(cell) or {"status": "missing"}
     return {**found, "cell": cell.name, "train": cell.train, "seed": cell.seed}
 
 
@@ -155,8 +154,7 @@ def _all_known(study: Study, cell: Cell) -> list[dict[str, Any]]:
     later = [] if study.grids else sorted((cell.directory / "evaluations").glob("*.json"))
     for path in later:
         if path.stem not in evaluations:
-            found = _parse(path.read_text(encoding="utf-8"), str(path))
-            rows.append({**rows[0], "eval": path.stem, "status": "ok", **{key: found.get(key) for key in SCORES}})
+            rows.append({**rows[0], "eval": path.stem, "status": "ok", **{key: (read_object(path) or {}).get(key) for key in SCORES}})
     config = {key: value for key, value in config.items() if key not in ("seed", "out_dir", "evaluations")}
     known = {f"config.{key}": json.dumps(value) if isinstance(value, list) else value for key, value in flat(config).items()}
     for group in ("baseline", "versions"):
@@ -176,9 +174,12 @@ def _evaluated(cell: Cell, name: str, overrides: list[str], status: str) -> dict
 
 def _parse(text: str, path: str) -> dict[str, Any]:
     try:
-        return json.loads(text)
+        row = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is damaged (line {error.lineno}: {error.msg}): delete the run's directory and run it again") from error
+        raise ConfigError(f"{path} is damaged ({error.msg}: {text[:60]}): delete the run's directory and run it again") from error
+    if not isinstance(row, dict):
+        raise ConfigError(f"{path} is damaged (no object: {text[:60]}): delete the run's directory and run it again")
+    return row
 
 
 def _typed(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:

@@ -31,7 +31,8 @@ def rounds_data(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
     for key in dict.fromkeys(keys[label] for label in labels(study) if label in hashed):
         members = [label for label in labels(study) if keys.get(label) == key]
         common = [part for part in _axis_labels(study, members[0]) if all(part in parts[label] for label in members)]
-        names[key] = "LSH" if len(set(keys.values())) == 1 else " / ".join(common) or members[0]
+        said = " / ".join(common)
+        names[key] = "LSH" if len(set(keys.values())) == 1 else said if said and said not in names.values() else members[0]
     rounds = [configs[label].model.lsh.n_hashes if label in hashed else None for label in labels(study)]
     data.insert(1, "rounds", pd.array(rounds, dtype="Int64"))
     data.insert(2, "series", [names[keys[label]] if label in hashed else label for label in labels(study)])
@@ -79,6 +80,8 @@ def hash_rounds(data: pd.DataFrame, judged: str, gib: bool) -> Figure:
         mean, low, high = (f"{column}_{part}" for part in ("mean", "low", "high"))
         for i, name in enumerate(series):
             mine = hashed[(hashed["series"] == name) & hashed[mean].notna()].sort_values("rounds")
+            if mine.empty:
+                continue
             centre = scale * mine[mean]
             bars = [(centre - scale * mine[low]).fillna(0), (scale * mine[high] - centre).fillna(0)]
             style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "capsize": 2, "elinewidth": 0.9}

@@ -11,6 +11,8 @@ from reformer_pl.config import ConfigError, RunConfig
 OURS = (
     "array", "error", "gpus-per-node", "job-name", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output", "requeue", "signal", "wait",
 )  # fmt: skip
+OWN_KEY = {"time": "time", "mem": "memory_gib", "partition": "partition", "account": "account", "cpus-per-task": "cpus"}
+EARLY_SECONDS = 60  # by which SLURM may send its signal too early
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,12 @@ def load_slurm(path: Path | None) -> Slurm:
         wanted = _wrong(known[key].type, value)
         if wanted:
             raise ConfigError(f"--slurm {path}: {key} must be {wanted}, not {value!r}")
-    return Slurm(**(values or {}))
+    slurm = Slurm(**(values or {}))
+    if slurm.time is not None and 60 * slurm.time <= slurm.save_seconds + EARLY_SECONDS:
+        least = (slurm.save_seconds + EARLY_SECONDS) // 60 + 1
+        why = f"time: {slurm.time} may end a job before it trains, for SLURM says so up to {EARLY_SECONDS} s before save_seconds"
+        raise ConfigError(f"--slurm {path}: {why}: {slurm.save_seconds}: give time: {least} or more, or fewer save_seconds")
+    return slurm
 
 
 def _wrong(kind: Any, value: Any) -> str:
@@ -84,5 +91,10 @@ def _wrong(kind: Any, value: Any) -> str:
         return "" if isinstance(value, list) and all(isinstance(line, str) for line in value) else "a list of shell lines"
     if not isinstance(value, dict) or not all(isinstance(word, str | int) for pair in value.items() for word in pair):
         return "a mapping from long options of sbatch to words, numbers or true"
-    ours = [str(name) for name in value if str(name).lstrip("-").replace("_", "-") in OURS]
-    return f"without {ours[0]}, which is set by what a cell is" if ours else ""
+    names = {str(name): str(name).lstrip("-").replace("_", "-") for name in value}
+    for name, option in names.items():
+        if option in OURS:
+            return f"without {name}, which is set by what a cell is"
+        if option in OWN_KEY:
+            return f"without {name}: give {OWN_KEY[option]} beside it"
+    return ""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ablations.devices import outside_of_a_job
 from ablations.grid import Cell
-from ablations.launch import read_result, record_refusal
+from ablations.launch import WOULD_NOT_FIT, read_result
 from ablations.lock import locked
 from ablations.modes import Decision, decide, set_aside
 from ablations.options import Options
@@ -27,7 +27,7 @@ from ablations.slurm import Slurm
 from ablations.slurm_cell import become
 from ablations.slurm_queue import NAME, cancel_command, refuse_live, refuse_unknown, settle, write_record
 from ablations.study import Study, compose_cells
-from ablations.sweep import check_decisions
+from ablations.sweep import check_decisions, record_refusals
 from reformer_pl.config import ConfigError, RunConfig
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ POLL_SECONDS = (2.0, 30.0)  # while much happens, and while nothing does
 
 
 def submit(studies: list[Study], options: Options, slurm: Slurm) -> int:
-    """Submit the cells that must run, and print their jobs. Exit code 0; ConfigError before anything is submitted, or from sbatch."""
+    """Submit the cells that must run, and print their jobs. ConfigError before anything is submitted, or from sbatch.
+
+    Exit code: 0; 1 where cells are neither ok nor with SLURM now, as those that failed before.
+    """
     check_tools()
     grids = [compose_cells(study) for study in studies]
     sizes = places(studies, grids, slurm)
@@ -54,9 +57,7 @@ def submit(studies: list[Study], options: Options, slurm: Slurm) -> int:
             check_decisions(study, configs, decisions)
         if options.force:
             set_aside([cell for cell in sizes if cell.directory.exists()])
-        for study, configs, decisions in zip(studies, grids, plans, strict=True):
-            _submit_study(study, configs, decisions, slurm, sizes)
-    return 0
+        return max([_submit_study(study, decisions, slurm, sizes) for study, decisions in zip(studies, plans, strict=True)])
 
 
 def check_tools() -> None:
@@ -71,9 +72,9 @@ def check_tools() -> None:
 def places(studies: list[Study], grids: list[list[RunConfig]], slurm: Slurm) -> dict[Cell, int]:
     """Each cell's processes on each of its nodes. ConfigError where they do not fit, or would disturb each other in a timed study."""
     for study in studies:
-        if study.timed and slurm.at_once != 1 and not slurm.sbatch.get("exclusive"):
+        if study.timed and not slurm.sbatch.get("exclusive"):
             why = f"study {study.name} reports time, so its cells must not disturb each other"
-            raise ConfigError(f"{why}: give them nodes of their own, with sbatch: {{exclusive: true}}, or at_once: 1")
+            raise ConfigError(f"{why}: give them nodes of their own, with sbatch: {{exclusive: true}}")
     return {
         cell: slurm.processes_per_node(f"study {study.name}: {cell}", config)
         for study, configs in zip(studies, grids, strict=True)
@@ -87,7 +88,7 @@ def wait(studies: list[Study]) -> int:
     told, pause = "", POLL_SECONDS[0]
     while True:
         jobs = settle(cells)
-        counts = Counter(state(cell, jobs.get(cell)) for cell in cells)
+        counts = Counter(state(study, cell, jobs.get(cell)) for study in studies for cell in study.cells)
         now = ", ".join(f"{number} {word}" for word, number in counts.items())
         if now != told:
             print(f"{time.strftime('%H:%M:%S')} {now}", flush=True)
@@ -102,23 +103,28 @@ def wait(studies: list[Study]) -> int:
         pause = min(1.5 * pause, POLL_SECONDS[1])
 
 
-def _submit_study(study: Study, configs: list[RunConfig], decisions: dict[Cell, Decision], slurm: Slurm, sizes: dict[Cell, int]) -> None:
+def _submit_study(study: Study, decisions: dict[Cell, Decision], slurm: Slurm, sizes: dict[Cell, int]) -> int:
     starting = [cell for cell in study.cells if decisions[cell].starts]
     given = [decision for decision in decisions.values() if decision.word == "given"]
-    done = sum(decision.word == "skip" for decision in decisions.values())
+    statuses = {cell: (read_result(cell) or {}).get("status", "failed") for cell, decision in decisions.items() if decision.word == "skip"}
+    done = sum(status == "ok" for status in statuses.values())
     print(f"{study.name}: {len(study.cells)} cells, {done} already done, {len(given)} with SLURM, {len(starting)} to submit", flush=True)
-    for cell, decision in decisions.items():
-        if decision.word == "refuse" and decision.predicted_gib is not None:
-            record_refusal(cell, decision.why, decision.predicted_gib)
-            print(f"  {cell}: would_not_fit, {decision.why}", flush=True)
+    statuses |= dict.fromkeys(record_refusals(decisions, lambda text: print(text, flush=True)), WOULD_NOT_FIT)
+    not_ok = [f"{cell} ({status})" for cell, status in statuses.items() if status != "ok"]
+    if not_ok:
+        print(f"  not ok: {', '.join(not_ok)}; --retry submits them again", flush=True)
     limit = max_array_size() if starting else MAX_ARRAY_SIZE
     ids = []
     for size, same in groupby(sorted(starting, key=lambda cell: sizes[cell]), key=lambda cell: sizes[cell]):
         cells = list(same)
         for first in range(0, len(cells), limit):
-            ids.append(_submit_array(study, cells[first : first + limit], slurm, size))
+            try:
+                ids.append(_submit_array(study, cells[first : first + limit], slurm, size))
+            except ConfigError as error:
+                raise ConfigError(f"{error}; the jobs before it run: scancel {' '.join(ids)} ends them" if ids else str(error)) from error
     if ids:
         print(f"  scancel {' '.join(ids)} ends them", flush=True)
+    return 1 if not_ok else 0
 
 
 def _submit_array(study: Study, cells: list[Cell], slurm: Slurm, processes_per_node: int) -> str:

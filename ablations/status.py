@@ -6,9 +6,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from ablations.grid import Cell
 from ablations.launch import log_tail, read_result
-from ablations.pace import duration, pace, state
+from ablations.pace import duration, missing_evaluations, pace, state
 from ablations.slurm_queue import cancel_command, settle
 from ablations.study import Study
 from reformer_pl.config import RunConfig
@@ -26,15 +28,16 @@ OVERHEAD = {"startup_seconds": "from its start to the first step", "closing_seco
 
 def print_status(study: Study, configs: list[RunConfig], console: Console, log_lines: int = 5) -> None:
     """A running cell shows its last training row, its pace and the time it has left; an unfinished one, which resumes, only the row."""
-    table = Table(title=study.description, title_justify="left")
+    table = Table(title=Text(study.description), title_justify="left")
     whole, *fractions = MEASURED if study.is_benchmark else TRAINED
     for column in ("cell", "seed", "status", whole[0], *(title for title, _ in fractions), "left"):
         table.add_column(column, justify="left" if column in ("cell", "status") else "right")
     counts: Counter[str] = Counter()
-    failed, done = [], []
+    failed: list[tuple[Cell, str]] = []
+    done: list[dict[str, Any]] = []
     jobs = settle(study.cells)
     for cell, config in zip(study.cells, configs, strict=True):
-        status, result, left = state(cell, jobs.get(cell)), read_result(cell) or {}, ""
+        status, result, left = state(study, cell, jobs.get(cell)), read_result(cell) or {}, ""
         counts[status] += 1
         if status in ("running", "unfinished", "requeued"):
             at = pace(cell, config.trainer.max_steps)
@@ -43,17 +46,19 @@ def print_status(study: Study, configs: list[RunConfig], console: Console, log_l
                 result["step_seconds"], left = 1 / at.steps_per_second, duration(at.seconds_left)
         elif status == "ok":
             done.append(result)
-        else:
-            failed += [(cell, result)] if result else []
+        elif status == "unevaluated":
+            failed.append((cell, f"trained, without {', '.join(missing_evaluations(study, cell))}, which the next run makes"))
+        elif result:
+            failed.append((cell, f"{status}: {result.get('error')}"))
         values = [result.get(key) for _, key in fractions]
         numbers = ["" if value is None else f"{value:.4f}" for value in values]
-        table.add_row(cell.name, str(cell.seed), status, str(result.get(whole[1]) or ""), *numbers, left)
+        table.add_row(Text(cell.name), str(cell.seed), status, str(result.get(whole[1]) or ""), *numbers, left)
     console.print(table)
     said = [", ".join(f"{number} {status}" for status, number in counts.items()), *_overhead(done)]
     said += [f"{cell}: {job}" for cell, job in jobs.items() if job.why and job.state != "ended"]
     said += [f"{cancel_command(jobs)} ends what SLURM has of it"] if any(job.is_live for job in jobs.values()) else []
-    for cell, result in failed:
-        said += [f"{cell}: {result['status']}: {result.get('error')}", *(f"  | {line}" for line in log_tail(cell, log_lines))]
+    for cell, why in failed:
+        said += [f"{cell}: {why}", *(f"  | {line}" for line in log_tail(cell, log_lines))]
         log = cell.directory / "log.txt"  # a cell that was refused has none
         said += [f"  {log}"] if log.exists() else []
     console.print("\n".join(said), markup=False, highlight=False, soft_wrap=True)

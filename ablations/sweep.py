@@ -5,7 +5,7 @@ Finished cells are skipped and unfinished ones resume, so that typing the same c
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -108,16 +108,17 @@ def check_decisions(study: Study, configs: list[RunConfig], decisions: dict[Cell
 def _run_study(
     study: Study, configs: list[RunConfig], decisions: dict[Cell, Decision], options: Options, stop: Stop, console: Console
 ) -> int:
-    statuses = {cell: (read_result(cell) or {})["status"] for cell, decision in decisions.items() if decision.word == "skip"}
+    statuses = {cell: (read_result(cell) or {}).get("status", "failed") for cell, decision in decisions.items() if decision.word == "skip"}
     waiting = [cell for cell in study.cells if decisions[cell].starts]
     running: list[Process] = []
     started_again: set[Cell] = set()  # for their port
     config_of, free_gpus = dict(zip(study.cells, configs, strict=True)), list(options.gpus)
     at_once = options.at_once(study)
-    threads, began = threads_per_cell(min(at_once, len(waiting) or 1)), time.monotonic()
+    threads, began = threads_per_cell(min(at_once, len(study.cells))), time.monotonic()
     with Progress(study, configs, at_once, console) as progress:
-        progress.line(f"{study.name}: {len(study.cells)} cells, {len(statuses)} already done, {len(waiting)} to run")
-        _refuse(decisions, statuses, progress)
+        done = sum(status == "ok" for status in statuses.values())
+        progress.line(f"{study.name}: {len(study.cells)} cells, {done} already done, {len(waiting)} to run")
+        statuses |= dict.fromkeys(record_refusals(decisions, progress.line), WOULD_NOT_FIT)
         asked = False
         try:
             while running or (waiting and not stop.signals):
@@ -129,7 +130,7 @@ def _run_study(
                         running.append(start(cell, environment_of(config_of[cell], threads, gpus, port), gpus, port))
                         where = f" on GPU {','.join(map(str, gpus))}" if gpus else ""
                         progress.line(f"  {cell}: started{where}, log in {cell.directory / 'log.txt'}")
-                    except OSError as error:  # its directory cannot be written
+                    except (OSError, ConfigError) as error:  # its directory cannot be written, or somebody else runs it
                         free_gpus = sorted([*free_gpus, *gpus])
                         statuses[cell] = "failed"
                         progress.line(f"  {cell}: failed to start: {error}")
@@ -164,18 +165,20 @@ def _run_study(
     return 1 if not_ok else 0
 
 
-def _refuse(decisions: dict[Cell, Decision], statuses: dict[Cell, str], progress: Progress) -> None:
-    """Record the cells that would not fit, as rows like any failure."""
+def record_refusals(decisions: dict[Cell, Decision], say: Callable[[str], None]) -> list[Cell]:
+    """The cells that would not fit, recorded as rows like any failure, with a line each."""
+    refused = []
     for cell, decision in decisions.items():
         if decision.word != "refuse" or decision.predicted_gib is None:
             continue
-        statuses[cell] = WOULD_NOT_FIT
+        refused.append(cell)
         unrecorded = ""
         try:
             record_refusal(cell, decision.why, decision.predicted_gib)
         except OSError as error:  # its directory cannot be written
             unrecorded = f", which cannot be recorded: {error}"
-        progress.line(f"  {cell}: would_not_fit, {decision.why}{unrecorded}")
+        say(f"  {cell}: {WOULD_NOT_FIT}, {decision.why}{unrecorded}")
+    return refused
 
 
 def _press(process: Process, options: Options, stop: Stop) -> None:
@@ -203,8 +206,12 @@ def _settle(process: Process, statuses: dict[Cell, str], stop: Stop, progress: P
             statuses[cell] = "failed"
             progress.line(f"  {cell}: failed, which cannot be recorded: {error}")
             return
+    unevaluated = process.popen.returncode and result["status"] == "ok"
+    if unevaluated and stop.signals:
+        progress.line(f"  {cell}: trained, interrupted in an evaluation")
+        return
     statuses[cell] = result["status"]
-    if process.popen.returncode and result["status"] == "ok":
+    if unevaluated:
         statuses[cell] = "failed"
         progress.line(f"  {cell}: trained, but an evaluation failed: {' '.join(log_tail(cell, 1))}")
         return

@@ -6,6 +6,7 @@ signal of the cluster is a Ctrl-C: all ranks finish the same step, save the one 
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,7 +36,8 @@ def n_nodes() -> int:
 def stopped_by_the_cluster(directory: Path) -> Iterator[None]:
     """SIGTERM, with which a job is ended, and SIGUSR1, which SLURM sends before the time limit, do what Ctrl-C does at that moment.
 
-    On SLURM only the first of them: the others come while the run is saving. After SIGUSR1 a run that has not ended is queued again.
+    On SLURM only the first of them: the others come while the run is saving. A run that has not ended is queued again after SIGUSR1, and
+    after the SIGTERM of a preemption with a grace time: SLURM itself would requeue only what is still there when that is over.
     """
     heard: list[int] = []
 
@@ -56,18 +58,26 @@ def stopped_by_the_cluster(directory: Path) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        if started_by_srun() and heard[:1] == [signal.SIGUSR1] and first_rank() and not (directory / "result.json").exists():
-            _requeue(written_at(checkpoint) != before)
+        if started_by_srun() and heard and first_rank() and not (directory / "result.json").exists():
+            _go_on_later(heard[0], written_at(checkpoint) != before)
 
 
-def _requeue(advanced: bool) -> None:
-    """The same job again, which resumes. One that has come no further would come no further for ever."""
+def _go_on_later(heard: int, advanced: bool) -> None:
+    """Requeue the job where it is not over. One whose time ended before it came any further would come no further for ever."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
-    if not advanced:
+    if heard == signal.SIGTERM and not _is_preempted(job):
+        return
+    if heard == signal.SIGUSR1 and not advanced:
         print(f"job {job} is not requeued: its time ended before it had saved anything new: give it more time", file=sys.stderr, flush=True)
         return
     print(f"requeueing job {job}, which resumes from the checkpoint", file=sys.stderr, flush=True)
     done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
     if done.returncode:
         print(f"job {job} cannot be requeued: {' '.join(done.stderr.split())}", file=sys.stderr, flush=True)
+
+
+def _is_preempted(job: str) -> bool:
+    """Whether the job runs in the grace of a preemption. After scancel, or a requeue from outside, SLURM no longer calls it running."""
+    said = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
+    return "JobState=RUNNING" in said and re.search(r"\bPreemptTime=\d", said) is not None

@@ -1,11 +1,17 @@
-"""log.txt: what a run says, kept beside its results."""
+"""log.txt: what a run says, kept beside its results, and locked (flock) for as long as the run lives: a directory has one run at a time."""
 
+import fcntl
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
+
+from reformer_pl.config import ConfigError
+
+PATIENCE_SECONDS = 1.0  # `status` holds each log for a moment, to see whether its run lives
 
 
 class Tee:
@@ -25,9 +31,28 @@ class Tee:
 
 @contextmanager
 def logged(path: Path) -> Iterator[None]:
-    """Append stdout and stderr to the file as well; nothing to do where stdout is that file, as in a cell of a study."""
+    """Append stdout and stderr to the file as well; nothing to do where stdout is that file, as in a cell of a study.
+
+    ConfigError where another run holds the file, in a sweep or not.
+    """
     if path.exists() and os.path.samestat(os.fstat(1), path.stat()):
         yield
         return
-    with path.open("a", buffering=1) as log, redirect_stdout(Tee(sys.stdout, log)), redirect_stderr(Tee(sys.stderr, log)):
-        yield
+    with path.open("a", buffering=1) as log:
+        lock(log)
+        with redirect_stdout(Tee(sys.stdout, log)), redirect_stderr(Tee(sys.stderr, log)):
+            yield
+
+
+def lock(log: IO[Any]) -> None:
+    """A run's log for this process, and for those that inherit the file. ConfigError where another run has it."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise ConfigError(f"another process runs in {Path(log.name).parent}: wait for it, or stop it") from None
+            time.sleep(0.01)
+        except OSError as error:
+            raise ConfigError(f"{log.name} cannot be locked ({error.strerror}): give an out_dir on another file system") from error

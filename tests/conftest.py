@@ -1,5 +1,6 @@
 """A study of fake cells, for every test of the driver."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,9 @@ from ablations.study import Study, load_study
 from experiments.compose import Bases, compose
 from fake_cells import DRIVER, FAKE_CELL, ROOT
 
+for name in [name for name in os.environ if name in ("FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS") or name.startswith("SLURM_")]:
+    if name != "SLURM_CONF":  # make test-slurm's own; else the tests may run in a job, of whose nodes they take none
+        del os.environ[name]
 BASES = Bases()  # of all tests, for Hydra takes a tenth of a second
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["experiments.training"])
 
+PATIENCE_SECONDS = 240.0  # with what should take seconds, on a slow machine full of other work
 TIMES = (
     "peak_memory_gib",
     "step_seconds",
@@ -46,7 +47,7 @@ def start(
     return process
 
 
-def exit_code(process: BaseProcess, seconds: float = 60) -> int:
+def exit_code(process: BaseProcess, seconds: float = PATIENCE_SECONDS) -> int:
     """Waits; a process that does not end fails the test."""
     process.join(seconds)
     if process.exitcode is None:
@@ -56,7 +57,7 @@ def exit_code(process: BaseProcess, seconds: float = 60) -> int:
     return process.exitcode
 
 
-def wait_until(true: Callable[[], Any], seconds: float = 60) -> None:
+def wait_until(true: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> None:
     patience = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < patience, f"waited for {seconds} s in vain"

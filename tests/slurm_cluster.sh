@@ -22,8 +22,8 @@ fi
 
 place=$(mktemp -d)
 chmod 755 "$place"
-host=$(hostname)
-port=$((20000 + $$ % 10000 * 4))
+host=$(uname -n)
+port=$((20000 + $$ % 3000 * 4))
 unset "${!SLURM@}" "${!SBATCH@}"
 export SLURM_CONF=$place/slurm.conf
 
@@ -61,7 +61,7 @@ ln -s munge/munged.pid "$place/munged.pid"
 
 cat >"$SLURM_CONF" <<END
 ClusterName=test
-SlurmctldHost=$host
+SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=$port
 SlurmUser=root
 AuthType=auth/munge
@@ -84,9 +84,13 @@ SlurmctldPidFile=$place/slurmctld.pid
 SlurmdPidFile=$place/slurmd.%n.pid
 SlurmctldLogFile=$place/slurmctld.log
 SlurmdLogFile=$place/slurmd.%n.log
-NodeName=one NodeHostname=$host Port=$((port + 1)) CPUs=4
-NodeName=two NodeHostname=$host Port=$((port + 2)) CPUs=4
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+NodeName=one NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 1)) CPUs=4
+NodeName=two NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 2)) CPUs=4
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PreemptMode=OFF
+PartitionName=yielding Nodes=ALL MaxTime=INFINITE State=UP PreemptMode=REQUEUE GraceTime=40
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PreemptMode=OFF PriorityTier=10
 END
 mkdir "$place/state" "$place/spool.one" "$place/spool.two"
 slurmctld

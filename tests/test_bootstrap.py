@@ -153,6 +153,29 @@ def test_two_axes_make_a_series_for_each_choice_beside_the_rounds(tmp_path: Path
     ]  # fmt: skip
 
 
+def test_two_series_of_rounds_are_two_even_where_their_labels_share_one_part(tmp_path: Path) -> None:
+    sizes = {"small": "model.d_ff=64", "big": "model.d_ff=128"}
+    labels = {f"{size}-{n}": [change, f"model.lsh.n_hashes={n}"] for size, change in sizes.items() for n in (1, 2)}
+    study = _study(tmp_path, "two", {
+        "base": ["experiment=smoke", "model.attention=lsh"], "report": ["hash_rounds"],
+        "axes": {"train": labels, "optim.lr": [0.001]},
+    })  # fmt: skip
+    for i, cell in enumerate(study.cells):
+        row = {"loss_nats": 1.0 + i, "accuracy": 0.2, "bits_per_dim": 2.0 + i}
+        write_run(cell.directory, [row], 10, None, peak_memory_gib=0.1, step_seconds=0.1, parameters=1000)
+    data = rounds_table(study, load_cells(study)).data
+    assert data.groupby("series")["rounds"].apply(list).tolist() == [[1, 2], [1, 2]]
+
+
+def test_hash_rounds_are_reported_while_no_cell_with_lsh_has_ended(tmp_path: Path) -> None:
+    study = made_up(tmp_path, [0, 1], report=["hash_rounds"])
+    for cell in study.cells:
+        if cell.train != "Full":
+            (cell.directory / "result.json").unlink()
+    page = write_report(study).read_text()
+    assert "Not every cell ended well: LSH-1 (2 missing), LSH-4 (2 missing)" in page
+
+
 def test_every_new_part_is_written_as_files_and_shown_on_the_page(tmp_path: Path) -> None:
     study = made_up(tmp_path, [0, 1, 2], report=["loss_memory", "paired", "hash_rounds", "learning_curves"])
     page = write_report(study)

@@ -84,8 +84,10 @@ def place(element: Locator) -> list[float]:
     return element.evaluate("e => { const b = e.getBoundingClientRect(); return [b.x, b.y + scrollY, b.width, b.height].map(Math.round) }")
 
 
-def in_view(element: Locator) -> bool:
-    return element.evaluate("e => { const b = e.getBoundingClientRect(); return b.top >= 0 && b.top < innerHeight }")
+def comes_into_view(page: Page, element: Locator) -> None:
+    """A browser scrolls in its next frame."""
+    visible = "e => { const b = e.getBoundingClientRect(); return b.top >= 0 && b.top < innerHeight }"
+    page.wait_for_function(visible, arg=element.element_handle())
 
 
 def test_numbers_sort_as_numbers_up_down_and_back(show: Callable[..., Page]) -> None:
@@ -170,7 +172,8 @@ def test_a_point_leads_to_its_cells_and_they_to_their_files(show: Callable[..., 
     page = show("lm")
     page.locator("#figure-time_memory .point", has_text="Reversible + chunked").locator(".hit").click()
     entry = page.locator("#cell-Reversible-chunked")
-    assert page.url.endswith("#cell-Reversible-chunked") and in_view(entry)
+    page.wait_for_url("**#cell-Reversible-chunked")
+    comes_into_view(page, entry)
     assert entry.locator("h3").inner_text() == "Reversible + chunked" and entry.locator(".cell").count() == 2
     for seed, cell in enumerate(entry.locator(".cell").all()):
         assert "model.ff_chunks=8" in cell.locator("pre").inner_text() and f"seed={seed}" in cell.locator("pre").inner_text()
@@ -192,7 +195,8 @@ def test_a_benchmarks_point_leads_to_the_one_cell(show: Callable[..., Page]) -> 
     page.locator("#figure-length_time .point", has_text=re.compile("^2048 / LSH-4$")).focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**#cell-2048_LSH-4")
-    assert in_view(page.locator("#cell-2048_LSH-4")) and "task.length=2048" in page.locator("#cell-2048_LSH-4 pre").inner_text()
+    comes_into_view(page, page.locator("#cell-2048_LSH-4"))
+    assert "task.length=2048" in page.locator("#cell-2048_LSH-4 pre").inner_text()
 
 
 def test_a_figure_enlarges_and_returns_where_it_was(show: Callable[..., Page]) -> None:

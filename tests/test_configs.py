@@ -189,7 +189,7 @@ CHANGES = {
     "optim.warmup_steps": "1",
     "optim.schedule": "rsqrt",
     "optim.clip_norm": "1.0",
-    "trainer.accelerator": "gpu",
+    "trainer.accelerator": "gpu trainer.accelerator=cpu",  # auto is one of them
     "trainer.devices": "2 trainer.strategy=ddp",
     "trainer.strategy": "ddp",
     "trainer.precision": "64-true",

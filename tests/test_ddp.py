@@ -18,13 +18,14 @@ from torch.nn.parallel import DistributedDataParallel
 from ablations.__main__ import main as ablations
 from experiments import train
 from experiments.compose import compose
-from processes import CONTEXT, Fault, exit_code, result, rows, start, timeless, wait_until
+from processes import CONTEXT, PATIENCE_SECONDS, Fault, exit_code, result, rows, start, timeless, wait_until
 from reformer_pl.model import SequenceModel
 from reformer_pl.residual import ReversibleLayer
 from reformer_pl.tasks import build_task
 
 STEPS = ["trainer.max_steps=8", "trainer.eval_every_steps=3", "trainer.log_every_steps=2"]  # evaluated after steps 3, 6 and 8
-RUN = ["experiment=smoke", "trainer.accelerator=cpu", "trainer.threads=1", *STEPS, "model.residual=reversible"]
+SMOKE = ["experiment=smoke", "trainer.accelerator=cpu", "trainer.threads=1"]
+RUN = [*SMOKE, *STEPS, "model.residual=reversible"]
 RUN += ["+evaluations={Full:['model.attention=shared_full']}"]
 RUN += ["trainer.coverage_every_steps=4"]  # the first rank's work alone, for which the other waits
 RUN += ["trainer.precision=64-true"]  # in float32 a rounding may move a token to another bucket, and the runs part
@@ -62,9 +63,9 @@ class Loss(torch.nn.Module):
         return self.model.loss(tokens, scored, hash_seed=7).mean()
 
 
-def gradients_of_a_rank(rank: int, port: int, directory: Path) -> None:
+def gradients_of_a_rank(rank: int, directory: Path) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{directory}/rendezvous", rank=rank, world_size=2)
     for i, kind in enumerate(KINDS):
         model, (tokens, scored) = loss_of(kind)
         parallel = DistributedDataParallel(Loss(model), bucket_cap_mb=0.01)  # several buckets, as a large model has
@@ -76,10 +77,10 @@ def gradients_of_a_rank(rank: int, port: int, directory: Path) -> None:
     dist.destroy_process_group()
 
 
-def overlap_of_a_rank(rank: int, port: int, directory: Path) -> None:
+def overlap_of_a_rank(rank: int, directory: Path) -> None:
     """Write down the order of events: a layer's backward has ended, a bucket of gradients starts its all-reduce."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{directory}/rendezvous", rank=rank, world_size=2)
     config = compose(["experiment=smoke", "model.residual=reversible", "model.attention=lsh", "model.n_layers=4"])
     task = build_task(config)
     model = SequenceModel(config.model, task.vocab_size, config.task.length)
@@ -110,8 +111,7 @@ def overlap_of_a_rank(rank: int, port: int, directory: Path) -> None:
 
 
 def test_gradients_are_reduced_while_earlier_layers_run_backward(tmp_path: Path) -> None:
-    port = free_port()
-    ranks = [CONTEXT.Process(target=overlap_of_a_rank, args=(rank, port, tmp_path)) for rank in range(2)]
+    ranks = [CONTEXT.Process(target=overlap_of_a_rank, args=(rank, tmp_path)) for rank in range(2)]
     for process in ranks:
         process.start()
     assert [exit_code(process) for process in ranks] == [0, 0]
@@ -123,8 +123,7 @@ def test_gradients_are_reduced_while_earlier_layers_run_backward(tmp_path: Path)
 
 
 def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
-    port = free_port()
-    ranks = [CONTEXT.Process(target=gradients_of_a_rank, args=(rank, port, tmp_path)) for rank in range(2)]
+    ranks = [CONTEXT.Process(target=gradients_of_a_rank, args=(rank, tmp_path)) for rank in range(2)]
     for process in ranks:
         process.start()
     assert [exit_code(process) for process in ranks] == [0, 0]
@@ -189,7 +188,7 @@ def test_a_run_on_two_processes_ends_like_one(alone: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("sequences", [1, 8, 17])
 def test_held_out_batches_need_not_be_a_multiple_of_the_ranks(tmp_path: Path, sequences: int) -> None:
-    arguments = ["experiment=smoke", "trainer.threads=1", "trainer.max_steps=1", f"task.eval_sequences={sequences}"]
+    arguments = [*SMOKE, "trainer.max_steps=1", f"task.eval_sequences={sequences}", "trainer.precision=64-true"]
     assert train.main([*arguments, f"out_dir={tmp_path / 'one'}"]) == 0
     assert both_ranks("experiments.train", [*arguments, *DDP, f"out_dir={tmp_path / 'two'}"], tmp_path / "log.txt") == [0, 0]
     assert result(tmp_path / "two")["loss_nats"] == pytest.approx(result(tmp_path / "one")["loss_nats"], abs=1e-5)
@@ -238,7 +237,7 @@ def test_ctrl_c_on_the_command_line_ends_both_processes_and_resumes(tmp_path: Pa
             if interrupt:
                 wait_until(lambda: rows(directory))
                 os.killpg(process.pid, signal.SIGINT)
-            codes.append(process.wait(60))
+            codes.append(process.wait(PATIENCE_SECONDS))
             wait_until(lambda group=process.pid: group_is_gone(group), 10)
         finally:
             if not group_is_gone(process.pid):

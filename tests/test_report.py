@@ -16,9 +16,10 @@ from rich.console import Console
 
 from ablations import curves, memory_plots, plots
 from ablations.latex import escape, latex
+from ablations.launch import read_result
 from ablations.point_labels import label_points
 from ablations.report import markdown, print_tables, write_report
-from ablations.results import COLUMNS, load_cells, load_curves, score_rows
+from ablations.results import COLUMNS, load_cells, load_curves, load_results, score_rows
 from ablations.study import Study, load_study
 from ablations.tables import Table, best_of, loss_memory, train_cost, train_eval
 from ablations.text import digits
@@ -208,8 +209,20 @@ def test_curves_keep_every_row_but_not_half_a_line(tmp_path: Path) -> None:
     curves = load_curves(study)
     assert len(curves) == len(study.cells) * whole and {"train", "seed", "cell"} <= set(curves.columns)
     path.write_text('{"step": \n' + path.read_text())
-    with pytest.raises(ConfigError, match=r"metrics\.jsonl is damaged"):
-        load_curves(study)
+    for damage in (b'{"step": \n', b"[]\n", b"\xff\n"):
+        path.write_bytes(damage + path.read_bytes())
+        with pytest.raises(ConfigError, match=r"metrics\.jsonl is damaged"):
+            load_curves(study)
+
+
+@pytest.mark.parametrize("damage", [b"{", b"{}", b"[]", b'{"status": null}', b"\xff"])
+def test_a_damaged_result_is_named_wherever_it_is_read(tmp_path: Path, damage: bytes) -> None:
+    study = memory_study(tmp_path, [0])
+    path = study.cells[0].directory / "result.json"
+    path.write_bytes(damage)
+    for read in (load_cells, load_results, lambda study: read_result(study.cells[0])):
+        with pytest.raises(ConfigError, match=r"result\.json .*delete it and the cell runs again"):
+            read(study)
 
 
 class Links(HTMLParser):

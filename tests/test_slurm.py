@@ -23,7 +23,7 @@ from reformer_pl.config import ConfigError
 
 EXAMPLE = CONFIG_DIR / "launcher" / "slurm.yaml"
 SBATCH = """#!/bin/sh
-test -e refuse && { echo 'sbatch: error: invalid partition specified' >&2; exit 1; }
+test -e refuse && grep -q "$(cat refuse)" "$1" && { echo 'sbatch: error: invalid partition specified' >&2; exit 1; }
 n=$(($(cat submitted 2>/dev/null || echo 100) + 1))
 echo $n > submitted
 cp "$1" script.$n
@@ -110,6 +110,8 @@ REFUSED = {
     "a number for a word": ("account: 12", "account must be a word, not 12"),
     "one line for several": ("setup: module load cuda", "setup must be a list of shell lines"),
     "what a cell is": ("sbatch: {ntasks_per_node: 3}", "sbatch must be without ntasks_per_node"),
+    "a key of our own": ("sbatch: {mem: 4G}", "sbatch must be without mem: give memory_gib beside it"),
+    "a job that is over before it trains": ("{time: 3, save_seconds: 120}", "save_seconds: 120: give time: 4 or more"),
     "a list for a word": ("sbatch: {qos: [a]}", "sbatch must be a mapping"),
 }
 
@@ -175,12 +177,12 @@ def test_cells_that_do_not_fit_on_their_nodes_are_refused(
 
 def test_a_timed_study_wants_nodes_of_its_own(cluster: Path, study_of: Callable[..., Study], capsys: pytest.CaptureFixture[str]) -> None:
     study_of("a", "b", timed=True)
-    assert submit() == 2 and "sbatch: {exclusive: true}, or at_once: 1" in capsys.readouterr().err
-    for number, values in ((101, {"at_once": 1}), (102, {"sbatch": {"exclusive": True}})):
-        Path("cluster.yaml").write_text(yaml.safe_dump(values))
-        assert submit("--slurm", "cluster.yaml", "--force") == 0, capsys.readouterr().err
-        Path("queue").unlink(missing_ok=True)
-        assert (script(number)["array"], "exclusive" in script(number)) == (("0-1%1", False) if number == 101 else ("0-1%2", True))
+    Path("cluster.yaml").write_text("at_once: 1")  # of each array: two studies are two, and other users have theirs
+    for asked in ([], ["--slurm", "cluster.yaml"]):
+        assert submit(*asked) == 2 and "sbatch: {exclusive: true}" in capsys.readouterr().err
+    Path("cluster.yaml").write_text("sbatch: {exclusive: true}")
+    assert submit("--slurm", "cluster.yaml") == 0, capsys.readouterr().err
+    assert script(101)["array"] == "0-1%2" and "exclusive" in script(101)
 
 
 def test_without_slurm_or_submitit_it_is_said(
@@ -230,6 +232,19 @@ def test_what_sbatch_refuses_keeps_its_result_and_may_be_submitted_again(
     assert (study.cells[0].directory / "result.json").read_bytes() == before
     Path("refuse").unlink()
     assert submit("--retry") == 0 and Path("submitted").read_text().strip() == "101"
+
+
+def test_of_two_arrays_one_may_be_refused(cluster: Path, study_of: Callable[..., Study], capsys: pytest.CaptureFixture[str]) -> None:
+    """What was submitted before is named, and left alone when the same command is typed again."""
+    study_of(axes={"train": {"a": [], "pair": ["trainer=ddp", "trainer.devices=2"]}})
+    Path("refuse").write_text("ntasks-per-node=2")
+    assert submit() == 2
+    said = capsys.readouterr()
+    assert "sbatch refuses: " in said.err and "the jobs before it run: scancel 101 ends them" in said.err
+    Path("refuse").unlink()
+    record = json.loads(Path("runs/mine/a/seed=0/slurm.json").read_text())
+    Path("queue").write_text(f"{record['name']}|N/A|RUNNING|0|None|\n")
+    assert submit() == 0 and "1 with SLURM, 1 to submit" in capsys.readouterr().out
 
 
 def test_a_job_that_sbatch_took_and_denied_is_not_submitted_twice(
@@ -301,8 +316,10 @@ def test_cells_are_submitted_once_and_judged_by_the_queue(
     assert not list(study.directory.rglob("result.json"))
 
     Path("squeue.calls").unlink()
-    assert submit() == 0
-    assert "mine: 6 cells, 3 already done, 3 with SLURM, 0 to submit" in capfd.readouterr().out
+    assert submit() == 1, "not all is well"
+    said = capfd.readouterr().out
+    assert "mine: 6 cells, 0 already done, 3 with SLURM, 0 to submit" in said
+    assert "not ok: cancelled seed=0 (failed), forgotten seed=0 (failed), memory seed=0 (oom); --retry submits them again" in said
     assert len(Path("squeue.calls").read_text().splitlines()) == 1 and Path("submitted").read_text().strip() == "102"
     assert result(cancelled)["error"] == "SLURM job 102_0 ended without a result (CANCELLED): stopped: the same command resumes"
     assert (result(cancelled)["status"], result(memory)["status"]) == ("failed", "oom")

@@ -35,7 +35,8 @@ def task(tmp_path: Path) -> dict[str, str]:
     """The environment of a task, with an scontrol that writes down what it is asked."""
     path = tmp_path / "bin" / "scontrol"
     path.parent.mkdir()
-    path.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path / "asked"}\n')
+    path.write_text(f'#!/bin/sh\ntest "$1" = show && exec cat {tmp_path / "job"}\necho "$@" >> {tmp_path / "asked"}\n')
+    (tmp_path / "job").write_text("   JobState=CANCELLED Reason=None\n   PreemptTime=None\n")
     path.chmod(0o755)
     return TASK | {"PATH": f"{path.parent}:{os.environ['PATH']}"}
 
@@ -66,6 +67,28 @@ def test_a_cell_saves_and_is_requeued_once_where_it_came_further(when: str, whol
     assert timeless(result(directory)) == timeless(result(whole))
     one, two = (torch.load(place / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for place in (directory, whole))
     assert all(torch.equal(one[name], two[name]) for name in two)
+
+
+# what scontrol says of a job that was told to end, and whether the cell requeues it
+TOLD = {
+    "a preemption with a grace time": ("JobState=RUNNING Reason=None\n PreemptTime=2026-11-22T08:14:03", True),
+    "a preemption without": ("JobState=PREEMPTED Reason=None\n PreemptTime=2026-11-22T08:14:03", False),
+    "a requeue from outside": ("JobState=PENDING Reason=BeginTime\n PreemptTime=None", False),
+    "scancel of a job that was preempted before": ("JobState=CANCELLED Reason=None\n PreemptTime=2026-11-22T08:14:03", False),
+    "a signal": ("JobState=RUNNING Reason=None\n PreemptTime=None", False),
+}
+
+
+@pytest.mark.parametrize("what", TOLD)
+@pytest.mark.parametrize("place", [(*BATCH_END, 6), ("experiments.training", "build_task", 1)])
+def test_a_preempted_cell_requeues_itself(what: str, place: tuple[str, str, int], tmp_path: Path, task: dict[str, str]) -> None:
+    """Where SLURM gives it time to save, SLURM forgets a job that used it. However far it came: the preemption was not its fault."""
+    said, requeued = TOLD[what]
+    (tmp_path / "job").write_text(said)
+    log = tmp_path / "log.txt"
+    assert exit_code(start("experiments.train", [*RUN, f"out_dir={tmp_path}"], log, (Fault(signal.SIGTERM, *place),), **task)) == 130
+    asked = tmp_path / "asked"
+    assert (asked.read_text() if asked.exists() else "") == ("requeue 42_3\n" if requeued else ""), log.read_text()
 
 
 def test_sigterm_saves_outside_of_a_cluster_too(whole: Path, tmp_path: Path) -> None:

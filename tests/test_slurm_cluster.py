@@ -1,4 +1,4 @@
-"""A study on a real SLURM of two nodes (make test-slurm): one process, two, two nodes, failures, scancel, requeues, a second `run`.
+"""Studies on a real SLURM of two nodes (make test-slurm): one process, two, two nodes, failures, scancel, requeues, a second `run`.
 
 One cluster run serves all tests: while its cells train, they are sent what a cluster sends. Then `--retry` runs what had failed.
 """
@@ -39,17 +39,23 @@ CELLS = {
     "pair": DDP,
 }
 APART = {"moved": LONG, "broken": LONG}  # on two nodes: requeued from outside, as by a preemption; a rank of it is killed
+YIELDING = {"yields": LONG}  # to a job of a partition that preempts, after a grace time
 CLUSTER = {"setup": ["export MASTER_ADDR=127.0.0.1"], "time": 30, "cpus": 1, "sbatch": {"comment": "a test"}}  # its nodes have no address
 
 
 class Run(NamedTuple):
     study: Study
     apart: Study
+    yielding: Study
     said: dict[str, str]
     codes: dict[str, int]
 
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return (*self.study.cells, *self.apart.cells, *self.yielding.cells)
+
     def cell(self, name: str) -> Cell:
-        return next(cell for cell in (*self.study.cells, *self.apart.cells) if cell.name == name)
+        return next(cell for cell in self.cells if cell.name == name)
 
     def directory(self, name: str) -> Path:
         return self.cell(name).directory
@@ -93,9 +99,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     os.chdir(place)
     Path("cluster.yaml").write_text(yaml.safe_dump(CLUSTER))
     Path("two_nodes.yaml").write_text(yaml.safe_dump(CLUSTER | {"nodes": 2}))
+    Path("yielding_nodes.yaml").write_text(yaml.safe_dump(CLUSTER | {"partition": "yielding"}))
+    Path("yielding.yaml").write_text(yaml.safe_dump({"base": BASE, "axes": {"train": YIELDING}}))
     Path("mine.yaml").write_text(yaml.safe_dump({"base": BASE, "axes": {"train": CELLS}}, sort_keys=False))
     Path("apart.yaml").write_text(yaml.safe_dump({"base": [*BASE, *DDP], "axes": {"train": APART}}, sort_keys=False))
-    done = Run(load_study("./mine.yaml"), load_study("./apart.yaml"), {}, {})
+    done = Run(load_study("./mine.yaml"), load_study("./apart.yaml"), load_study("./yielding.yaml"), {}, {})
 
     def ablations(what: str, *arguments: str) -> None:
         """In a process of its own, as a user does."""
@@ -135,6 +143,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         ablations("report", "report", "./mine.yaml")
         ablations("retry", "run", "./mine.yaml", *slurm, "--retry", "--wait")
         ablations("wait for apart", "run", "./apart.yaml", "--launcher", "slurm", "--wait")
+        gives_way = ("run", "./yielding.yaml", "--launcher", "slurm", "--slurm", "yielding_nodes.yaml")
+        ablations("yielding", *gives_way)
+        while not rows(done.directory("yields"), "train") and time.monotonic() < end:
+            time.sleep(0.1)
+        urgent = ["sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true"]
+        subprocess.run(urgent, check=True, capture_output=True)
+        ablations("wait for yielding", *gives_way, "--wait")
     yield done
     os.chdir(before)
 
@@ -220,6 +235,13 @@ def test_a_cell_that_is_requeued_on_two_nodes_saves_on_both_and_resumes(run: Run
     assert_like(run.directory("moved"), alone("moved"))
 
 
+def test_a_cell_that_is_preempted_saves_within_the_grace_time_and_resumes(run: Run, alone: Callable[[str], Path]) -> None:
+    log = run.log("yields")
+    assert run.codes["wait for yielding"] == 0, run.said["wait for yielding"] + log
+    assert "requeueing job" in log and ", start 2" in log and re.search(r"training from step [1-9]\d* of 300", log), log
+    assert_same(run.directory("yields"), alone("yields"))
+
+
 def test_failures_are_rows(run: Run) -> None:
     assert run.codes["wait"] == 1 and run.said["wait"].rstrip().endswith("python -m ablations report ./mine.yaml"), run.said["wait"]
     said = run.said["status"]
@@ -245,4 +267,4 @@ def test_retry_resumes_a_cancelled_cell(run: Run, alone: Callable[[str], Path]) 
 
 
 def test_nothing_is_left_in_the_queue(run: Run) -> None:
-    assert not any(job.is_live for job in read_jobs([*run.study.cells, *run.apart.cells]).values())
+    assert not any(job.is_live for job in read_jobs(run.cells).values())

@@ -28,6 +28,21 @@ def test_status_shows_pace_counts_overhead_and_last_words(study_of: Callable[...
     assert "fails seed=0: failed: exit code 1" in said and "  | RuntimeError: shapes do not fit" in said
 
 
+def test_status_of_a_cell_that_wants_an_evaluation(study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]) -> None:
+    """Trained, but its study has gained an evaluation, or one failed. And a description is text, whatever rich would make of it."""
+    study = study_of("fine", evaluations={"LSH-1": ["model.lsh.n_hashes=1"]}, description="loss [/nats] of [local local lsh]")
+    assert main(["run", "./mine.yaml"]) == 0
+    capfd.readouterr()
+    assert main(["status", "./mine.yaml"]) == 0
+    said = capfd.readouterr().out
+    assert "1 unevaluated" in said and "fine seed=0: trained, without LSH-1, which the next run makes" in said and "  | ok" in said
+    assert "loss [/nats] of [local local lsh]" in said
+    path = study.cells[0].directory / "evaluations" / "LSH-1.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"overrides": ["model.lsh.n_hashes=1"], "loss_nats": 1.5}))
+    assert main(["status", "./mine.yaml"]) == 0 and "1 ok" in capfd.readouterr().out
+
+
 def test_the_time_left_of_a_study() -> None:
     assert seconds_left([], None, 5, 2) is None, "nothing runs"
     assert seconds_left([(10.0, None)], None, 0, 1) is None, "nothing is known"

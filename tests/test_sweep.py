@@ -26,7 +26,7 @@ from reformer_pl.config import to_dict
 def test_failures_are_data_and_the_sweep_goes_on(study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]) -> None:
     study = study_of("hangs", "fails", "killed", "fine")
     hangs, fails, killed, fine = study.cells
-    assert main(["run", "./mine.yaml", "--parallel", "2", "--timeout", "2"]) == 1
+    assert main(["run", "./mine.yaml", "--parallel", "2", "--timeout", "4"]) == 1
     assert "1 of 4 cells ok" in capfd.readouterr().out
     assert {cell.name: result(cell)["status"] for cell in study.cells} == {
         "hangs": "timeout", "fails": "failed", "killed": "failed", "fine": "ok",
@@ -77,7 +77,7 @@ def test_ctrl_c_leaves_cells_that_resume(study_of: Callable[..., Study]) -> None
     running = driver("run", "./mine.yaml", "--parallel", "2")
     processes = pids(study.cells[0]) + pids(study.cells[1])
     running.send_signal(signal.SIGINT)
-    said = running.communicate(timeout=20)[0]
+    said = running.communicate(timeout=120)[0]
     assert running.returncode == 130 and "the same command resumes" in said and "Traceback" not in said
     assert not any(alive(pid) for pid in processes)
     assert all((cell.directory / "saved").exists() for cell in study.cells[:2])
@@ -97,14 +97,14 @@ def test_a_second_ctrl_c_kills_at_once(study_of: Callable[..., Study]) -> None:
         assert running.poll() is None
     assert all(alive(pid) for pid in processes)
     running.send_signal(signal.SIGINT)
-    running.communicate(timeout=10)
+    running.communicate(timeout=60)
     assert running.returncode == 130 and not any(alive(pid) for pid in processes)
 
 
 def test_a_cell_that_ignores_the_timeout_is_killed(study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "GRACE_SECONDS", 0.3)
     study = study_of("stubborn")
-    assert main(["run", "./mine.yaml", "--timeout", "1"]) == 1
+    assert main(["run", "./mine.yaml", "--timeout", "2"]) == 1
     assert result(study.cells[0])["status"] == "timeout" and not any(alive(pid) for pid in pids(study.cells[0]))
 
 
@@ -134,6 +134,16 @@ def test_threads_are_divided_and_a_cell_that_cannot_start_is_told(
     assert "barred seed=0: failed to start" in capfd.readouterr().out
 
 
+def test_a_cell_that_resumes_alone_keeps_its_number_of_threads(study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another number its sums would be rounded otherwise, and the table would not be that of an undisturbed sweep."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    study = study_of("fine", "fails")
+    assert main(["run", "./mine.yaml", "--parallel", "2"]) == 1
+    assert main(["run", "./mine.yaml", "--parallel", "2", "--retry"]) == 1
+    said = (study.cells[1].directory / "log.txt").read_text()
+    assert begun(study.cells[1]) == 2 and said.count("threads 3") == 2
+
+
 def test_progress_on_a_terminal_and_off_it(
     study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,10 +151,10 @@ def test_progress_on_a_terminal_and_off_it(
     monkeypatch.setattr(progress, "HEARTBEAT_SECONDS", 0)
     study = study_of("hangs")
     screen = io.StringIO()
-    sweep.run([study], sweep.Options(timeout_seconds=1), Console(file=screen, force_terminal=True, width=120))
+    sweep.run([study], sweep.Options(timeout_seconds=2), Console(file=screen, force_terminal=True, width=120))
     assert "mine: 0 done, 1 running, 0 failed, 0 waiting" in screen.getvalue()
     assert "20/1000" in screen.getvalue() and "10.00" in screen.getvalue() and "1:38" in screen.getvalue()
-    sweep.run([study], sweep.Options(timeout_seconds=1, retry=True), Console())
+    sweep.run([study], sweep.Options(timeout_seconds=2, retry=True), Console())
     said = capfd.readouterr().out
     assert "hangs seed=0: step 20/1000, loss 1.5000, 10.00 steps/s, 1:38 left" in said
     assert "mine: 0 done, 1 running, 0 failed, 0 waiting, 0:0" in said and "about 1:38 left" in said
