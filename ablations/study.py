@@ -24,7 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 from ablations.grid import Cell, Grid, check_names, make_grids, read_list, read_mapping, read_overrides
 from ablations.paper import check_paper
 from experiments.compose import CONFIG_DIR, Bases, compose, presets
-from reformer_pl.config import ConfigError, RunConfig, load_evaluation
+from reformer_pl.config import ConfigError, RunConfig
+from reformer_pl.evaluations import load_named_evaluation
 
 KEYS = ("description", "timed", "measure", "base", "axes", "grids", "seeds", "evaluations", "paper", "report", "baseline", "notes")
 
@@ -95,9 +96,9 @@ def compose_cells(study: Study) -> list[RunConfig]:
             if config.evaluations != study.evaluations or config.out_dir != str(cell.directory):
                 raise ConfigError(f"Hydra reads the directory {cell.directory} or an evaluation's name as something else: rename it")
             same_but_seed = cell.seed != study.cells[0].seed  # its evaluations were checked with the first seed
-            for label, overrides in () if same_but_seed else study.evaluations.items():
+            for label in () if same_but_seed else study.evaluations:
                 place = f"{cell}, evaluation {label}"
-                load_evaluation(config, overrides)
+                load_named_evaluation(config, label)
         except ConfigError as error:
             raise ConfigError(f"study {study.name}, {place}: {error}") from error
         configs.append(config)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from experiments.board import Board
 from experiments.files import CHECKPOINT, drop_rows_after
 from reformer_pl.measure import PeakMemory, training_tensors
+from reformer_pl.module import lr_factor
 
 UNTIMED_STEPS = 2  # the first two steps of a process warm caches up and are left out of step_seconds
 
@@ -86,7 +87,8 @@ class MetricsFile(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int) -> None:
         if trainer.global_step % self.log_every_steps == 0:
-            self._write(trainer, "train", lr=trainer.optimizers[0].param_groups[0]["lr"])
+            optim = module.config.optim  # the optimizer itself holds the rate of the next step by now
+            self._write(trainer, "train", lr=optim.lr * lr_factor(optim, trainer.global_step - 1, trainer.max_steps))
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.state.fn == "fit":

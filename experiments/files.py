@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from reformer_pl.config import ConfigError, RunConfig, changes, has_begun, load, load_evaluation, read_yaml, to_dict
+from reformer_pl.config import ConfigError, RunConfig, changes, has_begun, load, read_yaml, to_dict
+from reformer_pl.evaluations import load_evaluation
 
 CHECKPOINT = "last.ckpt"  # below checkpoints/
 PACKAGES = ("reformer-pl", "torch", "lightning", "torchmetrics", "hydra-core")

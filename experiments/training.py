@@ -1,5 +1,6 @@
 """One training process: build the parts of a config, fit, score, and gather the result."""
 
+import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,8 @@ from experiments.coverage import CoverageFile
 from experiments.evaluate import load_checkpoint, load_weights, score, write_evaluation
 from experiments.files import CHECKPOINT
 from experiments.trainer import build_trainer, device_name
-from reformer_pl.config import RunConfig, load_evaluation
+from reformer_pl.config import RunConfig
+from reformer_pl.evaluations import load_named_evaluation
 from reformer_pl.measure import GIB
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.rules import attention_pattern
@@ -32,8 +34,8 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     module = LitSequenceModel(config, data.vocab_size)
     with torch.device("meta"):  # an evaluation that cannot be is refused before anything is trained
         shapes = LitSequenceModel(config, data.vocab_size).state_dict()
-        for name, overrides in config.evaluations.items():
-            load_weights(LitSequenceModel(load_evaluation(config, overrides), data.vocab_size), shapes, name)
+        for name in config.evaluations:
+            load_weights(LitSequenceModel(load_named_evaluation(config, name), data.vocab_size), shapes, name)
     checkpoint = directory / "checkpoints" / CHECKPOINT
     step = load_checkpoint(checkpoint)["global_step"] if checkpoint.is_file() else 0  # refuses a corrupt file before anything is started
 
@@ -57,6 +59,8 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
         return None
 
     own = score(trainer, module, data)
+    if not math.isfinite(own["loss_nats"]):  # the training loss may have been finite when it was last looked at
+        raise FloatingPointError(f"the held-out loss is {own['loss_nats']} at the end: lower optim.lr or set optim.clip_norm")
     _evaluate(trainer, config, data, module.state_dict(), directory, config.evaluations)
 
     result = {
@@ -93,9 +97,8 @@ def _evaluate(
     trainer: Trainer, config: RunConfig, data: SequenceData, weights: dict[str, Any], directory: Path, names: Iterable[str]
 ) -> None:
     for name in names:
-        overrides = config.evaluations[name]
-        module = LitSequenceModel(load_evaluation(config, overrides), data.vocab_size)
+        module = LitSequenceModel(load_named_evaluation(config, name), data.vocab_size)
         load_weights(module, weights, name)
         values = score(trainer, module, data)
         if trainer.is_global_zero:
-            write_evaluation(directory, name, overrides, values)
+            write_evaluation(directory, name, config.evaluations[name], values)

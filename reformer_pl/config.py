@@ -4,7 +4,6 @@ This file imports neither torch nor Hydra, so that a sweep can check a thousand 
 """
 
 from collections.abc import Iterable
-from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -15,8 +14,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from reformer_pl.plain_values import set_plain
-from reformer_pl.rules import PEER_PACKAGES, SHARED_QK, ConfigError, attention_pattern
+from reformer_pl.rules import PEER_PACKAGES, ConfigError
 from reformer_pl.run_rules import check
 
 
@@ -125,7 +123,8 @@ class RunConfig:
 
 
 # The numbers of a run's result.json: null where a run failed. The last two are its overhead: from the start of the process to the first
-# step, and from the end of the last one to the result, which the held-out scores are a part of.
+# step, and from the end of the last one to the result, which the held-out scores are a part of. Seconds of a step, and of training, are
+# forward, backward and update, without making the batch.
 RESULT_NUMBERS = (
     "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters", "train_seconds",
     "startup_seconds", "closing_seconds",
@@ -135,10 +134,6 @@ BENCHMARK_NUMBERS = (
     "length", "batch_size", "n_layers", "n_repeats", "forward_seconds", "backward_seconds", "step_seconds", "step_seconds_iqr",
     "full_seconds", "speedup", "peak_memory_gib", "predicted_memory_gib", "tokens_per_second", "parameters",
 )  # fmt: skip
-
-
-# What the shapes of the weights follow from, so that no evaluation can change it.
-SHAPING = ("model.d_model", "model.n_layers", "model.d_ff", "model.positions", "model.merge", "task.name", "task.length")
 
 
 def has_begun(directory: Path) -> bool:
@@ -215,27 +210,6 @@ def _schema() -> DictConfig:
     return OmegaConf.structured(RunConfig)
 
 
-def load_evaluation(trained: RunConfig, overrides: Iterable[str]) -> RunConfig:
-    """The config that scores a trained model in another way. Raises ConfigError where its weights cannot be."""
-    overrides, changed = list(overrides), deepcopy(trained)
-    if all(set_plain(changed, key, value) for override in overrides for key, value in _flat(override).items()):
-        check(changed)
-    else:
-        changed = load(to_dict(trained), overrides)
-    old, new = flat(to_dict(trained)), flat(to_dict(changed))
-    for key in SHAPING:
-        if old[key] != new[key]:
-            raise ConfigError(f"an evaluation keeps the weights, whose shapes follow from {key}={old[key]}: it cannot be {new[key]}")
-    words = (attention_pattern(config.model.attention, config.model.n_layers) for config in (trained, changed))
-    for layer, (before, after) in enumerate(zip(*words, strict=False)):
-        if (before in SHARED_QK) != (after in SHARED_QK):
-            raise ConfigError(
-                f"an evaluation keeps the weights: {' and '.join(SHARED_QK)} share queries and keys, the others do not, so a model trained "
-                f"with {before} in layer {layer} cannot be scored with {after}"
-            )
-    return changed
-
-
 @cache
 def _dotted(override: str) -> DictConfig:
     """One override as values. Raises ConfigError where it is none."""
@@ -248,7 +222,8 @@ def _dotted(override: str) -> DictConfig:
 
 
 @cache
-def _flat(override: str) -> dict[str, Any]:
+def override_values(override: str) -> dict[str, Any]:
+    """One override, as flat values. Raises ConfigError where it is none."""
     return flat(OmegaConf.to_container(_dotted(override)))
 
 

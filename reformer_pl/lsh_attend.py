@@ -4,6 +4,9 @@ Shapes: B batch, H heads, P padded length, m chunk_len, D head size; a tile is g
 """
 
 import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import wraps
 from typing import Any
 
 import torch
@@ -15,10 +18,23 @@ from reformer_pl.lsh_plan import Plan
 from reformer_pl.lsh_tiles import Rows, Tile, tiles, windows
 
 
+def in_own_precision(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Without autocast, which would round the plain road's float32 products to bfloat16, and those of one of the passes alone."""
+
+    @wraps(function)
+    def plain(ctx: Any, first: Tensor, *rest: Any) -> Any:
+        device = first.device.type
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+            return function(ctx, first, *rest)
+
+    return plain
+
+
 class LSHAttend(torch.autograd.Function):
     """qk, v (B, H, P, D) and a Plan -> out (B, H, P, D). A token that reaches nothing gets its own v, a padded one 0."""
 
     @staticmethod
+    @in_own_precision
     def forward(ctx: Any, qk: Tensor, v: Tensor, plan: Plan) -> Tensor:
         b, h, p, _ = qk.shape
         rows, road = Rows.of(qk), choose_road(qk, plan.chunk_len)
@@ -44,6 +60,7 @@ class LSHAttend(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @in_own_precision
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, v, out, lse, alone, *planned = ctx.saved_tensors
         plan, rows, (b, h) = Plan(*planned, *ctx.options), ctx.rows, ctx.shape

@@ -26,9 +26,14 @@ def choose_road(q: Tensor, m: int) -> str:
     match q.device.type:
         case "cpu" if q.dtype != torch.float16 and hasattr(aten, "_scaled_dot_product_flash_attention_for_cpu"):
             return CPU_FLASH
-        case "cuda" if q.dtype != torch.float64 and m % 32 == 0 and d % 8 == 0 and hasattr(aten, "_scaled_dot_product_efficient_attention"):
+        case "cuda" if m % 32 == 0 and d % 8 == 0 and hasattr(aten, "_scaled_dot_product_efficient_attention") and _is_fused(q):
             return CUDA_EFFICIENT
     return PLAIN
+
+
+def _is_fused(q: Tensor) -> bool:
+    """The dtypes of CUDA's memory-efficient kernels: bfloat16 from compute capability 8.0 on (A100), never float64."""
+    return q.dtype in (torch.float16, torch.float32) or (q.dtype == torch.bfloat16 and torch.cuda.get_device_capability(q.device) >= (8, 0))
 
 
 def tile_forward(road: str, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

@@ -55,8 +55,7 @@ class LitSequenceModel(LightningModule):
         self.optimizers().zero_grad()  # Lightning would keep the gradients through the next forward pass
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        index = batch_index * self.trainer.world_size + self.global_rank
-        loss = self.model.loss(*batch, hash_seed=derived_seed(self.config.seed, HELD_OUT, index))
+        loss = self.model.loss(*batch, hash_seed=derived_seed(self.config.seed, HELD_OUT, batch_index))
         update(self.held_out_metrics, loss)
 
     def on_validation_epoch_end(self) -> None:

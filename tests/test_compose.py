@@ -5,7 +5,8 @@ import pytest
 from ablations.study import compose_cells, load_study
 from experiments import compose as module
 from experiments.compose import Bases, compose, presets
-from reformer_pl.config import ConfigError, RunConfig, load, load_evaluation, to_dict
+from reformer_pl.config import ConfigError, RunConfig, load, to_dict
+from reformer_pl.evaluations import load_evaluation
 from reformer_pl.plain_values import set_plain
 
 COMMANDS = (

@@ -145,6 +145,22 @@ def test_the_cuda_ops_take_these_tiles_and_return_these_shapes(
         assert f"aten::_scaled_dot_product_efficient_{op}" in called
 
 
+@pytest.mark.parametrize("road", ["plain", "cpu_flash"])
+def test_autocast_rounds_nothing_within_the_attention(road: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its float32 scores stay float32, in the forward pass and in a backward pass that happens to run under autocast, too."""
+    monkeypatch.setattr(lsh_attend, "choose_road", lambda q, m: road)
+    qk, v, weights = draw(40, torch.float32)
+
+    _, buckets = lsh_attention(qk, v, n_hashes=2, chunk_len=CHUNK, generator=torch.Generator().manual_seed(2))
+
+    def run(enabled: bool) -> tuple[Tensor, ...]:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            out, _ = lsh_attention(qk, v, n_hashes=2, chunk_len=CHUNK, buckets=buckets)
+            return out, *gradients(out, weights, qk, v)
+
+    assert all(torch.equal(cast, own) for cast, own in zip(run(True), run(False), strict=True))
+
+
 def test_the_road_is_chosen_by_device_dtype_and_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     class Fake(NamedTuple):
         device: torch.device
@@ -154,10 +170,13 @@ def test_the_road_is_chosen_by_device_dtype_and_shape(monkeypatch: pytest.Monkey
     def road(device: str, dtype: torch.dtype, m: int = 64, d: int = 64) -> str:
         return lsh_kernels.choose_road(Fake(torch.device(device), dtype, (1, d)), m)
 
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     assert [road("cpu", dtype) for dtype in (torch.float64, torch.float32, torch.bfloat16)] == ["cpu_flash"] * 3
     assert [road("cuda", dtype) for dtype in (torch.float32, torch.bfloat16, torch.float16)] == ["cuda_efficient"] * 3
     assert [road("cpu", torch.float16), road("cuda", torch.float64), road("mps", torch.float32)] == ["plain"] * 3
     assert [road("cuda", torch.float32, m=40), road("cuda", torch.float32, d=20)] == ["plain"] * 2
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))  # a T4 has no fused kernel for bfloat16
+    assert [road("cuda", dtype) for dtype in (torch.float32, torch.bfloat16)] == ["cuda_efficient", "plain"]
     monkeypatch.setattr(torch.ops, "aten", object())  # a PyTorch without these ops
     assert [road("cpu", torch.float32), road("cuda", torch.float32)] == ["plain"] * 2
 

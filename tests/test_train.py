@@ -19,6 +19,7 @@ import yaml
 from ablations.grid import Cell
 from ablations.launch import is_running
 from experiments import evaluate, log, train
+from experiments.compose import compose
 from processes import PATIENCE_SECONDS, Fault, exit_code, result, rows, start, timeless, wait_until
 
 SMOKE = ["experiment=smoke", "trainer.accelerator=cpu", "trainer.threads=1"]
@@ -69,6 +70,14 @@ KILLS = {
     "in the evaluations at the end": ("experiments.training", "score", 2),
     "before the result": ("experiments.outcome", "write_json", 1),
 }
+
+
+def test_a_row_has_the_rate_of_its_own_step(whole: Path) -> None:
+    optim = compose(RUN).optim
+    assert optim.warmup_steps > 4, "the rate changes"
+    assert {row["step"]: row["lr"] for row in rows(whole, "train")} == {
+        step: optim.lr * min(1.0, step / optim.warmup_steps) for step in range(2, 15, 2)
+    }
 
 
 def test_a_directory_has_one_run_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,6 +332,8 @@ def test_evaluate_refuses_what_is_no_run(whole: Path, tmp_path: Path, capsys: py
         ("model.lsh.n_hash=2", "n_hash"),
         ("n_hashes", "key=value"),
         ("model.d_model=64", "whose shapes follow from model.d_model"),
+        ("model.n_heads=4", "trained with model.n_heads="),
+        ("model.residual=standard", "reversible layers have two streams"),
     ):
         assert evaluate.main([str(whole), override]) == 2
         assert reason in one_line(capsys)
@@ -338,6 +349,12 @@ FAILING = {
     "out of memory, weights": (["model.d_ff=17592186044416"], "oom", "memory"),  # more than any address space, refused at once
     "out of memory, a step": (["task.batch_size=17592186044416"], "oom", "memory"),
 }
+
+
+def test_a_run_that_diverges_after_its_last_row_is_not_ok(tmp_path: Path) -> None:
+    diverging = ["optim.lr=1e30", "optim.warmup_steps=0", "trainer.max_steps=4"]  # a row comes with every fifth step
+    assert train.main([*SMOKE, *diverging, f"out_dir={tmp_path}"]) == 1
+    assert result(tmp_path)["status"] == "failed" and "the held-out loss is nan" in result(tmp_path)["error"]
 
 
 @pytest.mark.parametrize("what", FAILING)

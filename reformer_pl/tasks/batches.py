@@ -26,7 +26,7 @@ def generator(*words: int) -> torch.Generator:
 
 
 class SequenceData(LightningDataModule):
-    """A task: train_batch and eval_batch are pure functions; ranks share a batch row by row and the held-out batches one by one."""
+    """A task: train_batch and eval_batch are pure functions, and ranks share each batch row by row."""
 
     vocab_size: int
 
@@ -60,12 +60,10 @@ class SequenceData(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """Every held-out batch; while training, as many as task.curve_sequences asks for, spread evenly."""
-        rank, world = self._place()
-        batches = self.n_eval_batches
+        batches = wanted = self.n_eval_batches
         if self.config.curve_sequences and self.trainer.state.fn == "fit":
             wanted = min(batches, math.ceil(self.config.curve_sequences / self.config.batch_size))
-            return DataLoader(_EvalBatches(self, [i * batches // wanted for i in range(wanted)][rank::world]), batch_size=None)
-        return DataLoader(_EvalBatches(self, range(rank, batches, world)), batch_size=None)
+        return DataLoader(_EvalBatches(self, *self._place(), [i * batches // wanted for i in range(wanted)]), batch_size=None)
 
     def _place(self) -> tuple[int, int]:
         return self.trainer.global_rank, self.trainer.world_size
@@ -86,8 +84,13 @@ class _TrainBatches(IterableDataset):
 
 
 class _EvalBatches(IterableDataset):
-    def __init__(self, task: SequenceData, indices: Sequence[int]) -> None:
-        self.task, self.indices = task, indices
+    """A rank's rows of each batch, as in training: a whole batch would need the memory of all devices."""
+
+    def __init__(self, task: SequenceData, rank: int, world: int, indices: Sequence[int]) -> None:
+        self.task, self.rank, self.world, self.indices = task, rank, world, indices
 
     def __iter__(self) -> Iterator[Batch]:
-        return (self.task.eval_batch(index) for index in self.indices)
+        for index in self.indices:
+            tokens, scored = self.task.eval_batch(index)
+            if self.rank < len(tokens):  # the last batch may have fewer rows than there are ranks
+                yield tokens[self.rank :: self.world], scored[self.rank :: self.world]

@@ -70,8 +70,12 @@ class Enwik8(SequenceData):
 
 def read_source(source: str) -> bytes:
     """The bytes of task.source: "sample", or a plain, zip, gz, bz2 or xz file. Raises ConfigError."""
-    path = _sample() if source == "sample" else Path(source).expanduser()
-    if not path.is_file():
+    try:
+        path = _sample() if source == "sample" else Path(source).expanduser()
+        there = path.is_file()
+    except (OSError, RuntimeError) as error:  # a folder that may not be searched, a name that is too long, ~nobody
+        raise ConfigError(f"task.source={source} cannot be read ({error}): give the path of enwik8, or task.source=sample") from error
+    if not there:
         raise ConfigError(f"task.source={source} is not a file: give the path of enwik8 (plain, zip, gz, bz2 or xz), or task.source=sample")
     try:
         match path.suffix:
