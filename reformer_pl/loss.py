@@ -47,8 +47,21 @@ def _sums(hidden: Tensor, head: Callable[[Tensor], Tensor], targets: Tensor, sco
     return (nats * scored.flatten()).sum(), correct.sum()
 
 
-class BitsPerDim(MeanMetric):
-    """Mean nats over ln 2, weighted by tokens and summed over ranks."""
+class TokenMean(MeanMetric):
+    """A mean over tokens of all batches and ranks. NaN is kept, so that a broken run shows.
+
+    torchmetrics 1.9 drops the weights where it is told to keep NaN (nan_strategy="disable"): a last batch of one sequence would count as
+    much as a whole one.
+    """
+
+    def update(self, value: Tensor, weight: Tensor) -> None:
+        """value: mean of a batch; weight: its tokens."""
+        self.mean_value += value * weight
+        self.weight += weight
+
+
+class BitsPerDim(TokenMean):
+    """Mean nats over ln 2."""
 
     def compute(self) -> Tensor:
         return super().compute() / math.log(2)

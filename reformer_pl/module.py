@@ -8,10 +8,10 @@ import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MetricCollection
 
 from reformer_pl.config import OptimConfig, RunConfig, load, to_dict
-from reformer_pl.loss import BitsPerDim, TokenLoss
+from reformer_pl.loss import BitsPerDim, TokenLoss, TokenMean
 from reformer_pl.model import SequenceModel
 from reformer_pl.rules import OPTIMIZERS, SCHEDULES, ConfigError
 from reformer_pl.tasks.batches import Batch, generator
@@ -109,13 +109,9 @@ def lr_factor(optim: OptimConfig, step: int, max_steps: int) -> float:
 
 
 def token_metrics() -> MetricCollection:
-    """Means weighted by tokens and synchronised over ranks; NaN is kept, so that a broken run shows."""
+    """Means over tokens, synchronised over ranks."""
     return MetricCollection(
-        {
-            "loss_nats": MeanMetric(nan_strategy="disable"),
-            "accuracy": MeanMetric(nan_strategy="disable"),
-            "bits_per_dim": BitsPerDim(nan_strategy="disable"),
-        },
+        {"loss_nats": TokenMean(), "accuracy": TokenMean(), "bits_per_dim": BitsPerDim()},
         compute_groups=False,  # each is fed its own value
     )
 

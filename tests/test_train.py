@@ -21,6 +21,8 @@ from ablations.launch import is_running
 from experiments import evaluate, log, train
 from experiments.compose import compose
 from processes import PATIENCE_SECONDS, Fault, exit_code, result, rows, start, timeless, wait_until
+from reformer_pl.module import HELD_OUT, LitSequenceModel, derived_seed
+from reformer_pl.tasks import build_task
 
 SMOKE = ["experiment=smoke", "trainer.accelerator=cpu", "trainer.threads=1"]
 STEPS = ["trainer.max_steps=14", "trainer.eval_every_steps=4", "trainer.log_every_steps=2"]  # evaluated after steps 4, 8, 12 and 14
@@ -70,6 +72,24 @@ KILLS = {
     "in the evaluations at the end": ("experiments.training", "score", 2),
     "before the result": ("experiments.outcome", "write_json", 1),
 }
+
+
+@pytest.mark.parametrize("n_sequences", [17, 24])
+def test_the_held_out_score_is_the_mean_over_tokens(n_sequences: int, tmp_path: Path) -> None:
+    """Whatever the batches: the last of 17 sequences is a batch of its own, and no dearer than the others."""
+    arguments = [*SMOKE, "trainer.precision=64-true", "trainer.max_steps=1", f"task.eval_sequences={n_sequences}", f"out_dir={tmp_path}"]
+    assert train.main(arguments) == 0
+    config = compose(arguments)
+    data = build_task(config)
+    module = LitSequenceModel(config, data.vocab_size)
+    module.load_state_dict(weights(tmp_path))
+    with torch.no_grad():
+        losses = [module.model.loss(*data.eval_batch(i), hash_seed=derived_seed(0, HELD_OUT, i)) for i in range(3)]
+    nats, correct, tokens = (sum(float(each) for each in sums) for sums in zip(*losses, strict=True))
+    assert tokens == 15 * n_sequences
+    done = result(tmp_path)
+    assert done["loss_nats"] == pytest.approx(nats / tokens, rel=1e-6) and done["accuracy"] == pytest.approx(correct / tokens, rel=1e-6)
+    assert done["bits_per_dim"] == pytest.approx(nats / tokens / math.log(2), rel=1e-6)
 
 
 def test_a_row_has_the_rate_of_its_own_step(whole: Path) -> None:
