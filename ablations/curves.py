@@ -40,7 +40,8 @@ def curve_drawings(study: Study, cells: pd.DataFrame) -> list[Drawing]:
 
 def part_scored(study: Study) -> str:
     """A sentence where the curves are scored on less than the tables are: their last points are then other numbers."""
-    parts = {config.task.curve_sequences for config in compose_variants(study).values()} - {0}
+    tasks = (config.task for config in compose_variants(study).values())
+    parts = {task.curve_sequences for task in tasks if task.curve_sequences and not 0 < task.eval_sequences <= task.curve_sequences}
     if not parts:
         return ""
     return f" Scored while training on about {' or '.join(map(str, sorted(parts)))} held-out sequences; the tables, at the end, on all."

@@ -28,5 +28,6 @@ def become(command: list[str], directory: str) -> None:
     cpus = os.environ.get("SLURM_CPUS_PER_TASK")
     if cpus:
         environment.setdefault("OMP_NUM_THREADS", cpus)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the command listens to it, in a second
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # until the command listens to it, in seconds; what SLURM means to end, it kills in the end
     os.execve(command[0], command, environment)

@@ -57,7 +57,8 @@ def submit(studies: list[Study], options: Options, slurm: Slurm) -> int:
             check_decisions(study, configs, decisions)
         if options.force:
             set_aside([cell for cell in sizes if cell.directory.exists()])
-        return max([_submit_study(study, decisions, slurm, sizes) for study, decisions in zip(studies, plans, strict=True)])
+        submitted: list[str] = []
+        return max([_submit_study(study, decisions, slurm, sizes, submitted) for study, decisions in zip(studies, plans, strict=True)])
 
 
 def check_tools() -> None:
@@ -72,7 +73,7 @@ def check_tools() -> None:
 def places(studies: list[Study], grids: list[list[RunConfig]], slurm: Slurm) -> dict[Cell, int]:
     """Each cell's processes on each of its nodes. ConfigError where they do not fit, or would disturb each other in a timed study."""
     for study in studies:
-        if study.timed and not slurm.sbatch.get("exclusive"):
+        if study.timed and slurm.sbatch.get("exclusive") is not True:  # "user" would leave a node to the cells together
             why = f"study {study.name} reports time, so its cells must not disturb each other"
             raise ConfigError(f"{why}: give them nodes of their own, with sbatch: {{exclusive: true}}")
     return {
@@ -103,7 +104,8 @@ def wait(studies: list[Study]) -> int:
         pause = min(1.5 * pause, POLL_SECONDS[1])
 
 
-def _submit_study(study: Study, decisions: dict[Cell, Decision], slurm: Slurm, sizes: dict[Cell, int]) -> int:
+def _submit_study(study: Study, decisions: dict[Cell, Decision], slurm: Slurm, sizes: dict[Cell, int], submitted: list[str]) -> int:
+    """Exit code as of `submit`; the numbers of its jobs are added to those `submitted` before."""
     starting = [cell for cell in study.cells if decisions[cell].starts]
     given = [decision for decision in decisions.values() if decision.word == "given"]
     statuses = {cell: (read_result(cell) or {}).get("status", "failed") for cell, decision in decisions.items() if decision.word == "skip"}
@@ -114,16 +116,17 @@ def _submit_study(study: Study, decisions: dict[Cell, Decision], slurm: Slurm, s
     if not_ok:
         print(f"  not ok: {', '.join(not_ok)}; --retry submits them again", flush=True)
     limit = max_array_size() if starting else MAX_ARRAY_SIZE
-    ids = []
+    before = len(submitted)
     for size, same in groupby(sorted(starting, key=lambda cell: sizes[cell]), key=lambda cell: sizes[cell]):
         cells = list(same)
         for first in range(0, len(cells), limit):
             try:
-                ids.append(_submit_array(study, cells[first : first + limit], slurm, size))
+                submitted.append(_submit_array(study, cells[first : first + limit], slurm, size))
             except ConfigError as error:
-                raise ConfigError(f"{error}; the jobs before it run: scancel {' '.join(ids)} ends them" if ids else str(error)) from error
-    if ids:
-        print(f"  scancel {' '.join(ids)} ends them", flush=True)
+                told = f"; the jobs before it run: scancel {' '.join(submitted)} ends them" if submitted else ""
+                raise ConfigError(f"{error}{told}") from error
+    if submitted[before:]:
+        print(f"  scancel {' '.join(submitted[before:])} ends them", flush=True)
     return 1 if not_ok else 0
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from experiments.compose import Bases, compose, product
 from experiments.files import PACKAGES, claim_directory, read_json
 from experiments.imports import without_collector
-from experiments.log import logged
+from experiments.log import locked, logged
 from experiments.outcome import record
 from reformer_pl.config import BENCHMARK_NUMBERS, ConfigError, RunConfig, check_installed
 from reformer_pl.rules import PEER_PACKAGES
@@ -55,13 +55,14 @@ def check_case(config: RunConfig, case: list[str]) -> RunConfig:
 
 
 def run_one(config: RunConfig) -> int:
-    directory = claim_directory(config)
-    done = read_json(directory / "result.json")
-    if done and done["status"] == "ok":
-        print(f"already done: {directory / 'result.json'}")
-        return tell(done, directory)
-    with logged(directory / "log.txt"):
-        return tell(run(config, directory), directory)
+    with locked(Path(config.out_dir)):
+        directory = claim_directory(config)
+        done = read_json(directory / "result.json")
+        if done and done["status"] == "ok":
+            print(f"already done: {directory / 'result.json'}")
+            return tell(done, directory)
+        with logged(directory / "log.txt"):
+            return tell(run(config, directory), directory)
 
 
 def run(config: RunConfig, directory: Path) -> dict[str, Any]:

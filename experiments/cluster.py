@@ -66,9 +66,10 @@ def _go_on_later(heard: int, advanced: bool) -> None:
     """Requeue the job where it is not over. One whose time ended before it came any further would come no further for ever."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
-    if heard == signal.SIGTERM and not _is_preempted(job):
+    preempted = _is_preempted(job)
+    if heard == signal.SIGTERM and not preempted:
         return
-    if heard == signal.SIGUSR1 and not advanced:
+    if not advanced and not preempted:
         print(f"job {job} is not requeued: its time ended before it had saved anything new: give it more time", file=sys.stderr, flush=True)
         return
     print(f"requeueing job {job}, which resumes from the checkpoint", file=sys.stderr, flush=True)

@@ -1,4 +1,7 @@
-"""log.txt: what a run says, kept beside its results, and locked (flock) for as long as the run lives: a directory has one run at a time."""
+"""log.txt: what a run says, kept beside its results, and locked (flock) while the run lives: a directory has one run at a time.
+
+Where stdout is that file, as in a cell of a study, who started the run holds the lock; on SLURM nobody does, and the queue tells.
+"""
 
 import fcntl
 import os
@@ -30,18 +33,32 @@ class Tee:
 
 
 @contextmanager
-def logged(path: Path) -> Iterator[None]:
-    """Append stdout and stderr to the file as well; nothing to do where stdout is that file, as in a cell of a study.
+def locked(directory: Path) -> Iterator[None]:
+    """A directory for this run alone, made if it is not there. ConfigError where another run has it, or where it cannot be."""
+    path = directory / "log.txt"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        log = path.open("a")
+    except OSError as error:
+        raise ConfigError(f"out_dir={directory} cannot be written ({error.strerror}): give another out_dir") from error
+    with log:
+        if not _is_stdout(path):
+            lock(log)
+        yield
 
-    ConfigError where another run holds the file, in a sweep or not.
-    """
-    if path.exists() and os.path.samestat(os.fstat(1), path.stat()):
+
+@contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """Append stdout and stderr to the file as well; nothing to do where stdout is that file."""
+    if path.exists() and _is_stdout(path):
         yield
         return
-    with path.open("a", buffering=1) as log:
-        lock(log)
-        with redirect_stdout(Tee(sys.stdout, log)), redirect_stderr(Tee(sys.stderr, log)):
-            yield
+    with path.open("a", buffering=1) as log, redirect_stdout(Tee(sys.stdout, log)), redirect_stderr(Tee(sys.stderr, log)):
+        yield
+
+
+def _is_stdout(path: Path) -> bool:
+    return os.path.samestat(os.fstat(1), path.stat())
 
 
 def lock(log: IO[Any]) -> None:

@@ -26,7 +26,7 @@ from experiments.cluster import first_rank, stopped_by_the_cluster
 from experiments.compose import compose
 from experiments.files import claim_directory, read_json
 from experiments.imports import without_collector
-from experiments.log import logged
+from experiments.log import locked, logged
 from experiments.outcome import record
 from reformer_pl.config import RESULT_NUMBERS, ConfigError, RunConfig
 
@@ -46,12 +46,13 @@ def main(arguments: list[str]) -> int:
         if config.benchmark.measure != "none":
             said = f"benchmark.measure={config.benchmark.measure} measures and does not train"
             raise ConfigError(f"{said}: use python -m experiments.benchmark {shlex.join(arguments)}")
-        directory = claim_directory(config)
-        done = read_json(directory / "result.json")
-        if done and done["status"] == "ok":
-            return tell(add_evaluations(config, directory, done), directory)
-        with _logged(directory), stopped_by_the_cluster(directory):
-            return tell(run(config, directory), directory)
+        with locked(Path(config.out_dir)) if first_rank() else nullcontext():
+            directory = claim_directory(config)
+            done = read_json(directory / "result.json")
+            if done and done["status"] == "ok":
+                return tell(add_evaluations(config, directory, done), directory)
+            with _logged(directory), stopped_by_the_cluster(directory):
+                return tell(run(config, directory), directory)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

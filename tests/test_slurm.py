@@ -178,7 +178,8 @@ def test_cells_that_do_not_fit_on_their_nodes_are_refused(
 def test_a_timed_study_wants_nodes_of_its_own(cluster: Path, study_of: Callable[..., Study], capsys: pytest.CaptureFixture[str]) -> None:
     study_of("a", "b", timed=True)
     Path("cluster.yaml").write_text("at_once: 1")  # of each array: two studies are two, and other users have theirs
-    for asked in ([], ["--slurm", "cluster.yaml"]):
+    Path("user.yaml").write_text("sbatch: {exclusive: user}")
+    for asked in ([], ["--slurm", "cluster.yaml"], ["--slurm", "user.yaml"]):
         assert submit(*asked) == 2 and "sbatch: {exclusive: true}" in capsys.readouterr().err
     Path("cluster.yaml").write_text("sbatch: {exclusive: true}")
     assert submit("--slurm", "cluster.yaml") == 0, capsys.readouterr().err

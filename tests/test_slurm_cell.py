@@ -75,6 +75,7 @@ TOLD = {
     "a preemption without": ("JobState=PREEMPTED Reason=None\n PreemptTime=2026-11-22T08:14:03", False),
     "a requeue from outside": ("JobState=PENDING Reason=BeginTime\n PreemptTime=None", False),
     "scancel of a job that was preempted before": ("JobState=CANCELLED Reason=None\n PreemptTime=2026-11-22T08:14:03", False),
+    "a preemption that sends the signal of the time limit": ("JobState=RUNNING Reason=None\n PreemptTime=2026-11-22T08:14:03", True),
     "a signal": ("JobState=RUNNING Reason=None\n PreemptTime=None", False),
 }
 
@@ -84,9 +85,10 @@ TOLD = {
 def test_a_preempted_cell_requeues_itself(what: str, place: tuple[str, str, int], tmp_path: Path, task: dict[str, str]) -> None:
     """Where SLURM gives it time to save, SLURM forgets a job that used it. However far it came: the preemption was not its fault."""
     said, requeued = TOLD[what]
+    number = signal.SIGUSR1 if "time limit" in what else signal.SIGTERM
     (tmp_path / "job").write_text(said)
     log = tmp_path / "log.txt"
-    assert exit_code(start("experiments.train", [*RUN, f"out_dir={tmp_path}"], log, (Fault(signal.SIGTERM, *place),), **task)) == 130
+    assert exit_code(start("experiments.train", [*RUN, f"out_dir={tmp_path}"], log, (Fault(number, *place),), **task)) == 130
     asked = tmp_path / "asked"
     assert (asked.read_text() if asked.exists() else "") == ("requeue 42_3\n" if requeued else ""), log.read_text()
 
@@ -108,7 +110,7 @@ def test_sigterm_stops_a_run_in_whose_shell_sigint_is_ignored(tmp_path: Path) ->
         signal.signal(signal.SIGINT, before)
 
 
-CELL = "import os, signal; print(os.environ.get('OMP_NUM_THREADS'), int(signal.getsignal(signal.SIGUSR1)))"
+CELL = "import os, signal; print(os.environ.get('OMP_NUM_THREADS'), *(int(signal.getsignal(n)) for n in (signal.SIGUSR1, signal.SIGTERM)))"
 BECOME = f"""
 import sys
 from ablations.slurm_cell import become
@@ -124,7 +126,7 @@ def test_a_task_becomes_the_command_and_writes_to_the_cell_s_log(node: str, rank
     command = [sys.executable, "-c", BECOME, str(tmp_path / "cell")]
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=True)
     first, *lines = (tmp_path / "cell" / name).read_text().splitlines()
-    assert done.stdout == "" and [first, *lines][-1] == "5 1"
+    assert done.stdout == "" and [first, *lines][-1] == "5 1 1"
     assert (rank == "0") == (first.startswith("SLURM job 42_3 on ") and first.endswith(", start 3")) and len(lines) == (rank == "0")
 
 

@@ -145,6 +145,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         ablations("wait for apart", "run", "./apart.yaml", "--launcher", "slurm", "--wait")
         gives_way = ("run", "./yielding.yaml", "--launcher", "slurm", "--slurm", "yielding_nodes.yaml")
         ablations("yielding", *gives_way)
+        end = time.monotonic() + 300
         while not rows(done.directory("yields"), "train") and time.monotonic() < end:
             time.sleep(0.1)
         urgent = ["sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true"]

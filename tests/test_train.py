@@ -104,11 +104,12 @@ def test_a_directory_has_one_run_at_a_time(tmp_path: Path, capsys: pytest.Captur
     """The second one is told, whoever started the first: here somebody pasted a cell's command."""
     monkeypatch.setattr(log, "PATIENCE_SECONDS", 0.05)
     arguments = [*RUN, f"out_dir={tmp_path}"]
-    with log.logged(tmp_path / "log.txt"):
+    with log.locked(tmp_path):
         assert is_running(Cell("mine", "mine", 0, (), tmp_path, (), "experiments.train"))
         assert train.main(arguments) == 2
-    said = one_line(capsys)
-    assert f"another process runs in {tmp_path}: wait for it, or stop it" in said and not (tmp_path / "checkpoints").exists()
+        assert f"another process runs in {tmp_path}: wait for it, or stop it" in one_line(capsys)
+        assert [path.name for path in tmp_path.iterdir()] == ["log.txt"], "it wrote its config beside the other's results"
+    assert train.main([*arguments, "trainer.max_steps=1"]) == 0
 
 
 @pytest.mark.parametrize("when", KILLS)
@@ -125,7 +126,10 @@ def test_a_killed_run_resumes_bit_for_bit(whole: Path, tmp_path: Path, when: str
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for a stopped process in /proc")
 def test_a_run_killed_from_outside_again_and_again_resumes_bit_for_bit(whole: Path, tmp_path: Path) -> None:
     arguments = [*RUN, f"out_dir={tmp_path}"]
-    for nth in (7, 3):  # it stops itself in that step, so that the kill comes in time on any machine
+    for nth in (
+        7,
+        6,
+    ):  # it stops itself in steps 7 and 10, each after a further checkpoint
         process = start("experiments.train", arguments, tmp_path / "log.txt", (Fault(signal.SIGSTOP, *BATCH_END, nth),))
         wait_until(lambda stat=Path(f"/proc/{process.pid}/stat"): stat.read_text().rpartition(")")[2].split()[0] == "T")
         process.kill()
