@@ -184,7 +184,7 @@ def assert_like(found: Path, wanted: Path) -> None:
     assert result(found)["device"].startswith("2 x ")
     for name in ("status", "steps", "parameters"):
         assert result(found)[name] == result(wanted)[name]
-    assert result(found)["loss_nats"] == pytest.approx(result(wanted)["loss_nats"], abs=1e-9)
+    assert result(found)["loss_nats"] == pytest.approx(result(wanted)["loss_nats"], abs=1e-5)  # summed in float32
     assert [(row["step"], row["split"]) for row in rows(found)] == [(row["step"], row["split"]) for row in rows(wanted)]
     for name, tensor in weights(wanted).items():
         torch.testing.assert_close(weights(found)[name], tensor, rtol=0, atol=1e-9)
