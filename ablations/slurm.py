@@ -76,7 +76,7 @@ def load_slurm(path: Path | None) -> Slurm:
     slurm = Slurm(**(values or {}))
     if slurm.time is not None and 60 * slurm.time <= slurm.save_seconds + EARLY_SECONDS:
         least = (slurm.save_seconds + EARLY_SECONDS) // 60 + 1
-        why = f"time: {slurm.time} may end a job before it trains, for SLURM says so up to {EARLY_SECONDS} s before save_seconds"
+        why = f"time: {slurm.time} leaves no time to train: SLURM may send its signal {EARLY_SECONDS} s earlier than save_seconds"
         raise ConfigError(f"--slurm {path}: {why}: {slurm.save_seconds}: give time: {least} or more, or fewer save_seconds")
     return slurm
 
