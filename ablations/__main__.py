@@ -39,8 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
                 return max(_plan(study) for study in studies)
             case "run":
                 gpus = () if given.gpus is None else read_gpus(given.gpus)
-                options = Options(given.parallel, given.timeout, given.retry, given.memory_limit, given.force, gpus, given.gpus_per_cell)
                 slurm = _slurm(given)
+                options = Options(given.parallel, given.timeout, given.retry, given.memory_limit, given.force, gpus, given.gpus_per_cell)
                 if slurm is not None:
                     return _run_on_slurm(studies, options, slurm, given)
                 if given.dry_run:

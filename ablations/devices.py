@@ -7,10 +7,12 @@ import os
 import re
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 
 from reformer_pl.config import ConfigError, RunConfig
 
 MAX_GPU = 1023
+DEV, GPU_FILES = Path("/dev"), ("nvidia[0-9]*", "kfd", "dxg")  # NVIDIA's, AMD's, and Windows' in its Linux
 PORT_IS_TAKEN = ("EADDRINUSE", "Address already in use", "address already in use")  # as torch, Python and the system say it
 
 
@@ -32,7 +34,12 @@ def read_gpus(text: str) -> tuple[int, ...]:
 
 
 def check_visible(gpus: tuple[int, ...]) -> None:
-    """Where CUDA_VISIBLE_DEVICES already limits this process, as a cluster does, its cells keep to it. Raises ConfigError."""
+    """Where CUDA_VISIBLE_DEVICES already limits this process, as a cluster does, its cells keep to it. Raises ConfigError.
+
+    Also where there is no GPU at all: the cells would train on the CPU, each believing that it is alone.
+    """
+    if not any(path for pattern in GPU_FILES for path in DEV.glob(pattern)):
+        raise ConfigError("--gpus: this machine has no GPU: leave it out, and give --parallel for cells side by side on the CPU")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return

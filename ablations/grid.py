@@ -115,6 +115,9 @@ def _cells(
         raise ConfigError(f"the grid is empty: {'axes' if not axes else 'seeds'} has no entry")
     if any(isinstance(seed, bool) or not isinstance(seed, int) for seed in seeds):
         raise ConfigError(f"seeds must be whole numbers, not {seeds}")
+    twice = [seed for seed in seeds if seeds.count(seed) > 1]
+    if twice:
+        raise ConfigError(f"seeds has {twice[0]} twice: a second run of it would be the first again")
     named = [f"{label}:{hydra_value(overrides)}" for label, overrides in evaluations.items()]
     added = [f"+evaluations={{{','.join(named)}}}"] if named else []
     cells = []

@@ -102,6 +102,9 @@ def compose_cells(study: Study) -> list[RunConfig]:
         except ConfigError as error:
             raise ConfigError(f"study {study.name}, {place}: {error}") from error
         configs.append(config)
+    if "coverage" in study.report and not any(config.trainer.coverage_every_steps for config in configs):
+        needed = "report: coverage needs trainer.coverage_every_steps, which no cell has"
+        raise ConfigError(f"study {study.name}: {needed}: add trainer.coverage_every_steps=10 to base, or leave coverage out")
     return configs
 
 

@@ -2,9 +2,11 @@
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from ablations import devices
 from ablations.__main__ import main
 from ablations.devices import environment_of, free_port, read_gpus, threads_per_cell
 from ablations.options import Options
@@ -14,7 +16,11 @@ from tiny import tiny
 
 
 @pytest.fixture(autouse=True)
-def no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nor is it the machine's fault: it has a GPU."""
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "nvidia0").touch()
+    monkeypatch.setattr(devices, "DEV", tmp_path / "dev")
     for name in ("CUDA_VISIBLE_DEVICES", "MASTER_PORT", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
 
@@ -54,6 +60,15 @@ def test_gpus_that_cannot_be_are_refused_in_one_line(what: str, study_of: Callab
     said = capsys.readouterr()
     assert reason in said.err and said.err.count("\n") == 1 and said.out == ""
     assert not study.directory.exists()
+
+
+def test_gpus_of_a_machine_without_any_are_refused(study_of: Callable[..., Study], capsys: pytest.CaptureFixture[str]) -> None:
+    """The cells would train on its CPU, two of them side by side, and say that all is well."""
+    (devices.DEV / "nvidia0").unlink()
+    study = study_of("fine", "fine2")
+    assert main(["run", "./mine.yaml", "--gpus", "0-1"]) == 2
+    said = capsys.readouterr()
+    assert "this machine has no GPU" in said.err and said.err.count("\n") == 1 and not study.directory.exists()
 
 
 def test_gpus_outside_the_driver_s_own_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
