@@ -26,6 +26,7 @@ class Decision:
     word: str  # one of STARTING, or skip, refuse (it would not fit), changed (its directory holds another config), given (to SLURM)
     why: str = ""
     predicted_gib: float | None = None  # of a cell that is refused
+    status: str = ""  # of a cell that is skipped: how it ended
 
     @property
     def starts(self) -> bool:
@@ -67,10 +68,10 @@ def _decide(study: Study, cell: Cell, config: RunConfig, options: Options, job: 
     status = result["status"]
     if status == "ok":
         missing = missing_evaluations(study, cell)
-        return Decision("evaluate", f"trained, without {', '.join(missing)}") if missing else Decision("skip", "ok")
+        return Decision("evaluate", f"trained, without {', '.join(missing)}") if missing else Decision("skip", "ok", status="ok")
     if options.retry or (status == WOULD_NOT_FIT and options.memory_limit_gib is not None):
         return Decision("retry", status)
-    return Decision("skip", f"{status}, --retry runs it again")
+    return Decision("skip", f"{status}, --retry runs it again", status=status)
 
 
 def changed_config(study: Study, cell: Cell, config: RunConfig) -> str:

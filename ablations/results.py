@@ -154,7 +154,8 @@ def _all_known(study: Study, cell: Cell) -> list[dict[str, Any]]:
     later = [] if study.grids else sorted((cell.directory / "evaluations").glob("*.json"))
     for path in later:
         if path.stem not in evaluations:
-            rows.append({**rows[0], "eval": path.stem, "status": "ok", **{key: (read_object(path) or {}).get(key) for key in SCORES}})
+            found = read_object(path) or {}
+            rows.append({**rows[0], "eval": path.stem, "status": "ok", **{key: found.get(key) for key in SCORES}})
     config = {key: value for key, value in config.items() if key not in ("seed", "out_dir", "evaluations")}
     known = {f"config.{key}": json.dumps(value) if isinstance(value, list) else value for key, value in flat(config).items()}
     for group in ("baseline", "versions"):

@@ -108,7 +108,7 @@ def _submit_study(study: Study, decisions: dict[Cell, Decision], slurm: Slurm, s
     """Exit code as of `submit`; the numbers of its jobs are added to those `submitted` before."""
     starting = [cell for cell in study.cells if decisions[cell].starts]
     given = [decision for decision in decisions.values() if decision.word == "given"]
-    statuses = {cell: (read_result(cell) or {}).get("status", "failed") for cell, decision in decisions.items() if decision.word == "skip"}
+    statuses = {cell: decision.status for cell, decision in decisions.items() if decision.word == "skip"}
     done = sum(status == "ok" for status in statuses.values())
     print(f"{study.name}: {len(study.cells)} cells, {done} already done, {len(given)} with SLURM, {len(starting)} to submit", flush=True)
     statuses |= dict.fromkeys(record_refusals(decisions, lambda text: print(text, flush=True)), WOULD_NOT_FIT)

@@ -108,7 +108,7 @@ def check_decisions(study: Study, configs: list[RunConfig], decisions: dict[Cell
 def _run_study(
     study: Study, configs: list[RunConfig], decisions: dict[Cell, Decision], options: Options, stop: Stop, console: Console
 ) -> int:
-    statuses = {cell: (read_result(cell) or {}).get("status", "failed") for cell, decision in decisions.items() if decision.word == "skip"}
+    statuses = {cell: decision.status for cell, decision in decisions.items() if decision.word == "skip"}
     waiting = [cell for cell in study.cells if decisions[cell].starts]
     running: list[Process] = []
     started_again: set[Cell] = set()  # for their port

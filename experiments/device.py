@@ -26,6 +26,12 @@ def find_device(config: RunConfig) -> torch.device:
     return torch.device(kind)
 
 
+def set_threads(config: RunConfig) -> None:
+    """The CPU threads of this process, as trainer.threads says; 0 leaves torch's choice."""
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+
+
 def hardware_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

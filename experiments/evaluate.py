@@ -53,8 +53,7 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     """Score the checkpoint of a run under its config changed by overrides, and write the numbers below evaluations/."""
     config = read_config(directory, overrides)
     with without_collector():
-        import torch
-
+        from experiments.device import set_threads
         from experiments.trainer import build_trainer
         from reformer_pl.module import LitSequenceModel
         from reformer_pl.tasks import build_task
@@ -63,8 +62,7 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     if checkpoint["global_step"] < config.trainer.max_steps:
         print(f"this run stands at step {checkpoint['global_step']} of {config.trainer.max_steps}", file=sys.stderr)
     data = build_task(config)
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
+    set_threads(config)
     module = LitSequenceModel(config, data.vocab_size)
     name = "_".join(overrides) or "own"
     load_weights(module, checkpoint["state_dict"], name)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.benchmark import Measurement, TaskSpec, timer
 
-from experiments.device import find_device, hardware_name
+from experiments.device import find_device, hardware_name, set_threads
 from experiments.work import Work, build_rival, build_work
 from reformer_pl.config import BenchmarkConfig, RunConfig
 from reformer_pl.measure import GIB, PeakMemory, predict_run
@@ -23,8 +23,7 @@ class Seconds(NamedTuple):
 
 def measure(config: RunConfig, known: dict[str, Any]) -> dict[str, Any]:
     """The row of one case. `known` is what a case that fails still leaves: it gains the device and the prediction here."""
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
+    set_threads(config)
     device = find_device(config)
     known |= {"device": hardware_name(device), "threads": torch.get_num_threads()}
     known["predicted_memory_gib"] = predicted = predict(config)

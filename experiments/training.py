@@ -13,6 +13,7 @@ from experiments import STARTED
 from experiments.board import Board
 from experiments.callbacks import Checkpoints, Cost, MetricsFile
 from experiments.coverage import CoverageFile
+from experiments.device import set_threads
 from experiments.evaluate import load_checkpoint, load_weights, score, write_evaluation
 from experiments.files import CHECKPOINT
 from experiments.trainer import build_trainer, device_name
@@ -28,8 +29,7 @@ from reformer_pl.tasks.batches import SequenceData
 def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     """Fit from the newest checkpoint, score the model as trained and under each of config.evaluations. None when interrupted."""
     data = build_task(config)
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
+    set_threads(config)
     seed_everything(config.seed, verbose=False)
     module = LitSequenceModel(config, data.vocab_size)
     with torch.device("meta"):  # an evaluation that cannot be is refused before anything is trained
@@ -88,8 +88,7 @@ def evaluate_again(config: RunConfig, directory: Path, names: Iterable[str]) -> 
     """Score a trained run under evaluations that were added to its config since."""
     weights = load_checkpoint(directory / "checkpoints" / CHECKPOINT)["state_dict"]
     data = build_task(config)
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
+    set_threads(config)
     _evaluate(build_trainer(config, logger=False), config, data, weights, directory, names)
 
 
