@@ -25,12 +25,12 @@ table2: setup  # the paper's Table 2 at its own length, three seeds; stop and st
 	$(ABLATIONS) run table2_duplication --parallel $(CORES)
 	$(ABLATIONS) report table2_duplication
 
-gallery: setup  # the paper's Figures 3, 4 and 5 (left), small; their tables and figures go into ablations/gallery
+gallery: setup  # the paper's Figures 3, 4 and 5 (left), small; their tables and figures go into docs/gallery
 	$(ABLATIONS) run $(FIGURES) --parallel $(CORES)
 	$(ABLATIONS) report $(FIGURES)
 	for study in $(FIGURES); do \
-		mkdir -p ablations/gallery/$$study && \
-		cp runs/$$study/report/*.csv runs/$$study/report/*.md runs/$$study/report/*.png ablations/gallery/$$study/ || exit 1; done
+		mkdir -p docs/gallery/$$study && \
+		cp runs/$$study/report/*.csv runs/$$study/report/*.md runs/$$study/report/*.png docs/gallery/$$study/ || exit 1; done
 
 peers: setup  # the two public Reformers, installed and measured beside this one
 	PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[peers]'

@@ -9,15 +9,15 @@ from pathlib import Path
 from rich.console import Console
 
 from ablations.arguments import parser
-from ablations.devices import read_gpus
 from ablations.export import export
-from ablations.options import Options
-from ablations.prediction import Predictions, told
-from ablations.slurm import Slurm, load_slurm
-from ablations.slurm_queue import settle
-from ablations.sources import open_source
+from ablations.launch.local.sweep import dry_run, run
+from ablations.launch.machine import read_gpus
+from ablations.launch.options import Options
+from ablations.launch.predicted_memory import Predictions, told
+from ablations.launch.slurm.queue import settle
+from ablations.launch.slurm.settings import Slurm, load_slurm
 from ablations.study import Study, compose_cells, load_study
-from ablations.sweep import dry_run, run
+from ablations.study.folder import open_source
 from reformer_pl.config import ConfigError
 
 
@@ -26,12 +26,20 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         match given.command:
             case "export":
-                print(f"{export(given.study, given.format, given.out, given.runs_dir)} rows: {given.out}")
+                print(
+                    f"{export(given.study, given.format, given.out, given.runs_dir)} rows: {given.out}"
+                )
                 return 0
             case "compare":
-                return _compare(*(open_source(name, given.runs_dir) for name in given.study), given.out)
+                return _compare(
+                    *(open_source(name, given.runs_dir) for name in given.study), given.out
+                )
         studies = [load_study(name, given.runs_dir) for name in given.study]
-        twice = {study.name for study in studies if sum(study.name == other.name for other in studies) > 1}
+        twice = {
+            study.name
+            for study in studies
+            if sum(study.name == other.name for other in studies) > 1
+        }
         if twice:
             raise ConfigError(f"study {twice.pop()} is named twice")
         match given.command:
@@ -40,7 +48,15 @@ def main(arguments: list[str] | None = None) -> int:
             case "run":
                 gpus = () if given.gpus is None else read_gpus(given.gpus)
                 slurm = _slurm(given)
-                options = Options(given.parallel, given.timeout, given.retry, given.memory_limit, given.force, gpus, given.gpus_per_cell)
+                options = Options(
+                    given.parallel,
+                    given.timeout,
+                    given.retry,
+                    given.memory_limit,
+                    given.force,
+                    gpus,
+                    given.gpus_per_cell,
+                )
                 if slurm is not None:
                     return _run_on_slurm(studies, options, slurm, given)
                 if given.dry_run:
@@ -50,10 +66,14 @@ def main(arguments: list[str] | None = None) -> int:
                     _print_commands("tables and plots", "report", given)
                 return code
             case "status":
-                from ablations.status import print_status
+                from ablations.launch.status import print_status
 
                 for study in studies:
-                    print_status(study, compose_cells(study), Console(width=None if sys.stdout.isatty() else 140))
+                    print_status(
+                        study,
+                        compose_cells(study),
+                        Console(width=None if sys.stdout.isatty() else 140),
+                    )
                 return 0
             case _:
                 return max(_report(study) for study in studies)
@@ -66,18 +86,31 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _slurm(given: argparse.Namespace) -> Slurm | None:
     """What is asked of SLURM; None where the cells run here. An option of the one launcher is refused with the other (ConfigError)."""
-    here = {"--parallel": given.parallel, "--gpus": given.gpus, "--gpus-per-cell": given.gpus_per_cell, "--timeout": given.timeout}
+    here = {
+        "--parallel": given.parallel,
+        "--gpus": given.gpus,
+        "--gpus-per-cell": given.gpus_per_cell,
+        "--timeout": given.timeout,
+    }
     if given.launcher == "slurm":
         for name in (name for name, value in here.items() if value is not None):
-            raise ConfigError(f"{name} is of --launcher local: on SLURM write at_once, gpus and time into the file of --slurm")
+            raise ConfigError(
+                f"{name} is of --launcher local: on SLURM write at_once, gpus and time into the file of --slurm"
+            )
         return load_slurm(given.slurm)
-    for name in (name for name, value in {"--slurm": given.slurm, "--wait": given.wait or None}.items() if value is not None):
+    for name in (
+        name
+        for name, value in {"--slurm": given.slurm, "--wait": given.wait or None}.items()
+        if value is not None
+    ):
         raise ConfigError(f"{name} is of --launcher slurm: add that, or leave {name} out")
     return None
 
 
-def _run_on_slurm(studies: list[Study], options: Options, slurm: Slurm, given: argparse.Namespace) -> int:
-    from ablations.slurm_submit import places, submit, wait
+def _run_on_slurm(
+    studies: list[Study], options: Options, slurm: Slurm, given: argparse.Namespace
+) -> int:
+    from ablations.launch.slurm.submit import places, submit, wait
 
     if given.dry_run:
         places(studies, [compose_cells(study) for study in studies], slurm)
@@ -109,7 +142,10 @@ def _plan(study: Study) -> int:
 
 
 def _report(study: Study) -> int:
-    from ablations.report import print_tables, write_report  # pandas and matplotlib take seconds to import
+    from ablations.report.report import (  # pandas and matplotlib take seconds to import
+        print_tables,
+        write_report,
+    )
 
     settle(study.cells)
     path = write_report(study)
@@ -120,8 +156,11 @@ def _report(study: Study) -> int:
 
 
 def _compare(before: Study, after: Study, out: Path | None) -> int:
-    from ablations.compare import comparison, write_comparison  # pandas and matplotlib take seconds to import
-    from ablations.report import print_table
+    from ablations.report.compare import (  # pandas and matplotlib take seconds to import
+        comparison,
+        write_comparison,
+    )
+    from ablations.report.report import print_table
 
     table = comparison(before, after)
     path = write_comparison(table, after, out or after.directory / "report")

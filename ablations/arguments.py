@@ -24,14 +24,14 @@ PARALLEL = "cells at a time, the CPU threads divided (default: 1, or with --gpus
 TIMEOUT = "stop a cell after so many seconds, record it as timeout and go on (default: never)"
 MEMORY_LIMIT = "record a cell as would_not_fit where one process of it is predicted to need more GiB (default: no limit, no prediction)"
 FORCE = "start every cell over, finished ones too; nothing is deleted: the directory seed=0 is renamed seed=0.before-YYYYMMDD-HHMMSS"
-DRY_RUN = (
-    "say for each cell what would happen (skip, resume from step N, run, retry, evaluate, refuse), start nothing; 2 if a config changed"
-)
+DRY_RUN = "say for each cell what would happen (skip, resume from step N, run, retry, evaluate, refuse), start nothing; 2 if a config changed"
 LAUNCHER = (
     "local: on this machine, the default. slurm: as job arrays, one cell a job, and this command returns; cells that are queued or running "
     "are left alone, one that needs more than a job's time is requeued and resumes"
 )
-SLURM = "what to ask of the cluster: see configs/launcher/slurm.yaml (default: what the cluster gives)"
+SLURM = (
+    "what to ask of the cluster: see configs/launcher/slurm.yaml (default: what the cluster gives)"
+)
 
 
 EPILOG = """
@@ -109,21 +109,43 @@ Exit codes: 0, or 2 where no cells match, or for bad input.
 
 
 def parser() -> Parser:
-    main = Parser(prog="python -m ablations", description="Run a grid of experiments and report it.", epilog=EPILOG)
-    commands = main.add_subparsers(dest="command", required=True, metavar="plan|run|status|report|export|compare")
+    main = Parser(
+        prog="python -m ablations",
+        description="Run a grid of experiments and report it.",
+        epilog=EPILOG,
+    )
+    commands = main.add_subparsers(
+        dest="command", required=True, metavar="plan|run|status|report|export|compare"
+    )
     study_help = "a name from configs/study, or the path of a YAML file"
 
     def command(name: str, text: str, n_studies: str | int = "+") -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=textwrap.fill(text, 100), epilog=EPILOGS[name])
+        sub = commands.add_parser(
+            name, help=text, description=textwrap.fill(text, 100), epilog=EPILOGS[name]
+        )
         sub.add_argument("study", nargs=n_studies, help=study_help)
-        sub.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where the studies are kept (default: runs)")
+        sub.add_argument(
+            "--runs-dir",
+            type=Path,
+            default=Path("runs"),
+            metavar="DIR",
+            help="where the studies are kept (default: runs)",
+        )
         return sub
 
-    command("plan", "Check the study, and list its cells as commands that can be pasted into a shell, each with its predicted memory.")
+    command(
+        "plan",
+        "Check the study, and list its cells as commands that can be pasted into a shell, each with its predicted memory.",
+    )
     sub = command("run", RUN)
     sub.add_argument("--parallel", type=int, metavar="N", help=PARALLEL)
     sub.add_argument("--gpus", metavar="LIST", help=GPUS)
-    sub.add_argument("--gpus-per-cell", type=int, metavar="N", help="GPUs of each cell; trainer.devices must not exceed it (default: 1)")
+    sub.add_argument(
+        "--gpus-per-cell",
+        type=int,
+        metavar="N",
+        help="GPUs of each cell; trainer.devices must not exceed it (default: 1)",
+    )
     sub.add_argument("--timeout", type=float, metavar="SECONDS", help=TIMEOUT)
     sub.add_argument("--memory-limit", type=float, metavar="GIB", help=MEMORY_LIMIT)
     modes = sub.add_mutually_exclusive_group()
@@ -137,15 +159,46 @@ def parser() -> Parser:
     sub.add_argument("--launcher", choices=("local", "slurm"), default="local", help=LAUNCHER)
     sub.add_argument("--slurm", type=Path, metavar="FILE", help=SLURM)
     sub.add_argument(
-        "--wait", action="store_true", help="with --launcher slurm: return when no cell is queued or running; Ctrl-C cancels none"
+        "--wait",
+        action="store_true",
+        help="with --launcher slurm: return when no cell is queued or running; Ctrl-C cancels none",
     )
-    command("status", "Show how far each cell is, how fast, and the time it has left; and the last lines of the log of each that failed.")
-    command("report", "Write the tables, plots and the HTML page below runs/STUDY/report, and print the tables.")
+    command(
+        "status",
+        "Show how far each cell is, how fast, and the time it has left; and the last lines of the log of each that failed.",
+    )
+    command(
+        "report",
+        "Write the tables, plots and the HTML page below runs/STUDY/report, and print the tables.",
+    )
     study_help += ", or a folder of runs, such as a copy of runs/STUDY"
-    sub = command("export", "Write all that is known of every run, config and provenance included, as one tidy table.")
-    sub.add_argument("--format", choices=FORMATS, default="csv", help="parquet needs pip install -e '.[parquet]' (default: csv)")
-    sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write; folders are made (required)")
+    sub = command(
+        "export",
+        "Write all that is known of every run, config and provenance included, as one tidy table.",
+    )
+    sub.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="csv",
+        help="parquet needs pip install -e '.[parquet]' (default: csv)",
+    )
+    sub.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the file to write; folders are made (required)",
+    )
     study_help = f"BEFORE and AFTER, each {study_help}"
-    sub = command("compare", "Compare two sweeps of the same cells, before and after a change: paired differences, AFTER minus BEFORE.", 2)
-    sub.add_argument("--out", type=Path, metavar="DIR", help="where the table is written (default: the report folder of AFTER)")
+    sub = command(
+        "compare",
+        "Compare two sweeps of the same cells, before and after a change: paired differences, AFTER minus BEFORE.",
+        2,
+    )
+    sub.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where the table is written (default: the report folder of AFTER)",
+    )
     return main

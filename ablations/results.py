@@ -17,11 +17,19 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.grid import Cell
-from ablations.launch import read_evaluation, read_object, read_result
-from ablations.sources import open_source, read_config
 from ablations.study import Study
-from reformer_pl.config import BENCHMARK_NUMBERS, ConfigError, flat
+from ablations.study.folder import open_source
+from ablations.study.grid import Cell
+from experiments.run_dir.files import (
+    COVERAGE,
+    EVALUATIONS,
+    METRICS,
+    read_config_values,
+    read_json,
+    read_rows,
+)
+from experiments.run_dir.outcome import BENCHMARK_NUMBERS, MISSING, OK, read_evaluation, read_result
+from reformer_pl.config import ConfigError, flat
 
 # The columns of results.csv, in this order. Units: nats, 0-1, bits, GiB, seconds, tokens a second.
 COLUMNS = (
@@ -29,14 +37,42 @@ COLUMNS = (
     "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters",
 )  # fmt: skip
 SCORES = ("loss_nats", "accuracy", "bits_per_dim")
-COSTS = ("peak_memory_gib", "step_seconds", "tokens_per_second", "train_seconds", "startup_seconds", "closing_seconds")
+COSTS = (
+    "peak_memory_gib",
+    "step_seconds",
+    "tokens_per_second",
+    "train_seconds",
+    "startup_seconds",
+    "closing_seconds",
+)
 COUNTS = ("steps", "parameters")
-BENCHMARK_ONLY = tuple(name for name in BENCHMARK_NUMBERS if name not in (*COSTS, *COUNTS))  # NaN in a cell that trains
+BENCHMARK_ONLY = tuple(
+    name for name in BENCHMARK_NUMBERS if name not in (*COSTS, *COUNTS)
+)  # NaN in a cell that trains
 PLAIN_PROVENANCE = ("git_commit", "device", "threads", "finished_at")
 PROVENANCE = ("versions", *PLAIN_PROVENANCE)
-MEASURED_COLUMNS = ("study", "cell", "train", "seed", "status", "measure", "peer", *BENCHMARK_NUMBERS)  # where the cells measure
+MEASURED_COLUMNS = (
+    "study",
+    "cell",
+    "train",
+    "seed",
+    "status",
+    "measure",
+    "peer",
+    *BENCHMARK_NUMBERS,
+)  # where the cells measure
 CURVE_COLUMNS = ("train", "cell", "seed", "split", "step", *SCORES, "lr", "seconds", "tokens")
-COVERAGE_COLUMNS = ("train", "cell", "seed", "step", "layer", "head", "rounds", "coverage", "chance")
+COVERAGE_COLUMNS = (
+    "train",
+    "cell",
+    "seed",
+    "step",
+    "layer",
+    "head",
+    "rounds",
+    "coverage",
+    "chance",
+)
 OWN = "own"  # the evaluation's name in a study without evaluations: the model as trained
 
 
@@ -58,16 +94,29 @@ def load_results(*sources: Study | str | Path, runs_dir: Path = Path("runs")) ->
     """
     studies = [open_source(source, runs_dir) for source in sources]
     rows = [row for study in studies for cell in study.cells for row in _all_known(study, cell)]
-    groups = [[key for row in rows for key in row if key.startswith(prefix)] for prefix in ("baseline.", "config.", "version.")]
+    groups = [
+        [key for row in rows for key in row if key.startswith(prefix)]
+        for prefix in ("baseline.", "config.", "version.")
+    ]
     named, configs, versions = (list(dict.fromkeys(group)) for group in groups)
-    measured = [name for name in ("measure", "peer", *BENCHMARK_ONLY) if any(row.get(name) is not None for row in rows)]
+    measured = [
+        name
+        for name in ("measure", "peer", *BENCHMARK_ONLY)
+        if any(row.get(name) is not None for row in rows)
+    ]
     own = ("study", "cell", "train", "eval", "seed", "status", "error", *SCORES, *COSTS, *COUNTS)
-    frame = _typed(rows, (*own, *measured, *named, *configs, *PLAIN_PROVENANCE, *versions, "directory"))
+    frame = _typed(
+        rows, (*own, *measured, *named, *configs, *PLAIN_PROVENANCE, *versions, "directory")
+    )
     for name in configs:
         values = [row.get(name) for row in rows]
-        if all(value is None or type(value) is int for value in values):  # stays whole beside cells without a config
+        if all(
+            value is None or type(value) is int for value in values
+        ):  # stays whole beside cells without a config
             frame[name] = pd.array(values, dtype="Int64")
-        elif frame[name].dropna().map(lambda value: isinstance(value, str)).nunique() > 1:  # one type a column
+        elif (
+            frame[name].dropna().map(lambda value: isinstance(value, str)).nunique() > 1
+        ):  # one type a column
             frame[name] = frame[name].map(str, na_action="ignore")
     return frame
 
@@ -80,8 +129,13 @@ def score_rows(study: Study) -> pd.DataFrame:
     Raises ConfigError for a result file that is not JSON.
     """
     if study.is_benchmark:
-        return _typed([{"study": study.name, **_trained(cell)} for cell in study.cells], MEASURED_COLUMNS)
-    return _typed([row for cell in study.cells for row in _rows_of(study.name, cell, study.evaluations)], COLUMNS)
+        return _typed(
+            [{"study": study.name, **_trained(cell)} for cell in study.cells], MEASURED_COLUMNS
+        )
+    return _typed(
+        [row for cell in study.cells for row in _rows_of(study.name, cell, study.evaluations)],
+        COLUMNS,
+    )
 
 
 def load_cells(study: Study) -> pd.DataFrame:
@@ -90,7 +144,17 @@ def load_cells(study: Study) -> pd.DataFrame:
     A cell that measures (`python -m experiments.benchmark`) has no scores, and has measure, peer and `BENCHMARK_NUMBERS` beside its costs.
     """
     own = ("cell", "train", "seed", "status", "error")
-    columns = (*own, *COUNTS, *SCORES, *COSTS, "measure", "peer", *BENCHMARK_ONLY, "baseline", *PROVENANCE)
+    columns = (
+        *own,
+        *COUNTS,
+        *SCORES,
+        *COSTS,
+        "measure",
+        "peer",
+        *BENCHMARK_ONLY,
+        "baseline",
+        *PROVENANCE,
+    )
     return _typed([_trained(cell) for cell in study.cells], columns)
 
 
@@ -99,7 +163,7 @@ def load_curves(study: Study) -> pd.DataFrame:
 
     `split` is "train" or "valid"; `seconds` and `tokens` count training so far. Cells without a metrics file add no row.
     """
-    return pd.DataFrame(_rows(study, "metrics.jsonl"), columns=list(CURVE_COLUMNS))
+    return pd.DataFrame(_rows(study, METRICS), columns=list(CURVE_COLUMNS))
 
 
 def load_coverage(study: Study) -> pd.DataFrame:
@@ -108,14 +172,16 @@ def load_coverage(study: Study) -> pd.DataFrame:
 
     Cells trained without trainer.coverage_every_steps add no row.
     """
-    return pd.DataFrame(_rows(study, "coverage.jsonl"), columns=list(COVERAGE_COLUMNS))
+    return pd.DataFrame(_rows(study, COVERAGE), columns=list(COVERAGE_COLUMNS))
 
 
 def finished_cells(study: Study) -> pd.DataFrame:
     """`load_cells`, refused with ConfigError when no cell of the study has ended yet, well or badly."""
     cells = load_cells(study)
-    if (cells["status"] == "missing").all():
-        raise ConfigError(f"study {study.name} has no finished cell: run it with python -m ablations run, or wait for the first to end")
+    if (cells["status"] == MISSING).all():
+        raise ConfigError(
+            f"study {study.name} has no finished cell: run it with python -m ablations run, or wait for the first to end"
+        )
     return cells
 
 
@@ -126,66 +192,76 @@ def labels(study: Study) -> list[str]:
 
 def _rows(study: Study, name: str) -> list[dict[str, Any]]:
     """The rows of a JSON-lines file of every cell, with train, cell and seed first."""
-    rows = []
-    for cell in study.cells:
-        path = cell.directory / name
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else [""]
-        for line in lines[:-1]:  # what follows the last newline is empty, or half a row of a run that is writing or was killed
-            rows.append({"train": cell.train, "cell": cell.name, "seed": cell.seed, **_parse(line, str(path))})
-    return rows
+    return [
+        {"train": cell.train, "cell": cell.name, "seed": cell.seed, **row}
+        for cell in study.cells
+        for row in read_rows(cell.directory / name)
+    ]
 
 
 def _trained(cell: Cell) -> dict[str, Any]:
-    found = read_result(cell) or {"status": "missing"}
+    found = read_result(cell.directory) or {"status": MISSING}
     return {**found, "cell": cell.name, "train": cell.train, "seed": cell.seed}
 
 
-def _rows_of(study: str, cell: Cell, evaluations: dict[str, list[str]], own: bool = False) -> list[dict[str, Any]]:
+def _rows_of(
+    study: str, cell: Cell, evaluations: dict[str, list[str]], own: bool = False
+) -> list[dict[str, Any]]:
     """A row for each evaluation; one for the model as it was trained where there is none, or where it is asked for."""
     trained = {"study": study, **_trained(cell)}
-    scored = [{**trained, "eval": name, **_evaluated(cell, name, said, trained["status"])} for name, said in evaluations.items()]
+    scored = [
+        {**trained, "eval": name, **_evaluated(cell, name, said, trained["status"])}
+        for name, said in evaluations.items()
+    ]
     return scored if scored and not own else [{**trained, "eval": OWN}, *scored]
 
 
 def _all_known(study: Study, cell: Cell) -> list[dict[str, Any]]:
-    config = read_config(cell.directory)
+    config = read_config_values(cell.directory)
     evaluations: Any = study.evaluations if study.grids else config.pop("evaluations", None) or {}
     rows = _rows_of(study.name, cell, evaluations, own=True)
-    later = [] if study.grids else sorted((cell.directory / "evaluations").glob("*.json"))
+    later = [] if study.grids else sorted((cell.directory / EVALUATIONS).glob("*.json"))
     for path in later:
         if path.stem not in evaluations:
-            found = read_object(path) or {}
-            rows.append({**rows[0], "eval": path.stem, "status": "ok", **{key: found.get(key) for key in SCORES}})
-    config = {key: value for key, value in config.items() if key not in ("seed", "out_dir", "evaluations")}
-    known = {f"config.{key}": json.dumps(value) if isinstance(value, list) else value for key, value in flat(config).items()}
+            found = read_json(path) or {}
+            rows.append(
+                {
+                    **rows[0],
+                    "eval": path.stem,
+                    "status": OK,
+                    **{key: found.get(key) for key in SCORES},
+                }
+            )
+    config = {
+        key: value for key, value in config.items() if key not in ("seed", "out_dir", "evaluations")
+    }
+    known = {
+        f"config.{key}": json.dumps(value) if isinstance(value, list) else value
+        for key, value in flat(config).items()
+    }
     for group in ("baseline", "versions"):
-        known |= {f"{group.removesuffix('s')}.{key}": value for key, value in (rows[0].get(group) or {}).items()}
+        known |= {
+            f"{group.removesuffix('s')}.{key}": value
+            for key, value in (rows[0].get(group) or {}).items()
+        }
     return [{**row, **known, "directory": str(cell.directory)} for row in rows]
 
 
 def _evaluated(cell: Cell, name: str, overrides: list[str], status: str) -> dict[str, Any]:
     scores: dict[str, Any] = dict.fromkeys(SCORES)
-    if status != "ok":
+    if status != OK:
         return scores
-    found = read_evaluation(cell, name, overrides)
+    found = read_evaluation(cell.directory, name, overrides)
     if found is None:
-        return {**scores, "status": "missing"}
+        return {**scores, "status": MISSING}
     return {key: found.get(key) for key in SCORES}
-
-
-def _parse(text: str, path: str) -> dict[str, Any]:
-    try:
-        row = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is damaged ({error.msg}: {text[:60]}): delete the run's directory and run it again") from error
-    if not isinstance(row, dict):
-        raise ConfigError(f"{path} is damaged (no object: {text[:60]}): delete the run's directory and run it again")
-    return row
 
 
 def _typed(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
     """Counts as integers that may be missing, measures as floats: null becomes NaN."""
-    frame = pd.DataFrame([{column: row.get(column) for column in columns} for row in rows], columns=list(columns))
+    frame = pd.DataFrame(
+        [{column: row.get(column) for column in columns} for row in rows], columns=list(columns)
+    )
     for column in columns:
         if column in COUNTS:
             frame[column] = frame[column].astype("Int64")

@@ -2,4 +2,6 @@
 
 import time
 
-STARTED = time.perf_counter()  # of this process, as near as Python can tell: this file is the first that a run imports
+STARTED = (
+    time.perf_counter()
+)  # of this process, as near as Python can tell: this file is the first that a run imports

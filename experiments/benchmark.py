@@ -19,17 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from experiments.compose import Bases, compose, product
-from experiments.files import PACKAGES, claim_directory, read_json
-from experiments.imports import without_collector
-from experiments.log import locked, logged
-from experiments.outcome import record
-from reformer_pl.config import BENCHMARK_NUMBERS, ConfigError, RunConfig, check_installed
-from reformer_pl.rules import PEER_PACKAGES
+from experiments.fast_imports import without_collector
+from experiments.log import logged
+from experiments.run_dir.files import RESULT, claim_directory
+from experiments.run_dir.lock import locked
+from experiments.run_dir.outcome import BENCHMARK_NUMBERS, forget_result, is_ok, read_result, record
+from experiments.run_dir.provenance import PACKAGES
+from reformer_pl.config import ConfigError, RunConfig, check_installed
+from reformer_pl.config.rules import PEER_PACKAGES
 
 
 def main(arguments: list[str]) -> int:
     if set(arguments) & {"-h", "--help"}:
-        from experiments.keys import help_text
+        from experiments.help_text import help_text
 
         print(help_text(__doc__ or "", "benchmark."))
         return 0
@@ -49,7 +51,9 @@ def check_case(config: RunConfig, case: list[str]) -> RunConfig:
     """Refuse what is no benchmark, or lacks a package, before anything starts."""
     if config.benchmark.measure == "none":
         training = f"; to train, use python -m experiments.train {shlex.join(case)}" if case else ""
-        raise ConfigError(f"which measurement? add benchmark.measure=attention, layer or step{training}")
+        raise ConfigError(
+            f"which measurement? add benchmark.measure=attention, layer or step{training}"
+        )
     check_installed(config)
     return config
 
@@ -57,19 +61,21 @@ def check_case(config: RunConfig, case: list[str]) -> RunConfig:
 def run_one(config: RunConfig) -> int:
     with locked(Path(config.out_dir)):
         directory = claim_directory(config)
-        done = read_json(directory / "result.json")
-        if done and done["status"] == "ok":
-            print(f"already done: {directory / 'result.json'}")
+        done = read_result(directory)
+        if done is not None and is_ok(done):
+            print(f"already done: {directory / RESULT}")
             return tell(done, directory)
-        with logged(directory / "log.txt"):
+        with logged(directory):
             return tell(run(config, directory), directory)
 
 
 def run(config: RunConfig, directory: Path) -> dict[str, Any]:
     """Measure one case in this process, leave result.json and return it."""
-    (directory / "result.json").unlink(missing_ok=True)  # of a failure that is tried again
+    forget_result(directory)
     benchmark = config.benchmark
-    known: dict[str, Any] = dict.fromkeys(("status", "error", "measure", "peer", *BENCHMARK_NUMBERS)) | {
+    known: dict[str, Any] = dict.fromkeys(
+        ("status", "error", "measure", "peer", *BENCHMARK_NUMBERS)
+    ) | {
         "measure": benchmark.measure,
         "peer": benchmark.peer,
         "length": config.task.length,
@@ -79,7 +85,7 @@ def run(config: RunConfig, directory: Path) -> dict[str, Any]:
 
     def work() -> dict[str, Any]:
         with without_collector():
-            from experiments.timing import measure
+            from experiments.benchmarking.timing import measure
         return measure(config, known)
 
     package = PEER_PACKAGES.get(benchmark.peer)
@@ -90,25 +96,38 @@ def run(config: RunConfig, directory: Path) -> dict[str, Any]:
 
 def tell(done: dict[str, Any], directory: Path) -> int:
     """Print how a case ended; returns the exit code."""
-    names = ("forward_seconds", "backward_seconds", "step_seconds", "speedup", "peak_memory_gib", "predicted_memory_gib")
+    names = (
+        "forward_seconds",
+        "backward_seconds",
+        "step_seconds",
+        "speedup",
+        "peak_memory_gib",
+        "predicted_memory_gib",
+    )
     said = ", ".join(f"{name} {done[name]:.4g}" for name in names if done[name] is not None)
     print(f"{done['status']}: {done['error'] or said} ({directory})", flush=True)
-    return 0 if done["status"] == "ok" else 1
+    return 0 if is_ok(done) else 1
 
 
 def run_each(cases: list[list[str]], configs: list[RunConfig]) -> int:
     """Each case in a process of its own, one after the other, and a table of all; the worst exit code."""
     directories = [config.out_dir for config in configs]
     if len(set(directories)) < len(directories):
-        raise ConfigError(f"these {len(cases)} cases would share a directory: leave out_dir and repeated values out")
+        raise ConfigError(
+            f"these {len(cases)} cases would share a directory: leave out_dir and repeated values out"
+        )
     codes = []
     for case in cases:
         print(f"{len(codes) + 1}/{len(cases)}: {shlex.join(case)}", flush=True)
-        codes.append(subprocess.run([sys.executable, "-m", "experiments.benchmark", *case]).returncode)
+        codes.append(
+            subprocess.run([sys.executable, "-m", "experiments.benchmark", *case]).returncode
+        )
         if codes[-1] == 130:
             raise KeyboardInterrupt
-    print_table(cases, [read_json(Path(directory) / "result.json") or {} for directory in directories])
-    return max(code if code in (0, 1, 2) else 1 for code in codes)  # a case that the system killed has a negative one
+    print_table(cases, [read_result(Path(directory)) or {} for directory in directories])
+    return max(
+        code if code in (0, 1, 2) else 1 for code in codes
+    )  # a case that the system killed has a negative one
 
 
 def print_table(cases: list[list[str]], results: list[dict[str, Any]]) -> None:
@@ -131,7 +150,11 @@ def print_table(cases: list[list[str]], results: list[dict[str, Any]]) -> None:
     for case, result in zip(cases, results, strict=True):
         numbers = [(result.get(name), scale) for name, scale in columns.values()]
         texts = ["-" if value is None else f"{scale * value:.4g}" for value, scale in numbers]
-        table.add_row(" ".join(word for word in case if word not in shared), result.get("status", "no result"), *texts)
+        table.add_row(
+            " ".join(word for word in case if word not in shared),
+            result.get("status", "no result"),
+            *texts,
+        )
     console = Console()
     (console if console.is_terminal else Console(file=sys.stdout, width=160)).print(table)
 

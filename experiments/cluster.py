@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from experiments.files import CHECKPOINT, written_at
+from experiments.run_dir.files import RESULT, checkpoint_path, written_at
 
 
 def first_rank() -> bool:
@@ -25,7 +25,10 @@ def first_rank() -> bool:
 
 def started_by_srun() -> bool:
     """As Lightning decides whether SLURM started its processes: inside of an interactive allocation it starts them itself."""
-    return "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+    return "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in (
+        "bash",
+        "interactive",
+    )
 
 
 def n_nodes() -> int:
@@ -45,20 +48,22 @@ def stopped_by_the_cluster(directory: Path) -> Iterator[None]:
         heard.append(number)
         if len(heard) > 1 and started_by_srun():
             return
-        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a job that a script's shell put into the background
+        if (
+            signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        ):  # as in a job that a script's shell put into the background
             raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
     wanted = (signal.SIGTERM, signal.SIGUSR1) if started_by_srun() else (signal.SIGTERM,)
     previous = {number: signal.signal(number, stop) for number in wanted}
-    checkpoint = directory / "checkpoints" / CHECKPOINT
+    checkpoint = checkpoint_path(directory)
     before = written_at(checkpoint)
     try:
         yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        if started_by_srun() and heard and first_rank() and not (directory / "result.json").exists():
+        if started_by_srun() and heard and first_rank() and not (directory / RESULT).exists():
             _go_on_later(heard[0], written_at(checkpoint) != before)
 
 
@@ -70,12 +75,20 @@ def _go_on_later(heard: int, advanced: bool) -> None:
     if heard == signal.SIGTERM and not preempted:
         return
     if not advanced and not preempted:
-        print(f"job {job} is not requeued: its time ended before it had saved anything new: give it more time", file=sys.stderr, flush=True)
+        print(
+            f"job {job} is not requeued: its time ended before it had saved anything new: give it more time",
+            file=sys.stderr,
+            flush=True,
+        )
         return
     print(f"requeueing job {job}, which resumes from the checkpoint", file=sys.stderr, flush=True)
     done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
     if done.returncode:
-        print(f"job {job} cannot be requeued: {' '.join(done.stderr.split())}", file=sys.stderr, flush=True)
+        print(
+            f"job {job} cannot be requeued: {' '.join(done.stderr.split())}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _is_preempted(job: str) -> bool:

@@ -16,16 +16,18 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.files import safe_name
+from experiments.run_dir.files import safe_name
 from reformer_pl.config import ConfigError, RunConfig, check, load, one_line, typed
-from reformer_pl.plain_values import set_plain
+from reformer_pl.config.plain_values import set_plain
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
 
 ConfigStore.instance().store(name="schema", node=RunConfig)
 
 
-Bases = dict[tuple[str, ...], RunConfig | None]  # what Hydra composed of the overrides that are not plain; None: all are left to it
+Bases = dict[
+    tuple[str, ...], RunConfig | None
+]  # what Hydra composed of the overrides that are not plain; None: all are left to it
 
 
 def compose(overrides: Iterable[str], bases: Bases | None = None) -> RunConfig:
@@ -51,7 +53,11 @@ def _composed(overrides: list[str]) -> tuple[dict[str, Any], bool]:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             composed = hydra_compose("run", overrides=overrides)
         values = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a number for a group, such as model=3
+    except (
+        HydraException,
+        OmegaConfBaseException,
+        ValueError,
+    ) as error:  # ValueError: a number for a group, such as model=3
         raise ConfigError(_reason(error)) from error
     return values, values != OmegaConf.to_container(composed)
 
@@ -147,6 +153,9 @@ def _reason(error: Exception) -> str:
         for group in ("experiment", "model", "task", "trainer"):
             if f"{group}/" in text or f"'{group}'" in text:
                 return f"{text.rstrip('.')}: {group} is one of {', '.join(presets(group))}"
-    if str(getattr(cause, "full_key", "")).startswith("evaluations") and cause.__class__.__name__ == "ConfigKeyError":
+    if (
+        str(getattr(cause, "full_key", "")).startswith("evaluations")
+        and cause.__class__.__name__ == "ConfigKeyError"
+    ):
         return f"{text}: evaluations are added, so write +evaluations={{NAME:['key=value']}}"
     return text

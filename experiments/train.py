@@ -24,32 +24,44 @@ from typing import Any
 
 from experiments.cluster import first_rank, stopped_by_the_cluster
 from experiments.compose import compose
-from experiments.files import claim_directory, read_json
-from experiments.imports import without_collector
-from experiments.log import locked, logged
-from experiments.outcome import record
-from reformer_pl.config import RESULT_NUMBERS, ConfigError, RunConfig
+from experiments.fast_imports import without_collector
+from experiments.log import logged
+from experiments.run_dir.files import RESULT, claim_directory
+from experiments.run_dir.lock import locked
+from experiments.run_dir.outcome import (
+    RESULT_NUMBERS,
+    is_ok,
+    missing_evaluations,
+    read_result,
+    record,
+)
+from reformer_pl.config import ConfigError, RunConfig
 
 
 def main(arguments: list[str]) -> int:
     if set(arguments) & {"-h", "--help"}:
-        from experiments.keys import help_text
+        from experiments.help_text import help_text
 
         print(help_text(__doc__ or ""))
         return 0
     if not arguments:
-        print("error: which run? python -m experiments.train experiment=smoke (or duplication, enwik8) [key=value ...]", file=sys.stderr)
+        print(
+            "error: which run? python -m experiments.train experiment=smoke (or duplication, enwik8) [key=value ...]",
+            file=sys.stderr,
+        )
         return 2
     end_with_the_first_rank()
     try:
         config = compose(arguments)
         if config.benchmark.measure != "none":
             said = f"benchmark.measure={config.benchmark.measure} measures and does not train"
-            raise ConfigError(f"{said}: use python -m experiments.benchmark {shlex.join(arguments)}")
+            raise ConfigError(
+                f"{said}: use python -m experiments.benchmark {shlex.join(arguments)}"
+            )
         with locked(Path(config.out_dir)) if first_rank() else nullcontext():
             directory = claim_directory(config)
-            done = read_json(directory / "result.json")
-            if done and done["status"] == "ok":
+            done = read_result(directory)
+            if done is not None and is_ok(done):
                 return tell(add_evaluations(config, directory, done), directory)
             with _logged(directory), stopped_by_the_cluster(directory):
                 return tell(run(config, directory), directory)
@@ -63,24 +75,27 @@ def main(arguments: list[str]) -> int:
 def tell(done: dict[str, Any] | None, directory: Path | None) -> int:
     """Print how a run ended, on the first rank alone; returns the exit code."""
     if not first_rank():  # Lightning would kill the first rank, were this one to say 130
-        return 0 if done is None or done["status"] == "ok" else 1
+        return 0 if done is None or is_ok(done) else 1
     if done is None:
         print("stopped: the same command resumes", file=sys.stderr)
         return 130
     names = ("loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds")
     said = ", ".join(f"{name} {done[name]:.4g}" for name in names if done[name] is not None)
     print(f"{done['status']}: {said or done['error']} ({directory})", flush=True)
-    if done["status"] != "ok":
+    if not is_ok(done):
         return 1
     known = done["baseline"]
-    print(f"{known['name']} alone: " + ", ".join(f"{name} {known[name]:.4g}" for name in names[:3]), flush=True)
+    print(
+        f"{known['name']} alone: " + ", ".join(f"{name} {known[name]:.4g}" for name in names[:3]),
+        flush=True,
+    )
     return 0
 
 
 def run(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     """Train to the end, score every evaluation, leave result.json and return it; None when Ctrl-C stopped the run."""
     with without_collector():
-        from experiments import training
+        from experiments.training import fit as training
 
     def work() -> dict[str, Any] | None:
         try:
@@ -95,21 +110,22 @@ def run(config: RunConfig, directory: Path) -> dict[str, Any] | None:
 
 def add_evaluations(config: RunConfig, directory: Path, done: dict[str, Any]) -> dict[str, Any]:
     """A run that is done is not trained again; evaluations that its config gained since are made."""
-    from experiments.evaluate import missing_evaluations
-
-    names = missing_evaluations(config, directory)
+    names = missing_evaluations(directory, config.evaluations)
     if first_rank():
-        print(f"already done: {directory / 'result.json'}" + (f", but for {', '.join(names)}" if names else ""))
+        print(
+            f"already done: {directory / RESULT}"
+            + (f", but for {', '.join(names)}" if names else "")
+        )
     if names:
         with without_collector():
-            from experiments import training
+            from experiments.training import fit as training
         with _logged(directory):
             training.evaluate_again(config, directory, names)
     return done
 
 
 def _logged(directory: Path) -> AbstractContextManager[None]:
-    return logged(directory / "log.txt") if first_rank() else nullcontext()
+    return logged(directory) if first_rank() else nullcontext()
 
 
 def end_with_the_first_rank() -> None:

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reformer_pl.config import LSHConfig, ModelConfig
+from reformer_pl.config.rules import ATTENTIONS, SHARED_QK, ConfigError, bucket_factors, check_word
 from reformer_pl.lsh import attend, draw_rotations, hash_buckets
-from reformer_pl.lsh_plan import Plan, make_plan
-from reformer_pl.rules import ATTENTIONS, SHARED_QK, ConfigError, bucket_factors, check_word
+from reformer_pl.lsh.plan import Plan, make_plan
 
 
 class Memo(NamedTuple):
@@ -52,10 +52,14 @@ class MultiHeadAttention(nn.Module):
         return self._heads(self.q(x)), self._heads(self.k(x)), v
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.config.n_heads, -1)).transpose(1, 2)  # (B, L, d_model) -> (B, H, L, D)
+        return x.unflatten(-1, (self.config.n_heads, -1)).transpose(
+            1, 2
+        )  # (B, L, d_model) -> (B, H, L, D)
 
 
-def run_kernel(kind: str, q: Tensor, k: Tensor, v: Tensor, config: ModelConfig, memo: Memo) -> tuple[Tensor, Memo]:
+def run_kernel(
+    kind: str, q: Tensor, k: Tensor, v: Tensor, config: ModelConfig, memo: Memo
+) -> tuple[Tensor, Memo]:
     """The attention that `kind` names, (B, H, L, D) in and out, and the memo, which hashing fills."""
     match kind:
         case "full":
@@ -74,10 +78,20 @@ def lsh(qk: Tensor, v: Tensor, config: LSHConfig, memo: Memo) -> tuple[Tensor, M
     """Hash and sort unless the memo says how it was done, then attend; (B, H, L, D)."""
     if memo.plan is None:
         factors = bucket_factors(config.n_buckets, qk.shape[2], config.chunk_len)
-        generator = torch.Generator().manual_seed(memo.hash_seed)  # on the CPU: equal on every rank and device
+        generator = torch.Generator().manual_seed(
+            memo.hash_seed
+        )  # on the CPU: equal on every rank and device
         rotations = draw_rotations(qk.shape[1], qk.shape[3], config.n_hashes, factors, generator)
         buckets = hash_buckets(qk.detach(), rotations, factors)
-        plan = make_plan(buckets, math.prod(factors), config.chunk_len, True, config.bucket_mask, config.dedupe, config.window)
+        plan = make_plan(
+            buckets,
+            math.prod(factors),
+            config.chunk_len,
+            True,
+            config.bucket_mask,
+            config.dedupe,
+            config.window,
+        )
         memo = memo._replace(plan=plan)
     return attend(qk, v, memo.plan), memo
 
@@ -89,7 +103,9 @@ def shared_full(qk: Tensor, v: Tensor) -> Tensor:
     alone and sees exactly itself.
     """
     k = F.normalize(qk, dim=-1).to(qk.dtype)
-    rest = F.scaled_dot_product_attention(qk[:, :, 1:], k[:, :, :-1], v[:, :, :-1].to(qk.dtype), is_causal=True, scale=1.0)
+    rest = F.scaled_dot_product_attention(
+        qk[:, :, 1:], k[:, :, :-1], v[:, :, :-1].to(qk.dtype), is_causal=True, scale=1.0
+    )
     return torch.cat([v[:, :, :1].to(qk.dtype), rest], 2)
 
 
@@ -103,7 +119,9 @@ def local(q: Tensor, k: Tensor, v: Tensor, chunk_len: int) -> Tensor:
         q, k, v = (F.pad(x, (0, 0, 0, -length % m)) for x in (q, k, v))
     q, k, v = (x.unflatten(2, (-1, m)) for x in (q, k, v))  # (B, H, C, m, D)
     # Slices and a copy, not `unfold`: its backward takes longer than the attention.
-    keys, values = (torch.cat([x[:, :, :-1], x[:, :, 1:]], 3).flatten(0, 1) for x in (k, v))  # (B*H, C-1, 2m, D)
+    keys, values = (
+        torch.cat([x[:, :, :-1], x[:, :, 1:]], 3).flatten(0, 1) for x in (k, v)
+    )  # (B*H, C-1, 2m, D)
     mask = torch.ones(m, 2 * m, dtype=torch.bool, device=q.device).tril(m)
     rest = F.scaled_dot_product_attention(q[:, :, 1:].flatten(0, 1), keys, values, attn_mask=mask)
     return torch.cat([first, rest.unflatten(0, q.shape[:2]).flatten(2, 3)], 2)[:, :, :length]

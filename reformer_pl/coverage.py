@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reformer_pl.config.rules import bucket_factors, check_lsh, check_positive
 from reformer_pl.lsh import draw_rotations, hash_buckets
-from reformer_pl.lsh_plan import Plan, make_plan
-from reformer_pl.rules import bucket_factors, check_lsh, check_positive
+from reformer_pl.lsh.plan import Plan, make_plan
 
 ROUNDS = (1, 2, 4, 8)
 
@@ -48,10 +48,18 @@ def attention_coverage(
     check_positive("rounds", *rounds)
     check_positive("n_queries", n_queries)
     check_lsh(
-        n_hashes=max(rounds), chunk_len=chunk_len, n_buckets=n_buckets, causal=True, bucket_mask=bucket_mask, dedupe=False, window=window
+        n_hashes=max(rounds),
+        chunk_len=chunk_len,
+        n_buckets=n_buckets,
+        causal=True,
+        bucket_mask=bucket_mask,
+        dedupe=False,
+        window=window,
     )
     b, h, length, d = qk.shape
-    queries = torch.randperm(length, generator=generator, device=generator.device if generator else "cpu")[:n_queries].to(qk.device)
+    queries = torch.randperm(
+        length, generator=generator, device=generator.device if generator else "cpu"
+    )[:n_queries].to(qk.device)
     factors = bucket_factors(n_buckets, length, chunk_len)
     if rotations is None:
         rotations = draw_rotations(h, d, max(rounds), factors, generator)
@@ -66,7 +74,9 @@ def attention_coverage(
 
     mass, chance = [], []
     for r in rounds:
-        plan = make_plan(buckets[:, :, :r], math.prod(factors), chunk_len, True, bucket_mask, False, window)
+        plan = make_plan(
+            buckets[:, :, :r], math.prod(factors), chunk_len, True, bucket_mask, False, window
+        )
         hit = reached(plan, queries)[:, :, :length].view(b, h, -1, length) | alone
         mass.append((weight * hit).sum(-1).mean(-1))
         chance.append((hit.sum(-1).to(wide.dtype) / seen.sum(-1)).mean(-1))
@@ -82,8 +92,14 @@ def reached(plan: Plan, queries: Tensor) -> Tensor:
         own = plan.code[:, r, queries, None]  # (N, Q, 1)
         back = own - plan.code[:, r, None]
         hit |= (back >= lowest) & (back <= highest)
-        if plan.window == "wrap":  # codes are chunks, and the first looks back into the last of the round before
+        if (
+            plan.window == "wrap"
+        ):  # codes are chunks, and the first looks back into the last of the round before
             hit |= (own == 0) & (plan.code[:, r - 1, None] == p // plan.chunk_len - 1)
     key = torch.arange(p, device=queries.device)
     hit &= key < queries[:, None] if plan.causal else key != queries[:, None]
-    return hit if plan.padded is None else hit & ~plan.padded.repeat_interleave(n // len(plan.padded), 0)[:, None]
+    return (
+        hit
+        if plan.padded is None
+        else hit & ~plan.padded.repeat_interleave(n // len(plan.padded), 0)[:, None]
+    )

@@ -25,7 +25,15 @@ class FeedForward(nn.Module):
         if self.ff_chunks == 1:
             return self._dense(x)
         chunks = x.chunk(self.ff_chunks, dim=1)
-        return torch.cat([checkpoint(self._dense, c, use_reentrant=False, preserve_rng_state=self.dropout.p > 0) for c in chunks], 1)
+        return torch.cat(
+            [
+                checkpoint(
+                    self._dense, c, use_reentrant=False, preserve_rng_state=self.dropout.p > 0
+                )
+                for c in chunks
+            ],
+            1,
+        )
 
     def _dense(self, x: Tensor) -> Tensor:
         return self.outer(torch.relu(self.dropout(self.inner(x))))

@@ -25,7 +25,13 @@ class TokenLoss(NamedTuple):
         return self.nats / self.tokens
 
 
-def token_loss(hidden: Tensor, head: Callable[[Tensor], Tensor], targets: Tensor, scored: Tensor, loss_chunks: int = 1) -> TokenLoss:
+def token_loss(
+    hidden: Tensor,
+    head: Callable[[Tensor], Tensor],
+    targets: Tensor,
+    scored: Tensor,
+    loss_chunks: int = 1,
+) -> TokenLoss:
     """Cross-entropy in nats, summed over the tokens where `scored` (B, L) is True; hidden (B, L, d), targets (B, L).
 
     With loss_chunks > 1 one chunk's (B, L / loss_chunks, V) logits are alive at a time, in the backward pass too.
@@ -35,14 +41,23 @@ def token_loss(hidden: Tensor, head: Callable[[Tensor], Tensor], targets: Tensor
         nats, correct = _sums(hidden, head, targets, scored)
         return TokenLoss(nats, correct, tokens)
     parts = [x.chunk(loss_chunks, dim=1) for x in (hidden, targets, scored)]
-    sums = [checkpoint(_sums, h, head, t, s, use_reentrant=False, preserve_rng_state=False) for h, t, s in zip(*parts, strict=True)]
+    sums = [
+        checkpoint(_sums, h, head, t, s, use_reentrant=False, preserve_rng_state=False)
+        for h, t, s in zip(*parts, strict=True)
+    ]
     nats, correct = (torch.stack(x).sum() for x in zip(*sums, strict=True))
     return TokenLoss(nats, correct, tokens)
 
 
-def _sums(hidden: Tensor, head: Callable[[Tensor], Tensor], targets: Tensor, scored: Tensor) -> tuple[Tensor, Tensor]:
+def _sums(
+    hidden: Tensor, head: Callable[[Tensor], Tensor], targets: Tensor, scored: Tensor
+) -> tuple[Tensor, Tensor]:
     logits = head(hidden)
-    nats = F.cross_entropy(logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32)), targets.flatten(), reduction="none")
+    nats = F.cross_entropy(
+        logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32)),
+        targets.flatten(),
+        reduction="none",
+    )
     correct = (logits.argmax(-1) == targets) & scored
     return (nats * scored.flatten()).sum(), correct.sum()
 

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from reformer_pl.attention import Memo, MultiHeadAttention
 from reformer_pl.config import ModelConfig
+from reformer_pl.config.rules import MERGES, RESIDUALS, ConfigError, attention_pattern
 from reformer_pl.feed_forward import FeedForward
 from reformer_pl.loss import TokenLoss, token_loss
 from reformer_pl.positions import STD, build_positions
 from reformer_pl.residual import run_checkpoint, run_reversible, run_standard
-from reformer_pl.rules import MERGES, RESIDUALS, ConfigError, attention_pattern
 
 
 class Sublayer(nn.Module):
@@ -45,7 +45,12 @@ class SequenceModel(nn.Module):
         self.positions = build_positions(config, length)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(
-            nn.ModuleList([Sublayer(MultiHeadAttention(config, word), config), Sublayer(FeedForward(config), config)])
+            nn.ModuleList(
+                [
+                    Sublayer(MultiHeadAttention(config, word), config),
+                    Sublayer(FeedForward(config), config),
+                ]
+            )
             for word in attention_pattern(config.attention, config.n_layers)
         )
         width = 2 * config.d_model if config.merge == "concat" else config.d_model
@@ -70,12 +75,16 @@ class SequenceModel(nn.Module):
             case "reversible":
                 x = merge(self.config.merge, *run_reversible(self.layers, x, memos))
             case word:
-                raise ConfigError(f"model.residual={word} is unknown: choose {', '.join(RESIDUALS)}")
+                raise ConfigError(
+                    f"model.residual={word} is unknown: choose {', '.join(RESIDUALS)}"
+                )
         return self.norm(x)
 
     def loss(self, tokens: Tensor, scored: Tensor, hash_seed: int = 0) -> TokenLoss:
         """Sums of nats and of correct guesses over the tokens where scored (B, L) is True."""
-        return token_loss(self(tokens, hash_seed), self.head, tokens, scored, self.config.loss_chunks)
+        return token_loss(
+            self(tokens, hash_seed), self.head, tokens, scored, self.config.loss_chunks
+        )
 
 
 def merge(word: str, x1: Tensor, x2: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ from torch import nn
 from torchmetrics import MetricCollection
 
 from reformer_pl.config import OptimConfig, RunConfig, load, to_dict
+from reformer_pl.config.rules import OPTIMIZERS, SCHEDULES, ConfigError
 from reformer_pl.loss import BitsPerDim, TokenLoss, TokenMean
 from reformer_pl.model import SequenceModel
-from reformer_pl.rules import OPTIMIZERS, SCHEDULES, ConfigError
 from reformer_pl.tasks.batches import Batch, generator
 
 TRAIN, HELD_OUT, DROPOUT = 0, 1, 2
@@ -29,7 +29,9 @@ class LitSequenceModel(LightningModule):
     def __init__(self, config: RunConfig | dict[str, Any], vocab_size: int) -> None:
         super().__init__()
         self.config = config if isinstance(config, RunConfig) else load(config)
-        self.save_hyperparameters({"config": to_dict(self.config), "vocab_size": vocab_size}, logger=False)
+        self.save_hyperparameters(
+            {"config": to_dict(self.config), "vocab_size": vocab_size}, logger=False
+        )
         self.model = SequenceModel(self.config.model, vocab_size, self.config.task.length)
         if self.config.trainer.precision == "64-true":
             self.model.double()  # Lightning does so after it has loaded a checkpoint, which would be rounded
@@ -47,7 +49,9 @@ class LitSequenceModel(LightningModule):
                 raise FloatingPointError(
                     f"the training loss is {float(values['loss_nats'])} at step {step + 1}: lower optim.lr or set optim.clip_norm"
                 )
-            self.log_dict({f"train/{name}": value for name, value in values.items()}, sync_dist=False)
+            self.log_dict(
+                {f"train/{name}": value for name, value in values.items()}, sync_dist=False
+            )
             self.log("loss_nats", values["loss_nats"], prog_bar=True, logger=False)
         return loss.mean()
 
@@ -55,7 +59,9 @@ class LitSequenceModel(LightningModule):
         self.optimizers().zero_grad()  # Lightning would keep the gradients through the next forward pass
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        loss = self.model.loss(*batch, hash_seed=derived_seed(self.config.seed, HELD_OUT, batch_index))
+        loss = self.model.loss(
+            *batch, hash_seed=derived_seed(self.config.seed, HELD_OUT, batch_index)
+        )
         update(self.held_out_metrics, loss)
 
     def on_validation_epoch_end(self) -> None:
@@ -72,17 +78,26 @@ class LitSequenceModel(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name, states in checkpoint.get("train_metrics", {}).items():
-            for state, value in states.items():  # on the first rank alone, or they would count once for each
-                setattr(self.train_metrics[name], state, value.to(self.device) * (self.global_rank == 0))
+            for (
+                state,
+                value,
+            ) in states.items():  # on the first rank alone, or they would count once for each
+                setattr(
+                    self.train_metrics[name], state, value.to(self.device) * (self.global_rank == 0)
+                )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optim = self.config.optim
         optimizer = build_optimizer(optim, self.parameters())
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(optim, step, self.config.trainer.max_steps))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: lr_factor(optim, step, self.config.trainer.max_steps)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def build_optimizer(optim: OptimConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def build_optimizer(
+    optim: OptimConfig, parameters: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
     match optim.name:
         case "adam":
             return torch.optim.Adam(parameters, lr=optim.lr, betas=optim.betas, eps=1e-9)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from reformer_pl.config import ModelConfig
-from reformer_pl.rules import POSITIONS, ConfigError, axial_split
+from reformer_pl.config.rules import POSITIONS, ConfigError, axial_split
 
 STD = 0.02  # the token embedding's scale: with the published N(0, 1) tables small models had not begun to learn after 200 steps
 
@@ -30,7 +30,9 @@ class AxialPositions(nn.Module):
     def __init__(self, shape: list[int], dims: list[int]) -> None:
         super().__init__()
         self.shape = shape
-        self.tables = nn.ParameterList(torch.randn(n, d) * STD for n, d in zip(shape, dims, strict=True))
+        self.tables = nn.ParameterList(
+            torch.randn(n, d) * STD for n, d in zip(shape, dims, strict=True)
+        )
 
     def forward(self) -> Tensor:
         parts = []
@@ -46,6 +48,8 @@ def build_positions(config: ModelConfig, length: int) -> nn.Module:
         case "learned":
             return LearnedPositions(length, config.d_model)
         case "axial":
-            return AxialPositions(*axial_split(config.axial.shape, config.axial.dims, config.d_model, length))
+            return AxialPositions(
+                *axial_split(config.axial.shape, config.axial.dims, config.d_model, length)
+            )
         case word:
             raise ConfigError(f"model.positions={word} is unknown: choose {', '.join(POSITIONS)}")

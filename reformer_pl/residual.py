@@ -36,18 +36,26 @@ def run_checkpoint(layers: Sequence[Layer], x: Tensor, memos: Sequence[Memo]) ->
             y, kept[:] = _layer(layer, x, kept)
             return y
 
-        x = checkpoint(run, x, use_reentrant=False, preserve_rng_state=_uses_dropout(layer)) if torch.is_grad_enabled() else run(x)
+        x = (
+            checkpoint(run, x, use_reentrant=False, preserve_rng_state=_uses_dropout(layer))
+            if torch.is_grad_enabled()
+            else run(x)
+        )
     return x
 
 
-def run_reversible(layers: Sequence[Layer], x: Tensor, memos: Sequence[Memo]) -> tuple[Tensor, Tensor]:
+def run_reversible(
+    layers: Sequence[Layer], x: Tensor, memos: Sequence[Memo]
+) -> tuple[Tensor, Tensor]:
     """Two streams, both started as x: each sublayer adds its output of one stream to the other. Returns both."""
     streams = (x, x)
     tape = Tape()
     for depth, (layer, memo) in enumerate(zip(layers, memos, strict=True)):
         if torch.is_grad_enabled():
             parameters = [p for sublayer in layer for p in sublayer.parameters() if p.requires_grad]
-            streams = ReversibleLayer.apply(*streams, layer, [memo] * len(layer), tape, depth, *parameters)
+            streams = ReversibleLayer.apply(
+                *streams, layer, [memo] * len(layer), tape, depth, *parameters
+            )
         else:
             for sublayer in layer:
                 streams = _half(sublayer, streams, memo)[0]
@@ -65,7 +73,14 @@ class Tape:
 class ReversibleLayer(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x1: Tensor, x2: Tensor, layer: Layer, memos: list[Memo], tape: Tape, depth: int, *parameters: nn.Parameter
+        ctx: Any,
+        x1: Tensor,
+        x2: Tensor,
+        layer: Layer,
+        memos: list[Memo],
+        tape: Tape,
+        depth: int,
+        *parameters: nn.Parameter,
     ) -> tuple[Tensor, Tensor]:
         ctx.layer, ctx.tape, ctx.depth = layer, tape, depth
         ctx.autocast = _autocast_state(x1)
@@ -85,9 +100,15 @@ class ReversibleLayer(torch.autograd.Function):
             )
         y1, y2 = ctx.tape.streams
         gradients: list[tuple[Tensor | None, ...]] = []
-        for sublayer, memo, rng in zip(reversed(ctx.layer), reversed(ctx.memos), reversed(ctx.rng), strict=True):
+        for sublayer, memo, rng in zip(
+            reversed(ctx.layer), reversed(ctx.memos), reversed(ctx.rng), strict=True
+        ):
             # forward was (a, c) -> (c, a + f(c)); here y1 is c, y2 is a + f(c), and d1, d2 are their gradients
-            with torch.enable_grad(), _autocast_again(ctx.autocast), rng.replay() if rng else nullcontext():
+            with (
+                torch.enable_grad(),
+                _autocast_again(ctx.autocast),
+                rng.replay() if rng else nullcontext(),
+            ):
                 c = y1.detach().requires_grad_()
                 f, _ = sublayer(c, memo)
             parameters = [p for p in sublayer.parameters() if p.requires_grad]
@@ -110,13 +131,17 @@ class RNGState:
 
     @contextmanager
     def replay(self) -> Iterator[None]:
-        with torch.random.fork_rng(self.devices, device_type=self.device_type if self.devices else "cuda"):
+        with torch.random.fork_rng(
+            self.devices, device_type=self.device_type if self.devices else "cuda"
+        ):
             torch.set_rng_state(self.cpu)
             set_device_states(self.devices, self.states, device_type=self.device_type)
             yield
 
 
-def _half(sublayer: nn.Module, streams: tuple[Tensor, Tensor], memo: Memo) -> tuple[tuple[Tensor, Tensor], Memo]:
+def _half(
+    sublayer: nn.Module, streams: tuple[Tensor, Tensor], memo: Memo
+) -> tuple[tuple[Tensor, Tensor], Memo]:
     """(a, c) -> (c, a + f(c)): a half-residual and a swap."""
     a, c = streams
     y, memo = sublayer(c, memo)
@@ -133,13 +158,25 @@ def _layer(layer: Layer, x: Tensor, memos: Sequence[Memo]) -> tuple[Tensor, list
 
 
 def _uses_dropout(layer: Layer) -> bool:
-    return any(isinstance(m, nn.Dropout) and m.p > 0 and m.training for sublayer in layer for m in sublayer.modules())
+    return any(
+        isinstance(m, nn.Dropout) and m.p > 0 and m.training
+        for sublayer in layer
+        for m in sublayer.modules()
+    )
 
 
 def _autocast_state(x: Tensor) -> dict[str, Any]:
     kind = x.device.type
-    return {"device_type": kind, "enabled": torch.is_autocast_enabled(kind), "dtype": torch.get_autocast_dtype(kind)}
+    return {
+        "device_type": kind,
+        "enabled": torch.is_autocast_enabled(kind),
+        "dtype": torch.get_autocast_dtype(kind),
+    }
 
 
 def _autocast_again(state: dict[str, Any]) -> AbstractContextManager[None]:
-    return torch.autocast(**state, cache_enabled=False) if state["enabled"] else torch.autocast(state["device_type"], enabled=False)
+    return (
+        torch.autocast(**state, cache_enabled=False)
+        if state["enabled"]
+        else torch.autocast(state["device_type"], enabled=False)
+    )

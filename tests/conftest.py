@@ -9,15 +9,21 @@ from typing import Any
 import pytest
 import yaml
 
-import ablations.study
-from ablations import sweep
-from ablations.grid import Cell
+import ablations.study.study
+from ablations.launch.local import sweep
 from ablations.study import Study, load_study
+from ablations.study.grid import Cell
 from experiments.compose import Bases, compose
 from fake_cells import DRIVER, FAKE_CELL, ROOT
 
-for name in [name for name in os.environ if name in ("FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS") or name.startswith("SLURM_")]:
-    if name != "SLURM_CONF":  # make test-slurm's own; else the tests may run in a job, of whose nodes they take none
+for name in [
+    name
+    for name in os.environ
+    if name in ("FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS") or name.startswith("SLURM_")
+]:
+    if (
+        name != "SLURM_CONF"
+    ):  # make test-slurm's own; else the tests may run in a job, of whose nodes they take none
         del os.environ[name]
 BASES = Bases()  # of all tests, for Hydra takes a tenth of a second
 
@@ -28,13 +34,21 @@ def study_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., S
     script = tmp_path / "fake_cell.py"
     script.write_text(FAKE_CELL)
     (tmp_path / "driver.py").write_text(DRIVER.format(root=str(ROOT), script=str(script)))
-    monkeypatch.setattr(Cell, "command", lambda cell: [sys.executable, str(script), cell.name, str(cell.directory)])
+    monkeypatch.setattr(
+        Cell, "command", lambda cell: [sys.executable, str(script), cell.name, str(cell.directory)]
+    )
     monkeypatch.setattr(sweep, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(ablations.study, "compose", lambda overrides, bases: compose(overrides, BASES))
+    monkeypatch.setattr(
+        ablations.study.study, "compose", lambda overrides, bases: compose(overrides, BASES)
+    )
     monkeypatch.chdir(tmp_path)
 
     def study(*names: str, **values: Any) -> Study:
-        (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"axes": {"train": {name: [] for name in names}}} | values, sort_keys=False))
+        (tmp_path / "mine.yaml").write_text(
+            yaml.safe_dump(
+                {"axes": {"train": {name: [] for name in names}}} | values, sort_keys=False
+            )
+        )
         return load_study("./mine.yaml")
 
     return study

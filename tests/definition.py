@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 
-def bucket_factors(n_buckets: int | tuple[int, ...] | None, length: int, chunk_len: int) -> tuple[int, ...]:
+def bucket_factors(
+    n_buckets: int | tuple[int, ...] | None, length: int, chunk_len: int
+) -> tuple[int, ...]:
     """The factors of the number of buckets: None is 2 L / chunk_len, in two factors above 128."""
     if n_buckets is None:
         n = 2 * max(1, length // chunk_len)
@@ -29,11 +31,15 @@ def hash_buckets(qk: Tensor, rotations: Tensor, factors: tuple[int, ...]) -> Ten
     return buckets
 
 
-def reach_counts(buckets: Tensor, padded: Tensor, *, chunk_len: int, causal: bool, bucket_mask: bool, window: str) -> Tensor:
+def reach_counts(
+    buckets: Tensor, padded: Tensor, *, chunk_len: int, causal: bool, bucket_mask: bool, window: str
+) -> Tensor:
     """One head of one sequence, (R, L) buckets and (L,) padded -> (L, L): how often query i (row) reaches key j."""
     rounds, length = buckets.shape
     position = torch.arange(length)
-    chunks = math.ceil(length / chunk_len)  # of one round: the pad up to it sorts last and is no key
+    chunks = math.ceil(
+        length / chunk_len
+    )  # of one round: the pad up to it sorts last and is no key
     chunk = torch.empty_like(buckets)
     for r in range(rounds):
         order = sorted(range(length), key=lambda i: (bool(padded[i]), int(buckets[r, i]), i))
@@ -46,12 +52,16 @@ def reach_counts(buckets: Tensor, padded: Tensor, *, chunk_len: int, causal: boo
             hit = (back == 0) | (back == 1)
             counts += hit & same_bucket if bucket_mask else hit
         elif window == "causal":  # how many tokens of its own bucket come before each token
-            before = (same_bucket & ~padded[None, :] & (position[None, :] < position[:, None])).sum(1)
+            before = (same_bucket & ~padded[None, :] & (position[None, :] < position[:, None])).sum(
+                1
+            )
             back = before[:, None] - before[None, :]
             counts += same_bucket & (back >= 1) & (back <= chunk_len)
         else:  # wrap: one ring over the chunks of all rounds, so that the keys may be those of another round
             for other in range(rounds):
-                back = (r * chunks + chunk[r][:, None] - other * chunks - chunk[other][None, :]) % (rounds * chunks)
+                back = (r * chunks + chunk[r][:, None] - other * chunks - chunk[other][None, :]) % (
+                    rounds * chunks
+                )
                 counts += (back == 0) | (back == 1)
     if causal:
         counts *= position[None, :] <= position[:, None]
@@ -72,12 +82,21 @@ def lsh_attention(
 ) -> Tensor:
     """One softmax over the union of all rounds' keys (dedupe), or over their log counts; itself only when nothing else."""
     batch, heads, length, _ = qk.shape
-    padded = torch.zeros(batch, length, dtype=torch.bool) if key_padding_mask is None else key_padding_mask
+    padded = (
+        torch.zeros(batch, length, dtype=torch.bool)
+        if key_padding_mask is None
+        else key_padding_mask
+    )
     rows = []
     for b in range(batch):
         for h in range(heads):
             counts = reach_counts(
-                buckets[b, h].long(), padded[b], chunk_len=chunk_len, causal=causal, bucket_mask=bucket_mask, window=window
+                buckets[b, h].long(),
+                padded[b],
+                chunk_len=chunk_len,
+                causal=causal,
+                bucket_mask=bucket_mask,
+                window=window,
             )
             q = qk[b, h]
             logits = q @ (q / q.norm(dim=-1, keepdim=True)).T

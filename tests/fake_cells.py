@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ablations.grid import Cell
+from ablations.study.grid import Cell
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -63,9 +63,9 @@ end("ok", None, 1.5)
 DRIVER = """
 import sys
 sys.path.insert(0, {root!r})
-from ablations.grid import Cell
+from ablations.study.grid import Cell
 Cell.command = lambda cell: [sys.executable, {script!r}, cell.name, str(cell.directory)]
-from ablations import sweep
+from ablations.launch.local import sweep
 from ablations.__main__ import main
 sweep.POLL_SECONDS = 0.02
 sys.exit(main(sys.argv[1:]))
@@ -97,7 +97,12 @@ def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
 
 
 def driver(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "driver.py", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        [sys.executable, "driver.py", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def begun(cell: Cell) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["experiments.training"])
+CONTEXT.set_forkserver_preload(["experiments.training.fit"])
 
 PATIENCE_SECONDS = 240.0  # with what should take seconds, on a slow machine full of other work
 TIMES = (
@@ -39,10 +39,17 @@ class Fault(NamedTuple):
 
 
 def start(
-    module: str, arguments: list[str], log: Path, faults: tuple[Fault, ...] = (), file_bytes: int | None = None, **environment: str
+    module: str,
+    arguments: list[str],
+    log: Path,
+    faults: tuple[Fault, ...] = (),
+    file_bytes: int | None = None,
+    **environment: str,
 ) -> BaseProcess:
     """`python -m MODULE ARGUMENTS`, output in `log`. The system lets no file of it grow beyond `file_bytes`, as a full disk would."""
-    process = CONTEXT.Process(target=_child, args=(module, arguments, log, faults, file_bytes, environment))
+    process = CONTEXT.Process(
+        target=_child, args=(module, arguments, log, faults, file_bytes, environment)
+    )
     process.start()
     return process
 
@@ -81,7 +88,12 @@ def timeless(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _child(
-    module: str, arguments: list[str], log: Path, faults: tuple[Fault, ...], file_bytes: int | None, environment: dict[str, str]
+    module: str,
+    arguments: list[str],
+    log: Path,
+    faults: tuple[Fault, ...],
+    file_bytes: int | None,
+    environment: dict[str, str],
 ) -> None:
     os.environ.update(environment)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from reformer_pl import attention
 from reformer_pl.attention import Memo, MultiHeadAttention, local, shared_full
+from reformer_pl.config.rules import ATTENTIONS, SHARED_QK
 from reformer_pl.lsh import draw_rotations, lsh_attention
-from reformer_pl.rules import ATTENTIONS, SHARED_QK
 from tiny import assert_close, tiny
 
 CHUNK = 4
@@ -49,10 +49,14 @@ def heads(x: Tensor, n_heads: int) -> Tensor:
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+    return torch.randn(
+        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    ).requires_grad_()
 
 
-def assert_same(out: Tensor, expected: Tensor, inputs: list[Tensor], tolerance: float = 1e-10) -> None:
+def assert_same(
+    out: Tensor, expected: Tensor, inputs: list[Tensor], tolerance: float = 1e-10
+) -> None:
     """Outputs, and the gradients of a weighted sum."""
     assert_close(out, expected, tolerance, "out")
     weights = torch.randn(out.shape, dtype=out.dtype, generator=torch.Generator().manual_seed(9))
@@ -94,7 +98,9 @@ def test_a_layer_is_its_projections_around_the_definition(kind: str, length: int
     expected = torch.cat(list(y.unbind(1)), -1) @ weight["out"].T
     out, memo = layer(x, Memo(7))
     assert memo == Memo(7)  # nothing to replay
-    if length == 1:  # a lone token is its own value whatever it asks: queries and keys have gradient 0
+    if (
+        length == 1
+    ):  # a lone token is its own value whatever it asks: queries and keys have gradient 0
         out, expected = (y + 0 * sum(w.sum() for w in weight.values()) for y in (out, expected))
     assert_same(out, expected, [x, *layer.parameters()])
 
@@ -102,14 +108,21 @@ def test_a_layer_is_its_projections_around_the_definition(kind: str, length: int
 def test_names_and_shapes_of_the_parameters() -> None:
     for kind in ATTENTIONS:
         names = [name for name, _ in MultiHeadAttention(tiny().model, kind).named_parameters()]
-        assert names == [f"{name}.weight" for name in (("qk", "v", "out") if kind in SHARED_QK else ("q", "k", "v", "out"))]
+        assert names == [
+            f"{name}.weight"
+            for name in (("qk", "v", "out") if kind in SHARED_QK else ("q", "k", "v", "out"))
+        ]
 
 
 @pytest.mark.parametrize("window", ["chunk", "causal"])
 @pytest.mark.parametrize("n_buckets", ["null", "6", "[2,4]"])
 @pytest.mark.parametrize("length", [1, 4, 18, 21])
-def test_an_lsh_layer_is_lsh_attention_with_rotations_of_the_hash_seed(length: int, n_buckets: str, window: str) -> None:
-    config = tiny(f"model.lsh.n_buckets={n_buckets}", f"model.lsh.window={window}", "model.lsh.n_hashes=3").model
+def test_an_lsh_layer_is_lsh_attention_with_rotations_of_the_hash_seed(
+    length: int, n_buckets: str, window: str
+) -> None:
+    config = tiny(
+        f"model.lsh.n_buckets={n_buckets}", f"model.lsh.window={window}", "model.lsh.n_hashes=3"
+    ).model
     torch.manual_seed(3)
     layer = MultiHeadAttention(config, "lsh").double()
     x = draw(2, length, 8)
@@ -117,22 +130,32 @@ def test_an_lsh_layer_is_lsh_attention_with_rotations_of_the_hash_seed(length: i
     n = config.lsh.n_buckets
     factors = (2 * max(1, length // 4),) if n is None else (n,) if isinstance(n, int) else tuple(n)
     rotations = draw_rotations(2, 4, 3, factors, torch.Generator().manual_seed(11))
-    y, buckets = lsh_attention(qk, v, n_hashes=3, chunk_len=4, n_buckets=n, window=window, rotations=rotations)
+    y, buckets = lsh_attention(
+        qk, v, n_hashes=3, chunk_len=4, n_buckets=n, window=window, rotations=rotations
+    )
     expected = torch.cat(list(y.unbind(1)), -1) @ layer.out.weight.T
     rng = torch.get_rng_state()
     out, memo = layer(x, Memo(11))
-    assert torch.equal(torch.get_rng_state(), rng)  # hashing has its own generator, or dropout would replay wrongly
-    in_order = buckets.flatten(0, 1).gather(2, memo.plan.order[..., :length].long())  # padding comes last
+    assert torch.equal(
+        torch.get_rng_state(), rng
+    )  # hashing has its own generator, or dropout would replay wrongly
+    in_order = buckets.flatten(0, 1).gather(
+        2, memo.plan.order[..., :length].long()
+    )  # padding comes last
     assert (in_order.diff() >= 0).all() and memo.hash_seed == 11
     assert_same(out, expected, [x, *layer.parameters()])
 
 
-def test_a_memo_handed_back_replays_without_hashing_or_sorting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_memo_handed_back_replays_without_hashing_or_sorting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     layer = MultiHeadAttention(tiny().model, "lsh").double()
     x = draw(2, 18, 8)
     out, memo = layer(x, Memo(11))
     again, other_memo = layer(x, Memo(12))
-    assert not torch.equal(other_memo.plan.order, memo.plan.order) and not torch.allclose(again, out)
+    assert not torch.equal(other_memo.plan.order, memo.plan.order) and not torch.allclose(
+        again, out
+    )
     monkeypatch.setattr(attention, "hash_buckets", None)
     monkeypatch.setattr(attention, "draw_rotations", None)
     monkeypatch.setattr(attention, "make_plan", None)

@@ -15,31 +15,59 @@ from torch import Tensor, nn
 
 from ablations.__main__ import main as ablations
 from ablations.study import load_study
-from experiments import benchmark, timing, train
+from experiments import benchmark, train
+from experiments.benchmarking import timing
+from experiments.benchmarking.peers import peer_layer, peer_model
+from experiments.benchmarking.timing import Seconds, measure, time_in_turn
+from experiments.benchmarking.work import Work, build_rival, build_work
 from experiments.compose import compose, product
-from experiments.files import safe_name
-from experiments.peers import peer_layer, peer_model
-from experiments.timing import Seconds, measure, time_in_turn
-from experiments.work import Work, build_rival, build_work
-from reformer_pl import config as config_module
-from reformer_pl.config import BENCHMARK_NUMBERS, BenchmarkConfig, ConfigError, RunConfig
+from experiments.run_dir.files import safe_name
+from experiments.run_dir.outcome import BENCHMARK_NUMBERS
+from reformer_pl.config import BenchmarkConfig, ConfigError, RunConfig
+from reformer_pl.config import loading as config_module
+from reformer_pl.config.rules import ATTENTIONS
 from reformer_pl.measure import GIB
+from reformer_pl.memory.one_layer import naive_full
 from reformer_pl.module import LitSequenceModel, build_optimizer
-from reformer_pl.one_layer import naive_full
-from reformer_pl.rules import ATTENTIONS
 from tiny import assert_close
 
 CPU = torch.device("cpu")
 TINY = [
-    *("model.d_model=16", "model.n_heads=2", "model.n_layers=2", "model.d_ff=32", "model.lsh.chunk_len=8", "model.lsh.n_hashes=2"),
-    *("model.local.chunk_len=8", "task.length=64", "task.batch_size=2", "trainer.accelerator=cpu", "trainer.threads=1"),
+    *(
+        "model.d_model=16",
+        "model.n_heads=2",
+        "model.n_layers=2",
+        "model.d_ff=32",
+        "model.lsh.chunk_len=8",
+        "model.lsh.n_hashes=2",
+    ),
+    *(
+        "model.local.chunk_len=8",
+        "task.length=64",
+        "task.batch_size=2",
+        "trainer.accelerator=cpu",
+        "trainer.threads=1",
+    ),
     *("benchmark.repeats=3", "benchmark.seconds=0.001"),
 ]
-PUBLISHED = ["model.attention=lsh", "model.lsh.window=wrap", "model.lsh.bucket_mask=false", "model.lsh.dedupe=false"]
+PUBLISHED = [
+    "model.attention=lsh",
+    "model.lsh.window=wrap",
+    "model.lsh.bucket_mask=false",
+    "model.lsh.dedupe=false",
+]
 STEP = [*PUBLISHED, "benchmark.measure=step", "model.residual=reversible"]
-PEER_LAYERS = {peer: ["benchmark.measure=layer", *PUBLISHED, f"benchmark.peer={peer}"] for peer in ("transformers", "lucidrains")}
+PEER_LAYERS = {
+    peer: ["benchmark.measure=layer", *PUBLISHED, f"benchmark.peer={peer}"]
+    for peer in ("transformers", "lucidrains")
+}
 PEER_STEPS = {
-    "transformers": [*STEP, "benchmark.peer=transformers", "model.merge=concat", "model.ff_chunks=2"],
+    "transformers": [
+        *STEP,
+        "benchmark.peer=transformers",
+        "model.merge=concat",
+        "model.ff_chunks=2",
+    ],
     "lucidrains": [*STEP, "benchmark.peer=lucidrains", "model.ff_chunks=2"],
 }
 PACKAGES = {"transformers": "transformers", "lucidrains": "reformer_pytorch"}
@@ -50,21 +78,51 @@ def tiny(*overrides: str) -> RunConfig:
 
 
 def need(peer: str) -> None:
-    pytest.importorskip(PACKAGES[peer], reason=f"the public Reformer {peer} is not installed: pip install -e '.[peers]'")
+    pytest.importorskip(
+        PACKAGES[peer],
+        reason=f"the public Reformer {peer} is not installed: pip install -e '.[peers]'",
+    )
 
 
 # rows
 
 ROWS = {
-    "kernel lsh, paired": ["benchmark.measure=attention", "model.attention=lsh", "benchmark.paired=true"],
+    "kernel lsh, paired": [
+        "benchmark.measure=attention",
+        "model.attention=lsh",
+        "benchmark.paired=true",
+    ],
     "kernel local": ["benchmark.measure=attention", "model.attention=local"],
     "kernel shared_full": ["benchmark.measure=attention", "model.attention=shared_full"],
-    "kernel naive, paired": ["benchmark.measure=attention", "model.attention=full", "benchmark.peer=naive", "benchmark.paired=true"],
+    "kernel naive, paired": [
+        "benchmark.measure=attention",
+        "model.attention=full",
+        "benchmark.peer=naive",
+        "benchmark.paired=true",
+    ],
     "layer full": ["benchmark.measure=layer", "model.attention=full"],
-    "layer lsh, paired": ["benchmark.measure=layer", "model.attention=lsh", "benchmark.paired=true"],
-    "layer lsh in bf16": ["benchmark.measure=layer", "model.attention=lsh", "trainer.precision=bf16-mixed"],
-    "step": ["benchmark.measure=step", "model.attention=full lsh", "task.name=enwik8", "optim.clip_norm=1"],
-    "step in float64": ["benchmark.measure=step", "model.residual=reversible", "trainer.precision=64-true", "optim.name=adafactor"],
+    "layer lsh, paired": [
+        "benchmark.measure=layer",
+        "model.attention=lsh",
+        "benchmark.paired=true",
+    ],
+    "layer lsh in bf16": [
+        "benchmark.measure=layer",
+        "model.attention=lsh",
+        "trainer.precision=bf16-mixed",
+    ],
+    "step": [
+        "benchmark.measure=step",
+        "model.attention=full lsh",
+        "task.name=enwik8",
+        "optim.clip_norm=1",
+    ],
+    "step in float64": [
+        "benchmark.measure=step",
+        "model.residual=reversible",
+        "trainer.precision=64-true",
+        "optim.name=adafactor",
+    ],
     "layer transformers": PEER_LAYERS["transformers"],
     "layer lucidrains": PEER_LAYERS["lucidrains"],
     "step transformers": PEER_STEPS["transformers"],
@@ -79,9 +137,17 @@ def test_every_measurement_leaves_a_whole_row(what: str) -> None:
     if peer in PACKAGES:
         need(peer)
     row = measure(config, {})
-    assert row["status"] == "ok" and row["error"] is None and row["threads"] == 1 and "CPU" in row["device"]
+    assert (
+        row["status"] == "ok"
+        and row["error"] is None
+        and row["threads"] == 1
+        and "CPU" in row["device"]
+    )
     assert row["n_repeats"] >= 3
-    assert 0 < row["forward_seconds"] < row["step_seconds"] and 0 < row["backward_seconds"] < row["step_seconds"]
+    assert (
+        0 < row["forward_seconds"] < row["step_seconds"]
+        and 0 < row["backward_seconds"] < row["step_seconds"]
+    )
     assert row["step_seconds_iqr"] >= 0
     assert row["tokens_per_second"] == 2 * 64 / row["step_seconds"]
     assert (row["full_seconds"] is not None) == (row["speedup"] is not None) == paired
@@ -90,7 +156,9 @@ def test_every_measurement_leaves_a_whole_row(what: str) -> None:
     inputs = 2 * 64 * 16 * 4  # bytes of one (B, L, d_model) in float32
     assert row["peak_memory_gib"] * GIB >= inputs
     if config.benchmark.measure == "step":
-        assert row["peak_memory_gib"] * GIB > 2 * 4 * row["parameters"]  # everything: parameters, gradients, what the optimiser keeps
+        assert (
+            row["peak_memory_gib"] * GIB > 2 * 4 * row["parameters"]
+        )  # everything: parameters, gradients, what the optimiser keeps
 
 
 def test_a_layer_beside_ours_has_as_many_weights() -> None:
@@ -99,7 +167,11 @@ def test_a_layer_beside_ours_has_as_many_weights() -> None:
     for peer, overrides in PEER_LAYERS.items():
         need(peer)
         counts[peer] = build_work(tiny(*overrides), CPU).parameters
-    assert counts == {"none": 3 * 16 * 16, "transformers": 3 * 16 * 16, "lucidrains": 3 * 16 * 16 + 16}
+    assert counts == {
+        "none": 3 * 16 * 16,
+        "transformers": 3 * 16 * 16,
+        "lucidrains": 3 * 16 * 16 + 16,
+    }
 
 
 class Clock:
@@ -115,7 +187,9 @@ class Clock:
             self.log.append(name)
             return torch.zeros(())
 
-        return Work(lambda: take(forward), lambda _: take(backward), lambda: take(finish), lambda: (), 0)
+        return Work(
+            lambda: take(forward), lambda _: take(backward), lambda: take(finish), lambda: (), 0
+        )
 
 
 def test_two_are_timed_in_turn_and_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,12 +205,28 @@ def test_two_are_timed_in_turn_and_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_speedup_is_the_median_of_the_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = [(1.0, 2.0), (2.0, 2.0), (1.0, 10.0), (4.0, 2.0), (1.0, 3.0)]  # ours, full: ratios 2, 1, 10, 0.5, 3
+    pairs = [
+        (1.0, 2.0),
+        (2.0, 2.0),
+        (1.0, 10.0),
+        (4.0, 2.0),
+        (1.0, 3.0),
+    ]  # ours, full: ratios 2, 1, 10, 0.5, 3
     times = [[Seconds(0.1, 0.2, pair[i]) for pair in pairs] for i in (0, 1)]
     monkeypatch.setattr(timing, "time_in_turn", lambda *_: tuple(times))
-    row = measure(tiny("benchmark.measure=attention", "model.attention=lsh", "benchmark.paired=true"), {})
-    assert (row["step_seconds"], row["full_seconds"], row["speedup"], row["n_repeats"]) == (1.0, 2.0, 2.0, 5)
-    assert row["step_seconds_iqr"] == 1.0 and (row["forward_seconds"], row["backward_seconds"]) == (0.1, 0.2)
+    row = measure(
+        tiny("benchmark.measure=attention", "model.attention=lsh", "benchmark.paired=true"), {}
+    )
+    assert (row["step_seconds"], row["full_seconds"], row["speedup"], row["n_repeats"]) == (
+        1.0,
+        2.0,
+        2.0,
+        5,
+    )
+    assert row["step_seconds_iqr"] == 1.0 and (row["forward_seconds"], row["backward_seconds"]) == (
+        0.1,
+        0.2,
+    )
 
 
 # what is timed
@@ -149,7 +239,9 @@ def test_naive_attention_is_full_attention_and_stores_its_scores() -> None:
     rows = {peer: measure(tiny("benchmark.measure=attention", "model.attention=full", "task.length=256", f"benchmark.peer={peer}"), {})
             for peer in ("naive", "none")}  # fmt: skip
     scores = 2 * 2 * 256 * 256 * 4
-    assert rows["naive"]["peak_memory_gib"] * GIB > 2 * scores > rows["none"]["peak_memory_gib"] * GIB
+    assert (
+        rows["naive"]["peak_memory_gib"] * GIB > 2 * scores > rows["none"]["peak_memory_gib"] * GIB
+    )
     for row in rows.values():
         assert row["peak_memory_gib"] == pytest.approx(row["predicted_memory_gib"], rel=0.05)
 
@@ -157,12 +249,20 @@ def test_naive_attention_is_full_attention_and_stores_its_scores() -> None:
 @pytest.mark.parametrize("kind", ATTENTIONS)
 @pytest.mark.parametrize("what", ["attention", "layer"])
 def test_every_kernel_and_layer_gives_gradients_in_every_precision(what: str, kind: str) -> None:
-    for precision, dtype in (("32-true", torch.float32), ("bf16-mixed", torch.bfloat16), ("64-true", torch.float64)):
-        config = tiny(f"benchmark.measure={what}", f"model.attention={kind}", f"trainer.precision={precision}")
+    for precision, dtype in (
+        ("32-true", torch.float32),
+        ("bf16-mixed", torch.bfloat16),
+        ("64-true", torch.float64),
+    ):
+        config = tiny(
+            f"benchmark.measure={what}", f"model.attention={kind}", f"trainer.precision={precision}"
+        )
         for work in (build_work(config, CPU), build_rival(config, CPU)):
             out = work.forward()
             assert out.dtype == dtype
-            assert all(gradient.isfinite().all() and gradient.any() for gradient in work.backward(out))
+            assert all(
+                gradient.isfinite().all() and gradient.any() for gradient in work.backward(out)
+            )
 
 
 def test_a_step_is_a_training_step() -> None:
@@ -202,10 +302,14 @@ def test_gradients_reach_every_weight_of_a_peer(peer: str) -> None:
     value.backward()
     unused = {"lm_head.bias"} if peer == "transformers" else set()  # made, and never added
     for module, spared in ((layer, set()), (model, unused)):
-        without = {name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()}
+        without = {
+            name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()
+        }
         assert without == spared
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    assert sum(shape in ((32, 16), (16, 32)) for shape in shapes.values()) >= 4  # d_ff in both layers
+    assert (
+        sum(shape in ((32, 16), (16, 32)) for shape in shapes.values()) >= 4
+    )  # d_ff in both layers
 
 
 # the command
@@ -215,15 +319,26 @@ def result(directory: Path) -> dict[str, Any]:
     return json.loads((directory / "result.json").read_text())
 
 
-def test_the_command_leaves_a_row_and_does_not_measure_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_leaves_a_row_and_does_not_measure_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     case = [*TINY, "benchmark.measure=attention", "model.attention=lsh", f"out_dir={tmp_path}"]
     assert benchmark.main(case) == 0
     assert capsys.readouterr().out.startswith("ok: forward_seconds")
     row, before = result(tmp_path), (tmp_path / "result.json").read_bytes()
     numbers = {"status", "error", "measure", "peer", *BENCHMARK_NUMBERS}
     assert row.keys() == numbers | {"device", "threads", "versions", "git_commit", "finished_at"}
-    assert [row[name] for name in ("measure", "peer", "length", "batch_size", "n_layers")] == ["attention", "none", 64, 2, 1]
-    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["benchmark"]["measure"] == "attention"
+    assert [row[name] for name in ("measure", "peer", "length", "batch_size", "n_layers")] == [
+        "attention",
+        "none",
+        64,
+        2,
+        1,
+    ]
+    assert (
+        yaml.safe_load((tmp_path / "config.yaml").read_text())["benchmark"]["measure"]
+        == "attention"
+    )
     assert "ok: " in (tmp_path / "log.txt").read_text()
     assert benchmark.main(case) == 0 and "already done" in capsys.readouterr().out
     assert (tmp_path / "result.json").read_bytes() == before
@@ -232,22 +347,44 @@ def test_the_command_leaves_a_row_and_does_not_measure_twice(tmp_path: Path, cap
 
 
 def test_what_does_not_fit_is_a_row_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    case = [*TINY, "benchmark.measure=attention", "model.attention=full", "benchmark.peer=naive", "task.length=512", f"out_dir={tmp_path}"]
+    case = [
+        *TINY,
+        "benchmark.measure=attention",
+        "model.attention=full",
+        "benchmark.peer=naive",
+        "task.length=512",
+        f"out_dir={tmp_path}",
+    ]
     assert benchmark.main([*case, "benchmark.memory_limit_gib=0.001"]) == 1
     refused = result(tmp_path)
-    assert refused["status"] == "would_not_fit" and "above benchmark.memory_limit_gib=0.001" in refused["error"]
-    assert refused["predicted_memory_gib"] > 0.001 and refused["step_seconds"] is None and refused["length"] == 512
-    assert benchmark.main([*case, "benchmark.memory_limit_gib=1"]) == 0  # the limit is no part of what is measured
+    assert (
+        refused["status"] == "would_not_fit"
+        and "above benchmark.memory_limit_gib=0.001" in refused["error"]
+    )
+    assert (
+        refused["predicted_memory_gib"] > 0.001
+        and refused["step_seconds"] is None
+        and refused["length"] == 512
+    )
+    assert (
+        benchmark.main([*case, "benchmark.memory_limit_gib=1"]) == 0
+    )  # the limit is no part of what is measured
     assert result(tmp_path)["status"] == "ok"
 
     huge = [*case[:-1], "task.batch_size=68719476736", f"out_dir={tmp_path / 'huge'}"]
     assert benchmark.main(huge) == 1
     failed = result(tmp_path / "huge")
-    assert failed["status"] == "oom" and failed["predicted_memory_gib"] > 1e6 and failed["step_seconds"] is None
+    assert (
+        failed["status"] == "oom"
+        and failed["predicted_memory_gib"] > 1e6
+        and failed["step_seconds"] is None
+    )
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_ctrl_c_leaves_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_leaves_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
@@ -264,12 +401,23 @@ def test_commas_are_cases_in_processes_of_their_own(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     # the second case fails for want of memory, and the table has both
-    case = [*TINY, "benchmark.measure=attention", "model.attention=full", "task.length=16,8796093022208", "benchmark.paired=true"]
+    case = [
+        *TINY,
+        "benchmark.measure=attention",
+        "model.attention=full",
+        "task.length=16,8796093022208",
+        "benchmark.paired=true",
+    ]
     assert benchmark.main(case) == 1
     said = capfd.readouterr().out
     rows = [json.loads(path.read_text()) for path in sorted(tmp_path.rglob("result.json"))]
-    assert sorted((row["length"], row["status"]) for row in rows) == [(16, "ok"), (8796093022208, "oom")]
-    assert re.search(r"task.length=16 +ok +[\d.]+ +", said) and re.search(r"task.length=8796093022208 +oom +- +-", said)
+    assert sorted((row["length"], row["status"]) for row in rows) == [
+        (16, "ok"),
+        (8796093022208, "oom"),
+    ]
+    assert re.search(r"task.length=16 +ok +[\d.]+ +", said) and re.search(
+        r"task.length=8796093022208 +oom +- +-", said
+    )
     assert benchmark.main([*case, f"out_dir={tmp_path}"]) == 2
     assert "would share a directory" in capfd.readouterr().err
 
@@ -322,7 +470,12 @@ BAD = {
 
 @pytest.mark.parametrize("line", BAD)
 def test_bad_cases_are_refused_in_one_line(line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [word for part in re.split(r" (?=[+a-z_.]+=)", line.replace("STEP", " ".join(STEP))) for word in [part] if word]
+    words = [
+        word
+        for part in re.split(r" (?=[+a-z_.]+=)", line.replace("STEP", " ".join(STEP)))
+        for word in [part]
+        if word
+    ]
     assert benchmark.main([*TINY, *words] if line else []) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.startswith("error: ") and said.err.count("\n") == 1
@@ -331,11 +484,16 @@ def test_bad_cases_are_refused_in_one_line(line: str, capsys: pytest.CaptureFixt
 
 def test_each_command_names_the_other(capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(["experiment=smoke", "benchmark.measure=step"]) == 2
-    assert "use python -m experiments.benchmark experiment=smoke benchmark.measure=step" in capsys.readouterr().err
+    assert (
+        "use python -m experiments.benchmark experiment=smoke benchmark.measure=step"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("peer", PEER_LAYERS)
-def test_a_missing_package_is_named(peer: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_package_is_named(
+    peer: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(config_module, "find_spec", lambda name: None)
     assert benchmark.main([*TINY, *PEER_LAYERS[peer]]) == 2
     assert "pip install -e '.[peers]'" in capsys.readouterr().err
@@ -349,17 +507,26 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list
     monkeypatch.chdir(tmp_path)
 
     def write(axis: dict[str, list[str]]) -> list[str]:
-        Path("mine.yaml").write_text(yaml.safe_dump({"timed": True, "measure": "layer", "base": TINY, "axes": {"variant": axis}}))
+        Path("mine.yaml").write_text(
+            yaml.safe_dump(
+                {"timed": True, "measure": "layer", "base": TINY, "axes": {"variant": axis}}
+            )
+        )
         return ["./mine.yaml"]
 
     return write
 
 
-def test_a_study_runs_benchmarks(study: Callable[..., list[str]], capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_study_runs_benchmarks(
+    study: Callable[..., list[str]], capfd: pytest.CaptureFixture[str]
+) -> None:
     mine = study({"Full": ["model.attention=full"]})
     assert ablations(["run", *mine]) == 0
     said = capfd.readouterr().out
-    assert re.search(r"Full seed=0: ok in \S+, [\d.e+-]+ ms, [\d.e+-]+ MiB", said) and "1 of 1 cells ok" in said
+    assert (
+        re.search(r"Full seed=0: ok in \S+, [\d.e+-]+ ms, [\d.e+-]+ MiB", said)
+        and "1 of 1 cells ok" in said
+    )
     (cell,) = load_study("./mine.yaml").cells
     row = result(cell.directory)
     assert row["measure"] == "layer" and row["peak_memory_gib"] > 0
@@ -368,15 +535,34 @@ def test_a_study_runs_benchmarks(study: Callable[..., list[str]], capfd: pytest.
     assert "backward s" in said and "loss" not in said and f"{row['step_seconds']:.4f}" in said
     assert ablations(["run", *mine]) == 0 and "0 to run" in capfd.readouterr().out
 
-    (cell.directory / "result.json").write_text(json.dumps(row | {"status": "would_not_fit", "error": "predicted to need 99 GiB"}))
-    assert ablations(["status", *mine]) == 0 and "Full seed=0: would_not_fit: predicted to need 99 GiB" in capfd.readouterr().out
-    assert ablations(["run", *mine]) == 1 and "not ok: Full seed=0 (would_not_fit)" in capfd.readouterr().out
+    (cell.directory / "result.json").write_text(
+        json.dumps(row | {"status": "would_not_fit", "error": "predicted to need 99 GiB"})
+    )
+    assert (
+        ablations(["status", *mine]) == 0
+        and "Full seed=0: would_not_fit: predicted to need 99 GiB" in capfd.readouterr().out
+    )
+    assert (
+        ablations(["run", *mine]) == 1
+        and "not ok: Full seed=0 (would_not_fit)" in capfd.readouterr().out
+    )
 
 
 def test_a_study_says_what_to_install_before_it_starts(
-    study: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    study: Callable[..., list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(config_module, "find_spec", lambda name: None)
-    assert ablations(["run", *study({"Ours": [], "Theirs": [*PUBLISHED, "benchmark.peer=lucidrains"]})]) == 2
+    assert (
+        ablations(
+            ["run", *study({"Ours": [], "Theirs": [*PUBLISHED, "benchmark.peer=lucidrains"]})]
+        )
+        == 2
+    )
     said = capfd.readouterr()
-    assert "pip install -e '.[peers]'" in said.err and said.err.count("\n") == 1 and "started" not in said.out
+    assert (
+        "pip install -e '.[peers]'" in said.err
+        and said.err.count("\n") == 1
+        and "started" not in said.out
+    )

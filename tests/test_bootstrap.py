@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablations.bootstrap import mean_interval, paired_difference
-from ablations.latex import latex_cell
-from ablations.memory_plots import memory_drawings
-from ablations.paired import paired_table
-from ablations.pareto import pareto_front
-from ablations.report import write_report
+from ablations.report.intervals import mean_interval, paired_difference
+from ablations.report.numbers import number, signed, with_interval
+from ablations.report.pareto import pareto_front
+from ablations.report.parts.hash_rounds import rounds_drawing, rounds_table
+from ablations.report.parts.loss_memory import memory_drawings
+from ablations.report.parts.paired import paired_table
+from ablations.report.report import write_report
+from ablations.report.table import Table, loss_memory
+from ablations.report.writers.latex import latex_cell
 from ablations.results import load_cells
-from ablations.rounds import rounds_drawing, rounds_table
 from ablations.study import Study, load_study
-from ablations.tables import Table, loss_memory
-from ablations.text import number, signed, with_interval
 from reformer_pl.config import ConfigError
 from test_report import _study, fail, write_run
 
@@ -38,14 +38,32 @@ def made_up(folder: Path, seeds: list[int], **values: object) -> Study:
     baseline = {"name": "byte frequencies", "loss_nats": 3.5, "bits_per_dim": 5.13, "accuracy": 0.1}
     for cell in study.cells:
         _, bits, mebibytes, seconds = VARIANTS[cell.train]
-        row = {"loss_nats": bits[cell.seed] * math.log(2), "accuracy": 0.2, "bits_per_dim": bits[cell.seed]}
-        write_run(cell.directory, [row], 10, baseline, peak_memory_gib=mebibytes / 1024, step_seconds=seconds, parameters=1000)
+        row = {
+            "loss_nats": bits[cell.seed] * math.log(2),
+            "accuracy": 0.2,
+            "bits_per_dim": bits[cell.seed],
+        }
+        write_run(
+            cell.directory,
+            [row],
+            10,
+            baseline,
+            peak_memory_gib=mebibytes / 1024,
+            step_seconds=seconds,
+            parameters=1000,
+        )
     return study
 
 
 def test_an_interval_is_the_range_of_two_or_three_and_nothing_for_one() -> None:
-    assert mean_interval([2.0, 1.0]) == (1.0, 2.0) and mean_interval([3.0, 1.0, math.nan, 2.0]) == pytest.approx((1.0, 3.0))
-    assert all(map(math.isnan, (*mean_interval([1.0]), *mean_interval([]), *mean_interval([math.nan, 1.0]))))
+    assert mean_interval([2.0, 1.0]) == (1.0, 2.0) and mean_interval(
+        [3.0, 1.0, math.nan, 2.0]
+    ) == pytest.approx((1.0, 3.0))
+    assert all(
+        map(
+            math.isnan, (*mean_interval([1.0]), *mean_interval([]), *mean_interval([math.nan, 1.0]))
+        )
+    )
     values = np.random.default_rng(1).normal(size=7)
     assert mean_interval(values) == mean_interval(values) == mean_interval(pd.Series(values))
 
@@ -53,7 +71,9 @@ def test_an_interval_is_the_range_of_two_or_three_and_nothing_for_one() -> None:
 def test_the_interval_covers_the_true_mean_as_often_as_it_says() -> None:
     draws = np.random.default_rng(0).normal(loc=3.0, size=(300, 30))
     covered = np.mean([low <= 3.0 <= high for low, high in map(mean_interval, draws)])
-    assert 0.90 <= covered <= 0.98  # the percentile bootstrap of 30 values holds a little less than 95 %
+    assert (
+        0.90 <= covered <= 0.98
+    )  # the percentile bootstrap of 30 values holds a little less than 95 %
     three = np.mean([low <= 3.0 <= high for low, high in map(mean_interval, draws[:, :3])])
     assert 0.68 <= three <= 0.82  # and of 3 about 75 %, as its docstring warns
 
@@ -70,12 +90,17 @@ def test_a_paired_difference_takes_equal_seeds_only_and_cancels_their_noise() ->
 
 def test_the_paired_table_says_differences_words_and_n(tmp_path: Path) -> None:
     study = made_up(tmp_path, [0, 1, 2])
-    rows = {row[0]: dict(zip(_paired(study).header, row, strict=True)) for row in _paired(study).rows}
+    rows = {
+        row[0]: dict(zip(_paired(study).header, row, strict=True)) for row in _paired(study).rows
+    }
     assert rows["LSH-4"] == {
         "variant": "LSH-4", "bits per dim": "-0.017 [-0.030, 0.000]", "memory (MiB)": "+20.0", "s/step": "+0.200", "n": "3",
         "seeds": "3 ok",
     }  # fmt: skip
-    assert rows["LSH-1"]["bits per dim"] == "+0.307 [+0.300, +0.310]" and rows["LSH-1"]["memory (MiB)"] == "-20.0"
+    assert (
+        rows["LSH-1"]["bits per dim"] == "+0.307 [+0.300, +0.310]"
+        and rows["LSH-1"]["memory (MiB)"] == "-20.0"
+    )
     assert {(_paired(study).rows[i][0], _paired(study).header[j]) for i, j in _paired(study).best} == {
         ("LSH-4", "bits per dim"), ("LSH-1", "memory (MiB)"),
     }  # fmt: skip
@@ -100,9 +125,17 @@ def _paired(study: Study) -> Table:
 def test_the_baseline_is_named_or_the_first_and_one_seed_has_no_interval(tmp_path: Path) -> None:
     study = made_up(tmp_path, [0], baseline="LSH-4")
     rows = {row[0]: row for row in _paired(study).rows}
-    assert list(rows) == ["Full", "LSH-1"] and rows["Full"][1:] == ("+0.020", "-20.0", "-0.200", "1", "1 ok")
+    assert list(rows) == ["Full", "LSH-1"] and rows["Full"][1:] == (
+        "+0.020",
+        "-20.0",
+        "-0.200",
+        "1",
+        "1 ok",
+    )
     (tmp_path / "typo.yaml").write_text("axes: {model.attention: [full, lsh]}\nbaseline: Full\n")
-    with pytest.raises(ConfigError, match="baseline 'Full' is no variant of the study: choose full, lsh"):
+    with pytest.raises(
+        ConfigError, match="baseline 'Full' is no variant of the study: choose full, lsh"
+    ):
         load_study(tmp_path / "typo.yaml", tmp_path / "runs")
     (tmp_path / "typo.yaml").write_text("axes: {model.attention: [full, lsh]}\n")
     assert load_study(tmp_path / "typo.yaml", tmp_path / "runs").baseline == "full"
@@ -117,9 +150,17 @@ def test_the_pareto_front_by_hand_in_the_table_and_in_the_figure(tmp_path: Path)
     table = loss_memory(study, cells)
     marked = [row[0] for row in table.rows if row[table.header.index("Pareto front")] == "yes"]
     assert marked == ["Full", "LSH-1", "LSH-4"]
-    line = next(line for line in memory_drawings(study, cells)[0].figure.axes[0].lines if line.get_label() == "Pareto front")
+    line = next(
+        line
+        for line in memory_drawings(study, cells)[0].figure.axes[0].lines
+        if line.get_label() == "Pareto front"
+    )
     corners = set(zip(np.round(line.get_xdata(), 6), np.round(line.get_ydata(), 6), strict=True))
-    assert {(40.0, round((4.50 + 4.56 + 4.61) / 3, 6)), (60.0, 4.25), (80.0, round((4.18 + 4.25 + 4.27) / 3, 6))} <= corners
+    assert {
+        (40.0, round((4.50 + 4.56 + 4.61) / 3, 6)),
+        (60.0, 4.25),
+        (80.0, round((4.18 + 4.25 + 4.27) / 3, 6)),
+    } <= corners
 
 
 def test_hash_rounds_put_lsh_against_its_rounds_and_the_rest_beside(tmp_path: Path) -> None:
@@ -127,15 +168,32 @@ def test_hash_rounds_put_lsh_against_its_rounds_and_the_rest_beside(tmp_path: Pa
     fail(study.cells[2].directory, "oom", "out of memory")  # LSH-4, seed 0
     cells = load_cells(study)
     rows = {row[0]: row for row in rounds_table(study, cells).rows}
-    assert list(rows) == ["Full", "LSH-1", "LSH-4"] and [row[1] for row in rows.values()] == ["-", "1", "4"]
+    assert list(rows) == ["Full", "LSH-1", "LSH-4"] and [row[1] for row in rows.values()] == [
+        "-",
+        "1",
+        "4",
+    ]
     assert rows["LSH-4"][2:] == ("4.260 [4.250, 4.270]", "80.0", "0.300", "2 ok, 1 oom")
     drawing = rounds_drawing(study, cells)
-    for axes, want in zip(drawing.figure.axes, ([4.556667, 4.26], [40.0, 80.0], [0.15, 0.30]), strict=True):
-        lines = [line for line in axes.lines if len(line.get_xdata()) == 2 and list(line.get_xdata()) == [1.0, 4.0]]
+    for axes, want in zip(
+        drawing.figure.axes, ([4.556667, 4.26], [40.0, 80.0], [0.15, 0.30]), strict=True
+    ):
+        lines = [
+            line
+            for line in axes.lines
+            if len(line.get_xdata()) == 2 and list(line.get_xdata()) == [1.0, 4.0]
+        ]
         assert lines[0].get_ydata() == pytest.approx(want, abs=1e-6)
-    assert [axes.get_ylabel() for axes in drawing.figure.axes] == ["Held-out bits per dim", "Peak memory (MiB)", "Seconds per step"]
+    assert [axes.get_ylabel() for axes in drawing.figure.axes] == [
+        "Held-out bits per dim",
+        "Peak memory (MiB)",
+        "Seconds per step",
+    ]
     full = [line for line in drawing.figure.axes[0].lines if line.get_label() == "Full"]
-    assert full[0].get_ydata() == pytest.approx([4.25, 4.25]) and "LSH-4 (2 ok, 1 oom)" in drawing.caption
+    assert (
+        full[0].get_ydata() == pytest.approx([4.25, 4.25])
+        and "LSH-4 (2 ok, 1 oom)" in drawing.caption
+    )
 
 
 def test_two_axes_make_a_series_for_each_choice_beside_the_rounds(tmp_path: Path) -> None:
@@ -146,23 +204,39 @@ def test_two_axes_make_a_series_for_each_choice_beside_the_rounds(tmp_path: Path
     baseline = {"name": "chance", "loss_nats": 3.5, "bits_per_dim": 5.13, "accuracy": 0.1}
     for i, cell in enumerate(study.cells):
         row = {"loss_nats": 1.0 + i, "accuracy": 0.2, "bits_per_dim": 2.0 + i}
-        write_run(cell.directory, [row], 10, baseline, peak_memory_gib=0.1, step_seconds=0.1, parameters=1000)
+        write_run(
+            cell.directory,
+            [row],
+            10,
+            baseline,
+            peak_memory_gib=0.1,
+            step_seconds=0.1,
+            parameters=1000,
+        )
     data = rounds_table(study, load_cells(study)).data
     assert list(zip(data["series"], data["rounds"], strict=True)) == [
         ("standard", 1), ("standard", 2), ("reversible", 1), ("reversible", 2),
     ]  # fmt: skip
 
 
-def test_two_series_of_rounds_are_two_even_where_their_labels_share_one_part(tmp_path: Path) -> None:
+def test_two_series_of_rounds_are_two_even_where_their_labels_share_one_part(
+    tmp_path: Path,
+) -> None:
     sizes = {"small": "model.d_ff=64", "big": "model.d_ff=128"}
-    labels = {f"{size}-{n}": [change, f"model.lsh.n_hashes={n}"] for size, change in sizes.items() for n in (1, 2)}
+    labels = {
+        f"{size}-{n}": [change, f"model.lsh.n_hashes={n}"]
+        for size, change in sizes.items()
+        for n in (1, 2)
+    }
     study = _study(tmp_path, "two", {
         "base": ["experiment=smoke", "model.attention=lsh"], "report": ["hash_rounds"],
         "axes": {"train": labels, "optim.lr": [0.001]},
     })  # fmt: skip
     for i, cell in enumerate(study.cells):
         row = {"loss_nats": 1.0 + i, "accuracy": 0.2, "bits_per_dim": 2.0 + i}
-        write_run(cell.directory, [row], 10, None, peak_memory_gib=0.1, step_seconds=0.1, parameters=1000)
+        write_run(
+            cell.directory, [row], 10, None, peak_memory_gib=0.1, step_seconds=0.1, parameters=1000
+        )
     data = rounds_table(study, load_cells(study)).data
     assert data.groupby("series")["rounds"].apply(list).tolist() == [[1, 2], [1, 2]]
 
@@ -177,18 +251,26 @@ def test_hash_rounds_are_reported_while_no_cell_with_lsh_has_ended(tmp_path: Pat
 
 
 def test_every_new_part_is_written_as_files_and_shown_on_the_page(tmp_path: Path) -> None:
-    study = made_up(tmp_path, [0, 1, 2], report=["loss_memory", "paired", "hash_rounds", "learning_curves"])
+    study = made_up(
+        tmp_path, [0, 1, 2], report=["loss_memory", "paired", "hash_rounds", "learning_curves"]
+    )
     page = write_report(study)
     written = {path.name for path in page.parent.iterdir()}
-    assert {f"{name}.{suffix}" for name in ("paired", "hash_rounds") for suffix in ("csv", "md", "tex")} <= written
+    assert {
+        f"{name}.{suffix}" for name in ("paired", "hash_rounds") for suffix in ("csv", "md", "tex")
+    } <= written
     curves = ("learning_curves", "learning_curves_tokens", "learning_curves_time")
-    assert {f"{name}.{suffix}" for name in ("hash_rounds", *curves) for suffix in ("png", "pdf")} <= written
+    assert {
+        f"{name}.{suffix}" for name in ("hash_rounds", *curves) for suffix in ("png", "pdf")
+    } <= written
     text = re.sub("<[^>]+>", "", page.read_text())
     assert "-0.017 [-0.030, 0.000]" in text and "95 % bootstrap interval" in text
 
 
-def test_memory_predicted_stands_beside_measured_and_needs_no_finished_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ablations import memory_prediction
+def test_memory_predicted_stands_beside_measured_and_needs_no_finished_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ablations.report.parts import memory_prediction
 
     kinds = dict.fromkeys(memory_prediction.KINDS, 10 / 1024)
     monkeypatch.setattr(memory_prediction.KNOWN, "of", lambda config: {**kinds, "total": 50 / 1024})
@@ -198,15 +280,37 @@ def test_memory_predicted_stands_beside_measured_and_needs_no_finished_run(tmp_p
             fail(cell.directory, "would_not_fit", "too large")
     table = memory_prediction.prediction_table(study, load_cells(study))
     rows = {row[0]: row[6:] for row in table.rows}
-    assert rows["Full"] == ("50.0", "60.0", "1.200", "3 ok") and rows["LSH-1"] == ("50.0", "would not fit", "-", "3 would_not_fit")
+    assert rows["Full"] == ("50.0", "60.0", "1.200", "3 ok") and rows["LSH-1"] == (
+        "50.0",
+        "would not fit",
+        "-",
+        "3 would_not_fit",
+    )
     (drawing,) = memory_prediction.prediction_drawings(study, load_cells(study))
-    points = {(line.get_xdata()[0], round(line.get_ydata()[0], 6)) for line in drawing.figure.axes[0].lines if len(line.get_xdata()) == 1}
+    points = {
+        (line.get_xdata()[0], round(line.get_ydata()[0], 6))
+        for line in drawing.figure.axes[0].lines
+        if len(line.get_xdata()) == 1
+    }
     assert points == {(50.0, 60.0), (50.0, 80.0)}
 
 
 def test_texts() -> None:
-    assert (signed(0.0004, 3), signed(-3.44, 1), signed(1234.5, 1), signed(math.nan, 1)) == ("0.000", "-3.4", "+1,234.5", "-")
-    assert with_interval(4.2, 4.1, 4.3, 2) == "4.20 [4.10, 4.30]" and with_interval(4.2, math.nan, math.nan, 2) == "4.20"
-    assert with_interval(60.0, 60.0, 60.0, 1, number) == "60.0" and with_interval(math.nan, math.nan, math.nan, 1) == "-"
-    assert latex_cell("4.20 [4.10, 4.30]", True) == (r"\begin{tabular}[t]{@{}r@{}}\textbf{4.20}\\{\scriptsize [4.10, 4.30]}\end{tabular}")
+    assert (signed(0.0004, 3), signed(-3.44, 1), signed(1234.5, 1), signed(math.nan, 1)) == (
+        "0.000",
+        "-3.4",
+        "+1,234.5",
+        "-",
+    )
+    assert (
+        with_interval(4.2, 4.1, 4.3, 2) == "4.20 [4.10, 4.30]"
+        and with_interval(4.2, math.nan, math.nan, 2) == "4.20"
+    )
+    assert (
+        with_interval(60.0, 60.0, 60.0, 1, number) == "60.0"
+        and with_interval(math.nan, math.nan, math.nan, 1) == "-"
+    )
+    assert latex_cell("4.20 [4.10, 4.30]", True) == (
+        r"\begin{tabular}[t]{@{}r@{}}\textbf{4.20}\\{\scriptsize [4.10, 4.30]}\end{tabular}"
+    )
     assert latex_cell("5 %", False) == r"5 \%"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ablations.plots import Drawing
-from ablations.report import write_report
+from ablations.report.figure import Drawing
+from ablations.report.report import write_report
 from test_report import EVALUATIONS, TRAINED, VARIANTS, duplication_study, fail, memory_study
 from test_speed_report import power_laws
 
@@ -20,7 +20,13 @@ if TYPE_CHECKING:  # `make test` runs without it
 
 pytestmark = pytest.mark.browser
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+]
 MEMORY = {label: mebibytes for label, (_, _, mebibytes, _) in VARIANTS.items()}
 
 
@@ -29,7 +35,9 @@ def chromium() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     found = next(filter(None, map(shutil.which, NAMES)), None)
-    assert found, f"no Chromium is installed ({', '.join(NAMES)}): make test-browser installs Debian's"
+    assert found, (
+        f"no Chromium is installed ({', '.join(NAMES)}): make test-browser installs Debian's"
+    )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield browser
@@ -49,8 +57,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         (cell.directory / "config.yaml").write_text(f"mine: {cell.train}\n")
         (cell.directory / "log.txt").write_text(f"log of {cell.train}, seed {cell.seed}\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Drawing, "save", lambda drawing, directory: None)  # PNG and PDF take longer than the page
-        return {"lm": write_report(lm), "dup": write_report(dup), "speed": write_report(power_laws(folder / "speed"))}
+        patch.setattr(
+            Drawing, "save", lambda drawing, directory: None
+        )  # PNG and PDF take longer than the page
+        return {
+            "lm": write_report(lm),
+            "dup": write_report(dup),
+            "speed": write_report(power_laws(folder / "speed")),
+        }
 
 
 @pytest.fixture
@@ -60,7 +74,9 @@ def show(chromium: Browser, pages: dict[str, Path]) -> Iterator[Callable[..., Pa
     asked: list[str] = []
 
     def opened(name: str, width: int = 1200, **options: bool) -> Page:
-        context = chromium.new_context(viewport={"width": width, "height": 800}, offline=True, **options)
+        context = chromium.new_context(
+            viewport={"width": width, "height": 800}, offline=True, **options
+        )
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
@@ -81,12 +97,16 @@ def column(table: Locator, number: int) -> list[str]:
 
 def place(element: Locator) -> list[float]:
     """On the page, however far it has been scrolled."""
-    return element.evaluate("e => { const b = e.getBoundingClientRect(); return [b.x, b.y + scrollY, b.width, b.height].map(Math.round) }")
+    return element.evaluate(
+        "e => { const b = e.getBoundingClientRect(); return [b.x, b.y + scrollY, b.width, b.height].map(Math.round) }"
+    )
 
 
 def comes_into_view(page: Page, element: Locator) -> None:
     """A browser scrolls in its next frame."""
-    visible = "e => { const b = e.getBoundingClientRect(); return b.top >= 0 && b.top < innerHeight }"
+    visible = (
+        "e => { const b = e.getBoundingClientRect(); return b.top >= 0 && b.top < innerHeight }"
+    )
     page.wait_for_function(visible, arg=element.element_handle())
 
 
@@ -95,17 +115,26 @@ def test_numbers_sort_as_numbers_up_down_and_back(show: Callable[..., Page]) -> 
     head = table.locator("thead th").nth(3)
     assert head.inner_text().startswith("memory (MiB)")
     before = column(table, 1)
-    numbers = sorted((mebibytes, label) for label, mebibytes in MEMORY.items() if label != "LSH")  # as texts 101.7 comes before 88.9
+    numbers = sorted(
+        (mebibytes, label) for label, mebibytes in MEMORY.items() if label != "LSH"
+    )  # as texts 101.7 comes before 88.9
     head.get_by_role("button").click()
     assert head.get_attribute("aria-sort") == "ascending"
     assert column(table, 1) == [*(label for _, label in numbers), "LSH", "byte frequencies"]
-    assert [text.split()[0] for text in column(table, 4)] == [*(f"{number:.1f}" for number, _ in numbers), "oom", "-"]
+    assert [text.split()[0] for text in column(table, 4)] == [
+        *(f"{number:.1f}" for number, _ in numbers),
+        "oom",
+        "-",
+    ]
     head.get_by_role("button").press("Enter")
     assert head.get_attribute("aria-sort") == "descending"
     assert column(table, 1) == [*(label for _, label in numbers[::-1]), "LSH", "byte frequencies"]
     other = table.locator("thead th").first
     other.get_by_role("button").press("Space")
-    assert (head.get_attribute("aria-sort"), other.get_attribute("aria-sort")) == (None, "ascending")
+    assert (head.get_attribute("aria-sort"), other.get_attribute("aria-sort")) == (
+        None,
+        "ascending",
+    )
     assert column(table, 1) == [*sorted(VARIANTS), "byte frequencies"]
     for _ in range(2):
         other.get_by_role("button").click()
@@ -127,7 +156,9 @@ def test_every_way_to_write_a_number_is_one(show: Callable[..., Page]) -> None:
         "-",
         "",
     ]
-    found = show("lm").evaluate("texts => texts.map(text => worth({ textContent: text }, false))", texts)
+    found = show("lm").evaluate(
+        "texts => texts.map(text => worth({ textContent: text }, false))", texts
+    )
     assert found[:8] == [[0, value] for value in (1234.5, 99.9, -3.4, 0.012, -5, 34.1, 0.001, 7)]
     assert found[8:] == [[1, "oom"], [2], [2], [2]]
 
@@ -136,25 +167,44 @@ def test_the_papers_row_moves_with_its_own(show: Callable[..., Page]) -> None:
     table = show("dup").locator("#table-train_eval table")
     table.locator("thead button").nth(len(EVALUATIONS)).click()  # LSH-1
     labels = column(table, 1)
-    assert labels[1::2] == [f"{label}, paper" for label in labels[::2]] and set(labels[::2]) == set(TRAINED)
+    assert labels[1::2] == [f"{label}, paper" for label in labels[::2]] and set(labels[::2]) == set(
+        TRAINED
+    )
     ours = [float(text) for text in column(table, 1 + len(EVALUATIONS))[::2]]
     assert ours == sorted(ours) and len(set(ours)) > 1
 
 
-def test_the_filter_hides_rows_cells_and_dims_points_and_shows_all_again(show: Callable[..., Page]) -> None:
+def test_the_filter_hides_rows_cells_and_dims_points_and_shows_all_again(
+    show: Callable[..., Page],
+) -> None:
     page = show("lm")
-    rows, cells, dim = page.locator("tbody:visible th"), page.locator(".cells:visible h3"), page.locator("#figure-loss_memory .dim a")
+    rows, cells, dim = (
+        page.locator("tbody:visible th"),
+        page.locator(".cells:visible h3"),
+        page.locator("#figure-loss_memory .dim a"),
+    )
     assert rows.all_inner_texts() == cells.all_inner_texts() == list(VARIANTS)
     page.get_by_label("Filter by variant").fill("rev CHUNK")
     assert rows.all_inner_texts() == cells.all_inner_texts() == ["Reversible + chunked"]
-    assert set(dim.locator("title").all_text_contents()) == set(VARIANTS) - {"LSH", "Reversible + chunked"}
+    assert set(dim.locator("title").all_text_contents()) == set(VARIANTS) - {
+        "LSH",
+        "Reversible + chunked",
+    }
     assert page.locator("#filter output").inner_text() == f"1 of {len(VARIANTS)} variants shown"
     page.get_by_label("Transformer", exact=True).check()
-    assert rows.all_inner_texts() == cells.all_inner_texts() == ["Transformer", "Reversible + chunked"]
-    page.locator("#table-loss_memory thead button").first.click()  # sorting keeps what is hidden hidden
+    assert (
+        rows.all_inner_texts() == cells.all_inner_texts() == ["Transformer", "Reversible + chunked"]
+    )
+    page.locator(
+        "#table-loss_memory thead button"
+    ).first.click()  # sorting keeps what is hidden hidden
     assert rows.all_inner_texts() == ["Reversible + chunked", "Transformer"]
     page.get_by_role("button", name="Show all").click()
-    assert set(rows.all_inner_texts()) == set(VARIANTS) and cells.all_inner_texts() == list(VARIANTS) and dim.count() == 0
+    assert (
+        set(rows.all_inner_texts()) == set(VARIANTS)
+        and cells.all_inner_texts() == list(VARIANTS)
+        and dim.count() == 0
+    )
     assert page.locator("#filter output").inner_text() == ""
 
 
@@ -168,26 +218,43 @@ def test_a_benchmarks_filter_takes_a_variant_at_every_length(show: Callable[...,
     assert set(dim) == {f"{length} / Naive" for length in (1024, 2048, 4096)}
 
 
-def test_a_point_leads_to_its_cells_and_they_to_their_files(show: Callable[..., Page], pages: dict[str, Path]) -> None:
+def test_a_point_leads_to_its_cells_and_they_to_their_files(
+    show: Callable[..., Page], pages: dict[str, Path]
+) -> None:
     page = show("lm")
-    page.locator("#figure-time_memory .point", has_text="Reversible + chunked").locator(".hit").click()
+    page.locator("#figure-time_memory .point", has_text="Reversible + chunked").locator(
+        ".hit"
+    ).click()
     entry = page.locator("#cell-Reversible-chunked")
     page.wait_for_url("**#cell-Reversible-chunked")
     comes_into_view(page, entry)
-    assert entry.locator("h3").inner_text() == "Reversible + chunked" and entry.locator(".cell").count() == 2
+    assert (
+        entry.locator("h3").inner_text() == "Reversible + chunked"
+        and entry.locator(".cell").count() == 2
+    )
     for seed, cell in enumerate(entry.locator(".cell").all()):
-        assert "model.ff_chunks=8" in cell.locator("pre").inner_text() and f"seed={seed}" in cell.locator("pre").inner_text()
+        assert (
+            "model.ff_chunks=8" in cell.locator("pre").inner_text()
+            and f"seed={seed}" in cell.locator("pre").inner_text()
+        )
         with page.expect_download() as download:  # Chromium saves YAML
             cell.get_by_role("link", name="config.yaml").click()
         assert Path(download.value.path()).read_text() == "mine: Reversible + chunked\n"
         log = page.context.new_page()
         log.goto(cell.get_by_role("link", name="log.txt").evaluate("link => link.href"))
-        assert log.locator("body").inner_text().strip() == f"log of Reversible + chunked, seed {seed}"
+        assert (
+            log.locator("body").inner_text().strip() == f"log of Reversible + chunked, seed {seed}"
+        )
     hidden = show("lm")
     hidden.get_by_label("Filter by variant").fill("reformer")
     hidden.goto(f"{pages['lm'].as_uri()}#cell-LSH")  # what the filter hides, a link shows again
-    hidden.wait_for_function("document.querySelector('#cell-LSH').getBoundingClientRect().top < innerHeight")
-    assert hidden.locator("#cell-LSH").is_visible() and "tried to allocate <2> GiB & more" in hidden.locator("#cell-LSH").inner_text()
+    hidden.wait_for_function(
+        "document.querySelector('#cell-LSH').getBoundingClientRect().top < innerHeight"
+    )
+    assert (
+        hidden.locator("#cell-LSH").is_visible()
+        and "tried to allocate <2> GiB & more" in hidden.locator("#cell-LSH").inner_text()
+    )
 
 
 def test_a_benchmarks_point_leads_to_the_one_cell(show: Callable[..., Page]) -> None:
@@ -202,11 +269,17 @@ def test_a_benchmarks_point_leads_to_the_one_cell(show: Callable[..., Page]) -> 
 def test_a_figure_enlarges_and_returns_where_it_was(show: Callable[..., Page]) -> None:
     page = show("lm")
     figure = page.locator("#figure-loss_memory")
-    button, plot, large = figure.get_by_role("button", name="Enlarge"), figure.locator(".plot"), page.locator("dialog .plot")
+    button, plot, large = (
+        figure.get_by_role("button", name="Enlarge"),
+        figure.locator(".plot"),
+        page.locator("dialog .plot"),
+    )
     before, size = place(plot), plot.bounding_box()
     button.press("Enter")
     assert page.get_by_role("dialog").is_visible() and plot.count() == 0
-    assert large.bounding_box()["width"] > 1.5 * size["width"] and large.bounding_box()["height"] < 800
+    assert (
+        large.bounding_box()["width"] > 1.5 * size["width"] and large.bounding_box()["height"] < 800
+    )
     page.keyboard.press("Escape")
     plot.wait_for()
     assert not page.get_by_role("dialog").is_visible() and place(plot) == before
@@ -218,11 +291,15 @@ def test_a_figure_enlarges_and_returns_where_it_was(show: Callable[..., Page]) -
     large.locator(".point", has_text="Reformer").locator(".hit").click()
     plot.wait_for()
     assert page.url.endswith("#cell-Reformer") and not page.get_by_role("dialog").is_visible()
-    page.wait_for_function("document.querySelector('#cell-Reformer').getBoundingClientRect().top < innerHeight")
+    page.wait_for_function(
+        "document.querySelector('#cell-Reformer').getBoundingClientRect().top < innerHeight"
+    )
 
 
 @pytest.mark.parametrize("width", [1200, 390])
-def test_nothing_but_a_table_scrolls_sideways_and_its_labels_stay(show: Callable[..., Page], width: int) -> None:
+def test_nothing_but_a_table_scrolls_sideways_and_its_labels_stay(
+    show: Callable[..., Page], width: int
+) -> None:
     for name in ("lm", "dup", "speed"):
         page = show(name, width)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -234,8 +311,12 @@ def test_nothing_but_a_table_scrolls_sideways_and_its_labels_stay(show: Callable
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_without_its_script_the_page_has_everything_to_read_and_no_dead_button(show: Callable[..., Page]) -> None:
+def test_without_its_script_the_page_has_everything_to_read_and_no_dead_button(
+    show: Callable[..., Page],
+) -> None:
     page = show("lm", java_script_enabled=False)
     assert page.locator("tbody th").all_inner_texts() == list(VARIANTS)
-    assert page.locator(".point").first.is_visible() and page.locator(".cells pre").first.is_visible()
+    assert (
+        page.locator(".point").first.is_visible() and page.locator(".cells pre").first.is_visible()
+    )
     assert not any(button.is_visible() for button in page.locator("button, input").all())

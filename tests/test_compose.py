@@ -6,8 +6,8 @@ from ablations.study import compose_cells, load_study
 from experiments import compose as module
 from experiments.compose import Bases, compose, presets
 from reformer_pl.config import ConfigError, RunConfig, load, to_dict
-from reformer_pl.evaluations import load_evaluation
-from reformer_pl.plain_values import set_plain
+from reformer_pl.config.evaluations import load_evaluation
+from reformer_pl.config.plain_values import set_plain
 
 COMMANDS = (
     "model.d_ff=64 optim.lr=1e-3 optim.lr=1 model.lsh.dedupe=false out_dir=a/b seed=3",
@@ -79,15 +79,23 @@ def outcome(overrides: list[str], bases: Bases | None = None) -> str:
 
 
 @pytest.mark.parametrize("name", presets("study"))
-def test_every_cell_of_every_study_is_what_hydra_composes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_cell_of_every_study_is_what_hydra_composes(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study, compositions = load_study(name), []
     with monkeypatch.context() as patch:
         hydra = module.hydra_compose
-        patch.setattr(module, "hydra_compose", lambda *args, **more: compositions.append(args) or hydra(*args, **more))
+        patch.setattr(
+            module,
+            "hydra_compose",
+            lambda *args, **more: compositions.append(args) or hydra(*args, **more),
+        )
         configs = compose_cells(study)
     assert len(compositions) < len(study.cells), "Hydra composes what cells have in common"
     for cell, config in zip(study.cells, configs, strict=True):
-        if cell.seed == study.cells[0].seed or cell is study.cells[-1]:  # the others differ from these in a number
+        if (
+            cell.seed == study.cells[0].seed or cell is study.cells[-1]
+        ):  # the others differ from these in a number
             assert repr(config) == outcome(list(cell.overrides)), cell
 
 
@@ -113,14 +121,20 @@ def _split(command: str) -> list[str]:
     words, quote = [""], ""
     for character in command:
         quote = "" if character == quote else quote or (character if character in "'\"" else "")
-        words = [*words, ""] if character == " " and not quote else [*words[:-1], words[-1] + character]
+        words = (
+            [*words, ""] if character == " " and not quote else [*words[:-1], words[-1] + character]
+        )
     return words
 
 
-def test_a_preset_whose_values_refer_to_each_other_is_composed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preset_whose_values_refer_to_each_other_is_composed_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It would keep the value that it referred to before the cell's own numbers were set."""
     real = module._composed
-    monkeypatch.setattr(module, "_composed", lambda overrides: real(["task.length=${model.d_model}", *overrides]))
+    monkeypatch.setattr(
+        module, "_composed", lambda overrides: real(["task.length=${model.d_model}", *overrides])
+    )
     assert compose(["model.d_model=512"], Bases()).task.length == 512
 
 
@@ -144,7 +158,9 @@ def test_a_preset_whose_values_refer_to_each_other_is_composed_whole(monkeypatch
     ],
 )
 def test_an_evaluation_means_what_a_load_of_its_overrides_means(overrides: list[str]) -> None:
-    trained = load({"model": {"attention": "shared_full", "lsh": {"chunk_len": 8}}, "task": {"length": 32}})
+    trained = load(
+        {"model": {"attention": "shared_full", "lsh": {"chunk_len": 8}}, "task": {"length": 32}}
+    )
     before = repr(trained)
 
     def said(make: object, *args: object) -> str:
@@ -156,14 +172,26 @@ def test_an_evaluation_means_what_a_load_of_its_overrides_means(overrides: list[
     expected = said(load, to_dict(trained), overrides)
     if overrides[0] in ("model.attention=full", "task.length=${model.d_model}"):
         expected = "an evaluation keeps the weights"
-    assert said(load_evaluation, trained, overrides).startswith(expected) and repr(trained) == before
+    assert (
+        said(load_evaluation, trained, overrides).startswith(expected) and repr(trained) == before
+    )
 
 
 def test_a_plain_value_is_one_that_omegaconf_would_keep() -> None:
     config = RunConfig()
-    for key, value in {"seed": 3, "optim.lr": 1, "model.lsh.dedupe": False, "out_dir": "", "model.lsh.n_buckets": None}.items():
+    for key, value in {
+        "seed": 3,
+        "optim.lr": 1,
+        "model.lsh.dedupe": False,
+        "out_dir": "",
+        "model.lsh.n_buckets": None,
+    }.items():
         assert set_plain(config, key, value)
-    assert repr(config) == repr(load({"seed": 3, "optim": {"lr": 1}, "model": {"lsh": {"dedupe": False, "n_buckets": None}}}))
+    assert repr(config) == repr(
+        load(
+            {"seed": 3, "optim": {"lr": 1}, "model": {"lsh": {"dedupe": False, "n_buckets": None}}}
+        )
+    )
     for key, value in {
         "seed": True,
         "out_dir": 3,

@@ -9,17 +9,15 @@ import pytest
 import torch
 
 from ablations.study import compose_variants, load_study
-from experiments import train, trainer
+from experiments import train
+from experiments.benchmarking.timing import repeat
+from experiments.benchmarking.work import build_work
 from experiments.compose import CONFIG_DIR, Bases, compose
-from experiments.coverage import is_due
-from experiments.timing import repeat
-from experiments.work import build_work
+from experiments.training import trainer
+from experiments.training.coverage_file import is_due
 from reformer_pl import loss
 from reformer_pl.config import RunConfig, check_installed, flat, load, to_dict
-from reformer_pl.feed_forward import FeedForward
-from reformer_pl.measure import predict_memory
-from reformer_pl.module import LitSequenceModel, lr_factor
-from reformer_pl.rules import (
+from reformer_pl.config.rules import (
     ACCELERATORS,
     ATTENTIONS,
     MERGES,
@@ -33,12 +31,28 @@ from reformer_pl.rules import (
     WINDOWS,
     ConfigError,
 )
+from reformer_pl.feed_forward import FeedForward
+from reformer_pl.measure import predict_memory
+from reformer_pl.module import LitSequenceModel, lr_factor
 from reformer_pl.tasks import build_task
 from tiny import assert_trained, take_step
 
 SHRINK = [
-    *("model.d_model=8", "model.n_heads=2", "model.n_layers=2", "model.d_ff=16", "model.lsh.chunk_len=8", "model.local.chunk_len=8"),
-    *("model.axial.shape=[]", "model.axial.dims=[]", "task.length=32", "task.batch_size=4", "task.eval_sequences=4"),
+    *(
+        "model.d_model=8",
+        "model.n_heads=2",
+        "model.n_layers=2",
+        "model.d_ff=16",
+        "model.lsh.chunk_len=8",
+        "model.local.chunk_len=8",
+    ),
+    *(
+        "model.axial.shape=[]",
+        "model.axial.dims=[]",
+        "task.length=32",
+        "task.batch_size=4",
+        "task.eval_sequences=4",
+    ),
     *("trainer.max_steps=2", "trainer.threads=1", "trainer.devices=1"),
 ]
 
@@ -51,7 +65,15 @@ GROUPS = [(group, name) for group in ("model", "task", "trainer") for name in fi
 BASES = Bases()
 STUDIES = [load_study(name) for name in files("study")]
 CELLS = [(study, cell) for study in STUDIES for cell in study.cells if not study.is_benchmark]
-MADE_EQUAL = ("task.length=", "task.batch_size=", "model.n_layers=", "model.lsh.n_buckets=", "benchmark.repeats=", "seed=", "out_dir=")
+MADE_EQUAL = (
+    "task.length=",
+    "task.batch_size=",
+    "model.n_layers=",
+    "model.lsh.n_buckets=",
+    "benchmark.repeats=",
+    "seed=",
+    "out_dir=",
+)
 CASES = {  # of the benchmarks, each variant once: what shrinking makes equal is left out of the key
     tuple(o for o in cell.overrides if not o.startswith(MADE_EQUAL)): (study, cell)
     for study in STUDIES
@@ -73,7 +95,9 @@ def shrink(config: RunConfig, text: Path, overrides: list[str] | None = None) ->
 
 def test_every_yaml_is_a_case_here() -> None:
     known = {"run.yaml", "launcher/slurm.yaml"} | {f"{group}/{name}.yaml" for group, name in GROUPS}
-    known |= {f"{folder}/{name}.yaml" for folder in ("experiment", "study") for name in files(folder)}
+    known |= {
+        f"{folder}/{name}.yaml" for folder in ("experiment", "study") for name in files(folder)
+    }
     assert {str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*.y*ml")} == known
     assert {study.name for study, _ in [*CELLS, *CASES]} == set(files("study"))
 
@@ -91,7 +115,9 @@ def test_every_group_file_takes_a_step(group: str, name: str, text_file: Path) -
 
 
 @pytest.mark.parametrize("name", files("experiment"))
-def test_every_preset_takes_a_step_and_its_words_can_be_overridden(name: str, text_file: Path) -> None:
+def test_every_preset_takes_a_step_and_its_words_can_be_overridden(
+    name: str, text_file: Path
+) -> None:
     config = compose([f"experiment={name}"])
     assert_true_likelihood(config)
     assert_trained(take_step(shrink(config, text_file)))
@@ -100,11 +126,17 @@ def test_every_preset_takes_a_step_and_its_words_can_be_overridden(name: str, te
     assert changed.out_dir != config.out_dir
 
 
-@pytest.mark.parametrize("study, cell", CELLS, ids=[f"{study.name}-{cell}".replace(" ", "-") for study, cell in CELLS])
+@pytest.mark.parametrize(
+    "study, cell", CELLS, ids=[f"{study.name}-{cell}".replace(" ", "-") for study, cell in CELLS]
+)
 def test_every_cell_of_every_study_takes_a_step(study: Any, cell: Any, text_file: Path) -> None:
     """And its weights load strictly into the model of each of its evaluations, which scores them."""
     config = compose(cell.overrides, BASES)  # what Hydra makes of it: tests/test_compose.py
-    assert (config.seed, config.out_dir, config.evaluations) == (cell.seed, str(cell.directory), study.evaluations)
+    assert (config.seed, config.out_dir, config.evaluations) == (
+        cell.seed,
+        str(cell.directory),
+        study.evaluations,
+    )
     assert_true_likelihood(config)
     shrunk = shrink(config, text_file)
     module, data = take_step(shrunk), build_task(shrunk)
@@ -120,27 +152,49 @@ PAPER_SIZE = [study for study in STUDIES if study.name.endswith("_paper")]
 
 
 @pytest.mark.parametrize("study", PAPER_SIZE, ids=[study.name for study in PAPER_SIZE])
-def test_a_study_at_the_papers_size_has_the_variants_of_the_small_one_and_builds(study: Any) -> None:
+def test_a_study_at_the_papers_size_has_the_variants_of_the_small_one_and_builds(
+    study: Any,
+) -> None:
     """On the meta device, so that no weight is allocated."""
     small = load_study(study.name.removesuffix("_paper"))
-    assert [cell.labels for cell in study.cells] == [cell.labels for cell in small.cells] and study.report == small.report
+    assert [cell.labels for cell in study.cells] == [
+        cell.labels for cell in small.cells
+    ] and study.report == small.report
     for variant, config in compose_variants(study).items():
-        assert (config.model.d_model, config.model.d_ff, config.model.n_heads, config.task.batch_size) == (1024, 4096, 8, 8), variant
+        assert (
+            config.model.d_model,
+            config.model.d_ff,
+            config.model.n_heads,
+            config.task.batch_size,
+        ) == (1024, 4096, 8, 8), variant
         with torch.device("meta"):
             module = LitSequenceModel(config, vocab_size=256)
-        assert sum(p.numel() for p in module.parameters()) > 3e7 and {p.device.type for p in module.parameters()} == {"meta"}, variant
+        assert sum(p.numel() for p in module.parameters()) > 3e7 and {
+            p.device.type for p in module.parameters()
+        } == {"meta"}, variant
 
 
 def test_the_memory_of_a_cell_at_the_papers_size_is_predicted() -> None:
     """What `plan` prints; the small one is checked against the measured peak in test_predict.py."""
-    predicted = {label: predict_memory(config)["total"] for label, config in compose_variants(load_study("fig3_reversible_paper")).items()}
-    assert 0.25 < predicted["Reversible"] < 0.75 * predicted["Regular"]  # 64K tokens of width 1024 are 0.25 GiB
+    predicted = {
+        label: predict_memory(config)["total"]
+        for label, config in compose_variants(load_study("fig3_reversible_paper")).items()
+    }
+    assert (
+        0.25 < predicted["Reversible"] < 0.75 * predicted["Regular"]
+    )  # 64K tokens of width 1024 are 0.25 GiB
 
 
-@pytest.mark.parametrize("study, cell", CASES, ids=[f"{study.name}-{cell}".replace(" ", "-") for study, cell in CASES])
+@pytest.mark.parametrize(
+    "study, cell", CASES, ids=[f"{study.name}-{cell}".replace(" ", "-") for study, cell in CASES]
+)
 def test_every_variant_of_every_benchmark_runs(study: Any, cell: Any, text_file: Path) -> None:
     config = compose(cell.overrides, BASES)  # what Hydra makes of it: tests/test_compose.py
-    assert (config.seed, config.out_dir, config.trainer.threads) == (cell.seed, str(cell.directory), 1)
+    assert (config.seed, config.out_dir, config.trainer.threads) == (
+        cell.seed,
+        str(cell.directory),
+        1,
+    )
     try:
         check_installed(config)
     except ConfigError as error:
@@ -200,7 +254,10 @@ CHANGES = {
     "seed": "1",
 }
 OF_A_WHOLE_RUN = {"out_dir", "evaluations", "trainer.threads"}  # experiments.train reads these
-OF_A_BENCHMARK = {f"benchmark.{name}" for name in ("measure", "peer", "paired", "repeats", "seconds", "memory_limit_gib")}  # not of a run
+OF_A_BENCHMARK = {
+    f"benchmark.{name}"
+    for name in ("measure", "peer", "paired", "repeats", "seconds", "memory_limit_gib")
+}  # not of a run
 
 
 def observe(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -208,7 +265,9 @@ def observe(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
     calls: list[str] = []
     dense, sums = FeedForward._dense, loss._sums
     with monkeypatch.context() as patch:
-        patch.setattr(FeedForward, "_dense", lambda self, x: (calls.append("dense"), dense(self, x))[1])
+        patch.setattr(
+            FeedForward, "_dense", lambda self, x: (calls.append("dense"), dense(self, x))[1]
+        )
         patch.setattr(loss, "_sums", lambda *args: (calls.append("sums"), sums(*args))[1])
         patch.setattr(trainer, "Trainer", lambda callbacks, **options: options)
         options = trainer.build_trainer(config)
@@ -236,9 +295,13 @@ def observe(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
     }
 
 
-def test_every_key_changes_something(text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_key_changes_something(
+    text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No key pretends. A new key must be added to CHANGES."""
-    assert CHANGES.keys() | OF_A_WHOLE_RUN | OF_A_BENCHMARK == flat(to_dict(RunConfig())).keys() | {"evaluations"}
+    assert CHANGES.keys() | OF_A_WHOLE_RUN | OF_A_BENCHMARK == flat(to_dict(RunConfig())).keys() | {
+        "evaluations"
+    }
     other_text = tmp_path / "other"
     other_text.write_bytes(text_file.read_bytes()[::-1])
 
@@ -253,7 +316,9 @@ def test_every_key_changes_something(text_file: Path, tmp_path: Path, monkeypatc
         value, *needed = change.replace("OTHER", str(other_text)).split()
         if tuple(needed) not in bases:
             bases[tuple(needed)] = seen(*needed)
-        assert seen(*needed, f"{key}={value}") != bases[tuple(needed)], f"{key}={value} changes nothing"
+        assert seen(*needed, f"{key}={value}") != bases[tuple(needed)], (
+            f"{key}={value} changes nothing"
+        )
 
 
 # bad input
@@ -287,17 +352,32 @@ BAD = [
     ("trainer.precision=16", ", ".join(PRECISIONS)),
     ("trainer.accelerator=tpu", ", ".join(ACCELERATORS)),
     ("trainer.strategy=fsdp", ", ".join(STRATEGIES)),
-    ("model.positions=axial model.axial.shape=[32,30]", "1024 is not a multiple of 30; its product must be task.length 1024"),
-    ("model.positions=axial model.axial.shape=[16,32]", "they hold 512; its product must be task.length 1024"),
-    ("model.positions=axial model.axial.dims=[100,100]", "must be 2 numbers that add up to d_model 256"),
+    (
+        "model.positions=axial model.axial.shape=[32,30]",
+        "1024 is not a multiple of 30; its product must be task.length 1024",
+    ),
+    (
+        "model.positions=axial model.axial.shape=[16,32]",
+        "they hold 512; its product must be task.length 1024",
+    ),
+    (
+        "model.positions=axial model.axial.dims=[100,100]",
+        "must be 2 numbers that add up to d_model 256",
+    ),
     ("model.lsh.n_buckets=7", "must be even"),
     ("model.lsh.n_buckets=[4,3]", "must be even"),
     ("model.lsh.n_buckets=many", "null, an even integer or a list of even factors"),
     ("model.n_heads=3", "n_heads 3 does not divide model.d_model 256"),
     ("model.n_heads=0", "model.n_heads must be at least 1"),
-    ("model.lsh.window=causal model.lsh.bucket_mask=false", "needs causal=true and bucket_mask=true"),
+    (
+        "model.lsh.window=causal model.lsh.bucket_mask=false",
+        "needs causal=true and bucket_mask=true",
+    ),
     ("model.lsh.window=wrap", "needs bucket_mask=false and dedupe=false"),
-    ("model.lsh.window=wrap model.lsh.bucket_mask=false", "needs bucket_mask=false and dedupe=false"),
+    (
+        "model.lsh.window=wrap model.lsh.bucket_mask=false",
+        "needs bucket_mask=false and dedupe=false",
+    ),
     ("model.lsh.window=wrap model.lsh.dedupe=false", "needs bucket_mask=false and dedupe=false"),
     ("model.lsh.n_hashes=0", "n_hashes must be at least 1"),
     ("model.lsh.chunk_len=0", "chunk_len must be at least 1"),
@@ -316,7 +396,10 @@ BAD = [
     ("seed=99999999999", r"seed must be at least 0 and below 2\*\*32"),
     ("trainer.devices=2", "needs trainer.strategy=ddp"),
     ("trainer.coverage_every_steps=-1", "must not be negative"),
-    ("trainer.coverage_every_steps=9 model.attention=full local", "use shared_full or lsh in it, or trainer.coverage_every_steps=0"),
+    (
+        "trainer.coverage_every_steps=9 model.attention=full local",
+        "use shared_full or lsh in it, or trainer.coverage_every_steps=0",
+    ),
     ("trainer=ddp task.batch_size=3", "must be a multiple of trainer.devices 2"),
     ("experiment=nope", "experiment is one of .*" + ".*".join(files("experiment"))),
     ("trainer=nope", "trainer is one of .*" + ".*".join(files("trainer"))),
@@ -334,8 +417,12 @@ def test_bad_input_is_one_line_that_names_the_fix(line: str, fix: str) -> None:
     assert re.search(fix, text), text
 
 
-@pytest.mark.parametrize("line", ["model.attention=flash", "+momentum=2", "experiment=nope", "model.d_model=abc"])
-def test_the_command_exits_with_2_and_one_line(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "line", ["model.attention=flash", "+momentum=2", "experiment=nope", "model.d_model=abc"]
+)
+def test_the_command_exits_with_2_and_one_line(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert train.main([line]) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.startswith("error: ") and said.err.count("\n") == 1
@@ -345,7 +432,13 @@ def test_dotted_overrides_are_checked_as_strictly_as_yaml() -> None:
     """`load` also takes evaluations and saved configs."""
     saved = to_dict(RunConfig())
     assert load(saved) == RunConfig()
-    for override in ("model.lsh.n_hash=2", "model.attention=flash", "model.d_model=abc", "model.n_heads", "model.lsh.n_buckets=3"):
+    for override in (
+        "model.lsh.n_hash=2",
+        "model.attention=flash",
+        "model.d_model=abc",
+        "model.n_heads",
+        "model.lsh.n_buckets=3",
+    ):
         with pytest.raises(ConfigError):
             load(saved, [override])
     with pytest.raises(ConfigError):

@@ -12,23 +12,35 @@ import torch
 from torch import Tensor
 
 import definition
-from ablations.parts import study_drawings, study_tables
+from ablations.report.part_words import study_drawings, study_tables
 from ablations.results import COVERAGE_COLUMNS, load_cells, load_coverage
 from ablations.study import Study, load_study
-from experiments import coverage, train
-from experiments.coverage import cover
+from experiments import train
+from experiments.training import coverage_file as coverage
+from experiments.training.coverage_file import cover
 from processes import Fault, exit_code, result, rows, start, timeless
+from reformer_pl.config.rules import ConfigError, bucket_factors
 from reformer_pl.coverage import ROUNDS
 from reformer_pl.lsh import draw_rotations
 from reformer_pl.measure import attention_coverage
 from reformer_pl.module import LitSequenceModel
-from reformer_pl.rules import ConfigError, bucket_factors
 from reformer_pl.tasks import build_task
 from tiny import tiny
 
 B, H, D = 2, 2, 4
-SMOKE = ["experiment=smoke", "trainer.accelerator=cpu", "trainer.threads=1", "trainer.max_steps=6", "trainer.eval_every_steps=4"]
-SMOKE += ["trainer.log_every_steps=2", "model.attention=lsh local", "model.dropout=0.1", "model.residual=reversible"]
+SMOKE = [
+    "experiment=smoke",
+    "trainer.accelerator=cpu",
+    "trainer.threads=1",
+    "trainer.max_steps=6",
+    "trainer.eval_every_steps=4",
+]
+SMOKE += [
+    "trainer.log_every_steps=2",
+    "model.attention=lsh local",
+    "model.dropout=0.1",
+    "model.residual=reversible",
+]
 EVERY = "trainer.coverage_every_steps=2"
 
 
@@ -38,7 +50,9 @@ def drawn(length: int, factors: tuple[int, ...], sharp: float = 2.0) -> tuple[Te
     return qk, draw_rotations(H, D, max(ROUNDS), factors, generator).double()
 
 
-def quadratic(qk: Tensor, buckets: Tensor, chunk_len: int, bucket_mask: bool, window: str) -> tuple[Tensor, Tensor]:
+def quadratic(
+    qk: Tensor, buckets: Tensor, chunk_len: int, bucket_mask: bool, window: str
+) -> tuple[Tensor, Tensor]:
     """(mass, chance), each (B, H), straight from the definition over all queries and the rounds of buckets."""
     length = qk.shape[2]
     seen = torch.ones(length, length, dtype=torch.bool).tril(-1)
@@ -47,36 +61,60 @@ def quadratic(qk: Tensor, buckets: Tensor, chunk_len: int, bucket_mask: bool, wi
     for b in range(B):
         for h in range(H):
             q = qk[b, h]
-            weight = (q @ (q / q.norm(dim=-1, keepdim=True)).T).masked_fill(~seen, -math.inf).softmax(-1)
+            weight = (
+                (q @ (q / q.norm(dim=-1, keepdim=True)).T).masked_fill(~seen, -math.inf).softmax(-1)
+            )
             padded = torch.zeros(length, dtype=torch.bool)
-            options = {"chunk_len": chunk_len, "causal": True, "bucket_mask": bucket_mask, "window": window}
+            options = {
+                "chunk_len": chunk_len,
+                "causal": True,
+                "bucket_mask": bucket_mask,
+                "window": window,
+            }
             hit = definition.reach_counts(buckets[b, h].long(), padded, **options) > 0
             hit[0, 0] = True
-            mass[b, h], chance[b, h] = (weight * hit).sum(-1).mean(), (hit.sum(-1) / seen.sum(-1).double()).mean()
+            mass[b, h], chance[b, h] = (
+                (weight * hit).sum(-1).mean(),
+                (hit.sum(-1) / seen.sum(-1).double()).mean(),
+            )
     return mass, chance
 
 
-@pytest.mark.parametrize("window, bucket_mask", [("chunk", True), ("chunk", False), ("causal", True), ("wrap", False)])
+@pytest.mark.parametrize(
+    "window, bucket_mask", [("chunk", True), ("chunk", False), ("causal", True), ("wrap", False)]
+)
 @pytest.mark.parametrize("length, n_buckets", [(24, 4), (23, None), (26, (2, 4)), (3, 2)])
-def test_coverage_is_what_the_definition_says(window: str, bucket_mask: bool, length: int, n_buckets: Any) -> None:
+def test_coverage_is_what_the_definition_says(
+    window: str, bucket_mask: bool, length: int, n_buckets: Any
+) -> None:
     factors = bucket_factors(n_buckets, length, 4)
     qk, rotations = drawn(length, factors)
     options = {"chunk_len": 4, "bucket_mask": bucket_mask, "window": window}
-    found = attention_coverage(qk, n_buckets=n_buckets, rotations=rotations, n_queries=length, **options)
+    found = attention_coverage(
+        qk, n_buckets=n_buckets, rotations=rotations, n_queries=length, **options
+    )
     buckets = definition.hash_buckets(qk, rotations, factors)
     for i, r in enumerate(ROUNDS):
         mass, chance = quadratic(qk, buckets[:, :, :r], **options)
         torch.testing.assert_close(found.mass[i], mass, rtol=0, atol=1e-12)
         torch.testing.assert_close(found.chance[i], chance, rtol=0, atol=1e-12)
     if window != "wrap":  # whose first chunk looks into another round when there are more
-        assert (found.mass.diff(dim=0) >= -1e-12).all() and (found.chance.diff(dim=0) >= -1e-12).all()
+        assert (found.mass.diff(dim=0) >= -1e-12).all() and (
+            found.chance.diff(dim=0) >= -1e-12
+        ).all()
     assert length == 3 or (found.mass[0] < 1).all()
 
 
 @pytest.mark.parametrize("length", [1, 2, 17])
 def test_one_chunk_of_one_bucket_reaches_everything(length: int) -> None:
     qk, rotations = drawn(length, (2,))
-    found = attention_coverage(qk.abs(), chunk_len=length, n_buckets=2, rotations=rotations.abs(), generator=torch.Generator())
+    found = attention_coverage(
+        qk.abs(),
+        chunk_len=length,
+        n_buckets=2,
+        rotations=rotations.abs(),
+        generator=torch.Generator(),
+    )
     torch.testing.assert_close(found.mass, torch.ones_like(found.mass))
     torch.testing.assert_close(found.chance, torch.ones_like(found.chance))
 
@@ -84,9 +122,17 @@ def test_one_chunk_of_one_bucket_reaches_everything(length: int) -> None:
 def test_the_sample_of_queries_and_the_draw_are_the_generators_and_the_mean_is_unbiased() -> None:
     qk, rotations = drawn(24, (4,))
     few = {"chunk_len": 4, "n_buckets": 4, "n_queries": 6}
-    one, again, other = (attention_coverage(qk, **few, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    one, again, other = (
+        attention_coverage(qk, **few, generator=torch.Generator().manual_seed(seed))
+        for seed in (1, 1, 2)
+    )
     assert torch.equal(one.mass, again.mass) and not torch.equal(one.mass, other.mass)
-    samples = [attention_coverage(qk, **few, rotations=rotations, generator=torch.Generator().manual_seed(i)).mass for i in range(200)]
+    samples = [
+        attention_coverage(
+            qk, **few, rotations=rotations, generator=torch.Generator().manual_seed(i)
+        ).mass
+        for i in range(200)
+    ]
     whole = attention_coverage(qk, **{**few, "n_queries": 24}, rotations=rotations).mass
     torch.testing.assert_close(torch.stack(samples).mean(0), whole, rtol=0, atol=0.05)
 
@@ -109,7 +155,13 @@ def test_bfloat16_is_added_up_in_float32_and_an_illegal_mode_is_refused() -> Non
     qk, rotations = drawn(24, (4,))
     found = attention_coverage(qk.bfloat16(), chunk_len=4, n_buckets=4, rotations=rotations)
     assert found.mass.dtype == torch.float32 and (found.mass <= 1 + 1e-6).all()
-    for bad in ({"window": "wrap"}, {"window": "ring"}, {"rounds": (0, 1)}, {"n_queries": 0}, {"n_buckets": 3}):
+    for bad in (
+        {"window": "wrap"},
+        {"window": "ring"},
+        {"rounds": (0, 1)},
+        {"n_queries": 0},
+        {"n_buckets": 3},
+    ):
         with pytest.raises(ConfigError):
             attention_coverage(qk, **{"chunk_len": 4, **bad})
 
@@ -130,26 +182,55 @@ def test_a_run_that_measures_coverage_is_the_same_run(with_coverage: Path, tmp_p
     assert train.main([*SMOKE, f"out_dir={tmp_path}"]) == 0
     assert not (tmp_path / "coverage.jsonl").exists()
     assert timeless(result(with_coverage)) == timeless(result(tmp_path))
-    assert [timeless(row) for row in rows(with_coverage)] == [timeless(row) for row in rows(tmp_path)]
-    one, two = (torch.load(d / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for d in (with_coverage, tmp_path))
+    assert [timeless(row) for row in rows(with_coverage)] == [
+        timeless(row) for row in rows(tmp_path)
+    ]
+    one, two = (
+        torch.load(d / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for d in (with_coverage, tmp_path)
+    )
     assert all(torch.equal(one[name], two[name]) for name in one | two)
     found = covered(with_coverage)
     keys = [(row["step"], row["layer"], row["head"], row["rounds"]) for row in found]
-    assert sorted(keys) == [(step, 0, head, r) for step in (0, 2, 4, 6) for head in (0, 1) for r in ROUNDS]  # layer 1 is local
+    assert sorted(keys) == [
+        (step, 0, head, r) for step in (0, 2, 4, 6) for head in (0, 1) for r in ROUNDS
+    ]  # layer 1 is local
     assert all(0 <= row["chance"] <= 1 and 0 <= row["coverage"] <= 1 for row in found)
 
 
 KILLS = {
-    "before any checkpoint": ("experiments.callbacks", "MetricsFile.on_train_batch_end", 3),
-    "between its rows and the checkpoint": ("experiments.callbacks", "Checkpoints.on_train_batch_end", 4),
-    "after a checkpoint": ("experiments.coverage", "CoverageFile.on_train_batch_end", 6),
+    "before any checkpoint": (
+        "experiments.training.callbacks",
+        "MetricsFile.on_train_batch_end",
+        3,
+    ),
+    "between its rows and the checkpoint": (
+        "experiments.training.callbacks",
+        "Checkpoints.on_train_batch_end",
+        4,
+    ),
+    "after a checkpoint": (
+        "experiments.training.coverage_file",
+        "CoverageFile.on_train_batch_end",
+        6,
+    ),
 }
 
 
 @pytest.mark.parametrize("when", KILLS)
 def test_a_killed_run_repeats_no_row(with_coverage: Path, tmp_path: Path, when: str) -> None:
     arguments = [*SMOKE, EVERY, f"out_dir={tmp_path}"]
-    assert exit_code(start("experiments.train", arguments, tmp_path / "log.txt", (Fault(signal.SIGKILL, *KILLS[when]),))) == -signal.SIGKILL
+    assert (
+        exit_code(
+            start(
+                "experiments.train",
+                arguments,
+                tmp_path / "log.txt",
+                (Fault(signal.SIGKILL, *KILLS[when]),),
+            )
+        )
+        == -signal.SIGKILL
+    )
     with (tmp_path / "coverage.jsonl").open("a") as file:
         file.write('{"step": 4, "lay')  # a row that the crash cut short
     assert train.main(arguments) == 0
@@ -157,7 +238,9 @@ def test_a_killed_run_repeats_no_row(with_coverage: Path, tmp_path: Path, when: 
     assert result(tmp_path)["loss_nats"] == result(with_coverage)["loss_nats"]
 
 
-def test_neither_its_seconds_nor_its_memory_are_the_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_its_seconds_nor_its_memory_are_the_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a clock that only the measurement moves, no step takes any time."""
     clock, original = [0.0], coverage.attention_coverage
 
@@ -169,22 +252,40 @@ def test_neither_its_seconds_nor_its_memory_are_the_steps(tmp_path: Path, monkey
         return found
 
     monkeypatch.setattr(coverage, "attention_coverage", slow_and_large)
-    monkeypatch.setattr("experiments.callbacks._now", lambda device: clock[0])
+    monkeypatch.setattr("experiments.training.callbacks._now", lambda device: clock[0])
     arguments = [*SMOKE, "trainer.coverage_every_steps=1", f"out_dir={tmp_path}"]
     train.main(arguments)  # it trains, and fails where it divides by the seconds of a step
     assert clock[0] == 700
-    state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]["Cost"]
-    assert state["train_seconds"] == 0 and not any(state["step_seconds"]) and 0 < state["peak_bytes"] < 1 << 29
+    state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"][
+        "Cost"
+    ]
+    assert (
+        state["train_seconds"] == 0
+        and not any(state["step_seconds"])
+        and 0 < state["peak_bytes"] < 1 << 29
+    )
 
 
 @pytest.mark.parametrize("residual", ["standard", "checkpoint", "reversible"])
-def test_cover_sees_every_layer_of_shared_queries_and_keys_and_leaves_nothing_behind(residual: str) -> None:
-    config = tiny(f"model.residual={residual}", "model.n_layers=4", "model.attention=full shared_full local lsh", "model.dropout=0.2")
+def test_cover_sees_every_layer_of_shared_queries_and_keys_and_leaves_nothing_behind(
+    residual: str,
+) -> None:
+    config = tiny(
+        f"model.residual={residual}",
+        "model.n_layers=4",
+        "model.attention=full shared_full local lsh",
+        "model.dropout=0.2",
+    )
     module = LitSequenceModel(config, build_task(config).vocab_size).train()
     before = {name: set(vars(part)) for name, part in module.named_modules()}
     state = torch.get_rng_state()
     found = cover(module, config, build_task(config).eval_batch(0)[0], 0)
-    assert sorted({(row["layer"], row["head"]) for row in found}) == [(1, 0), (1, 1), (3, 0), (3, 1)]
+    assert sorted({(row["layer"], row["head"]) for row in found}) == [
+        (1, 0),
+        (1, 1),
+        (3, 0),
+        (3, 1),
+    ]
     assert module.training and all(part.training for part in module.model.modules())
     assert torch.equal(torch.get_rng_state(), state)
     assert before == {name: set(vars(part)) for name, part in module.named_modules()}
@@ -202,23 +303,46 @@ def recorded_study(folder: Path) -> Study:
         cell.directory.mkdir(parents=True)
         failed = (cell.train, cell.seed) == ("LSH-1", 0)
         (cell.directory / "result.json").write_text(
-            json.dumps({"status": "failed" if failed else "ok", "error": "boom" if failed else None})
+            json.dumps(
+                {"status": "failed" if failed else "ok", "error": "boom" if failed else None}
+            )
         )
         found = [
-            {"step": step, "layer": layer, "head": head, "rounds": r, "coverage": 0.1 * r + 0.01 * head + 0.001 * i, "chance": 0.05 * r}
-            for step, layer, head, r in itertools.product((0, 5, 10, 15, 20), (0, 1), (0, 1), ROUNDS)
+            {
+                "step": step,
+                "layer": layer,
+                "head": head,
+                "rounds": r,
+                "coverage": 0.1 * r + 0.01 * head + 0.001 * i,
+                "chance": 0.05 * r,
+            }
+            for step, layer, head, r in itertools.product(
+                (0, 5, 10, 15, 20), (0, 1), (0, 1), ROUNDS
+            )
         ]
-        (cell.directory / "coverage.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in found) + '{"step": 20, "la')
+        (cell.directory / "coverage.jsonl").write_text(
+            "".join(f"{json.dumps(row)}\n" for row in found) + '{"step": 20, "la'
+        )
     return study
 
 
-def test_the_report_shows_the_mean_and_the_range_over_layers_heads_and_seeds_that_ended_well(tmp_path: Path) -> None:
+def test_the_report_shows_the_mean_and_the_range_over_layers_heads_and_seeds_that_ended_well(
+    tmp_path: Path,
+) -> None:
     study = recorded_study(tmp_path)
     found, cells = load_coverage(study), load_cells(study)
     assert tuple(found.columns) == COVERAGE_COLUMNS and len(found) == 4 * 5 * 4 * len(ROUNDS)
     (table,) = study_tables(study, cells)
     texts = {row[0]: row[1:] for row in table.rows}
-    assert len(texts) == 2 * len(ROUNDS) and table.header == ("trained with", "start", "chance", "middle", "chance", "end", "chance")
+    assert len(texts) == 2 * len(ROUNDS) and table.header == (
+        "trained with",
+        "start",
+        "chance",
+        "middle",
+        "chance",
+        "end",
+        "chance",
+    )
     assert texts["Full, 2 rounds"] == ("20.6 (20.0-21.2)", "10.0") * 3  # seeds are cells 0 and 2
     assert texts["LSH-1, 1 round"] == ("10.8 (10.3-11.3)", "5.0") * 3  # cell 3 alone
     assert "Full: 0, 10, 20" in table.caption and set(table.data["n"]) == {8, 4}
@@ -226,7 +350,9 @@ def test_the_report_shows_the_mean_and_the_range_over_layers_heads_and_seeds_tha
     full, lsh = drawing.figure.axes
     assert (full.get_title(), lsh.get_title()) == ("Trained with Full", "Trained with LSH-1")
     assert list(full.lines[2].get_xdata()) == [0, 5, 10, 15, 20]
-    assert full.lines[2].get_ydata() == pytest.approx(5 * [20.6]) and full.lines[3].get_ydata() == pytest.approx(5 * [10.0])
+    assert full.lines[2].get_ydata() == pytest.approx(5 * [20.6]) and full.lines[
+        3
+    ].get_ydata() == pytest.approx(5 * [10.0])
 
 
 def test_a_study_without_coverage_rows_says_so(tmp_path: Path) -> None:
@@ -235,4 +361,7 @@ def test_a_study_without_coverage_rows_says_so(tmp_path: Path) -> None:
         (cell.directory / "coverage.jsonl").unlink()
     assert load_coverage(study).empty and study_drawings(study, load_cells(study)) == []
     (table,) = study_tables(study, load_cells(study))
-    assert table.rows == (("Full", *["-"] * 6), ("LSH-1", *["-"] * 6)) and "none recorded" in table.caption
+    assert (
+        table.rows == (("Full", *["-"] * 6), ("LSH-1", *["-"] * 6))
+        and "none recorded" in table.caption
+    )

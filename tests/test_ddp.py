@@ -18,24 +18,48 @@ from torch.nn.parallel import DistributedDataParallel
 from ablations.__main__ import main as ablations
 from experiments import train
 from experiments.compose import compose
-from processes import CONTEXT, PATIENCE_SECONDS, Fault, exit_code, result, rows, start, timeless, wait_until
+from processes import (
+    CONTEXT,
+    PATIENCE_SECONDS,
+    Fault,
+    exit_code,
+    result,
+    rows,
+    start,
+    timeless,
+    wait_until,
+)
 from reformer_pl.model import SequenceModel
 from reformer_pl.residual import ReversibleLayer
 from reformer_pl.tasks import build_task
 
-STEPS = ["trainer.max_steps=8", "trainer.eval_every_steps=3", "trainer.log_every_steps=2"]  # evaluated after steps 3, 6 and 8
+STEPS = [
+    "trainer.max_steps=8",
+    "trainer.eval_every_steps=3",
+    "trainer.log_every_steps=2",
+]  # evaluated after steps 3, 6 and 8
 SMOKE = ["experiment=smoke", "trainer.accelerator=cpu", "trainer.threads=1"]
 RUN = [*SMOKE, *STEPS, "model.residual=reversible"]
 RUN += ["+evaluations={Full:['model.attention=shared_full']}"]
 RUN += ["trainer.coverage_every_steps=4"]  # the first rank's work alone, for which the other waits
-RUN += ["trainer.precision=64-true"]  # in float32 a rounding may move a token to another bucket, and the runs part
+RUN += [
+    "trainer.precision=64-true"
+]  # in float32 a rounding may move a token to another bucket, and the runs part
 DDP = ["trainer=ddp", "trainer.devices=2"]
 BATCH_END = "MetricsFile.on_train_batch_end"
 KINDS = {
     f"{residual}, {attention}": [f"model.residual={residual}", f"model.attention={attention}"]
     for residual in ("standard", "checkpoint", "reversible")
     for attention in ("lsh", "full")
-} | {"chunks": ["model.residual=reversible", "model.merge=concat", "model.ff_chunks=4", "model.loss_chunks=4", "model.positions=axial"]}
+} | {
+    "chunks": [
+        "model.residual=reversible",
+        "model.merge=concat",
+        "model.ff_chunks=4",
+        "model.loss_chunks=4",
+        "model.positions=axial",
+    ]
+}
 
 
 def free_port() -> int:
@@ -49,7 +73,9 @@ def loss_of(kind: str) -> tuple[SequenceModel, tuple[torch.Tensor, torch.Tensor]
     config = compose(["experiment=smoke", *KINDS[kind]])
     task = build_task(config)
     torch.manual_seed(0)
-    return SequenceModel(config.model, task.vocab_size, config.task.length).double(), task.train_batch(0)
+    return SequenceModel(
+        config.model, task.vocab_size, config.task.length
+    ).double(), task.train_batch(0)
 
 
 class Loss(torch.nn.Module):
@@ -65,14 +91,20 @@ class Loss(torch.nn.Module):
 
 def gradients_of_a_rank(rank: int, directory: Path) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{directory}/rendezvous", rank=rank, world_size=2)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{directory}/rendezvous", rank=rank, world_size=2
+    )
     for i, kind in enumerate(KINDS):
         model, (tokens, scored) = loss_of(kind)
-        parallel = DistributedDataParallel(Loss(model), bucket_cap_mb=0.01)  # several buckets, as a large model has
+        parallel = DistributedDataParallel(
+            Loss(model), bucket_cap_mb=0.01
+        )  # several buckets, as a large model has
         for _ in range(2):  # the second pass finds the buckets in the order in which gradients came
             parallel.zero_grad()
             parallel(tokens[rank::2], scored[rank::2]).backward()
-        torch.save({name: p.grad for name, p in model.named_parameters()}, directory / f"{i}-{rank}.pt")
+        torch.save(
+            {name: p.grad for name, p in model.named_parameters()}, directory / f"{i}-{rank}.pt"
+        )
         del parallel  # before the process group, or the threads of gloo may never end
     dist.destroy_process_group()
 
@@ -80,8 +112,12 @@ def gradients_of_a_rank(rank: int, directory: Path) -> None:
 def overlap_of_a_rank(rank: int, directory: Path) -> None:
     """Write down the order of events: a layer's backward has ended, a bucket of gradients starts its all-reduce."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{directory}/rendezvous", rank=rank, world_size=2)
-    config = compose(["experiment=smoke", "model.residual=reversible", "model.attention=lsh", "model.n_layers=4"])
+    dist.init_process_group(
+        "gloo", init_method=f"file://{directory}/rendezvous", rank=rank, world_size=2
+    )
+    config = compose(
+        ["experiment=smoke", "model.residual=reversible", "model.attention=lsh", "model.n_layers=4"]
+    )
     task = build_task(config)
     model = SequenceModel(config.model, task.vocab_size, config.task.length)
     layer_bytes = sum(p.nbytes for p in model.layers[0].parameters())
@@ -117,13 +153,22 @@ def test_gradients_are_reduced_while_earlier_layers_run_backward(tmp_path: Path)
     assert [exit_code(process) for process in ranks] == [0, 0]
     for rank in range(2):
         events = json.loads((tmp_path / f"events-{rank}.json").read_text())
-        assert [event for event in events if event != "bucket"] == ["layer 3", "layer 2", "layer 1", "layer 0"]
+        assert [event for event in events if event != "bucket"] == [
+            "layer 3",
+            "layer 2",
+            "layer 1",
+            "layer 0",
+        ]
         before = events[: events.index("layer 0")].count("bucket")
-        assert before >= 3 and before >= events.count("bucket") / 2, events  # at most a layer behind
+        assert before >= 3 and before >= events.count("bucket") / 2, (
+            events
+        )  # at most a layer behind
 
 
 def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
-    ranks = [CONTEXT.Process(target=gradients_of_a_rank, args=(rank, tmp_path)) for rank in range(2)]
+    ranks = [
+        CONTEXT.Process(target=gradients_of_a_rank, args=(rank, tmp_path)) for rank in range(2)
+    ]
     for process in ranks:
         process.start()
     assert [exit_code(process) for process in ranks] == [0, 0]
@@ -133,8 +178,12 @@ def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
         for rank in range(2):
             found = torch.load(tmp_path / f"{i}-{rank}.pt")
             for name, parameter in model.named_parameters():
-                assert parameter.grad is not None and parameter.grad.abs().max() > 0, f"{kind}: {name}"
-                assert torch.allclose(found[name], parameter.grad, rtol=1e-10, atol=1e-13), f"{kind}: {name} on rank {rank}"
+                assert parameter.grad is not None and parameter.grad.abs().max() > 0, (
+                    f"{kind}: {name}"
+                )
+                assert torch.allclose(found[name], parameter.grad, rtol=1e-10, atol=1e-13), (
+                    f"{kind}: {name} on rank {rank}"
+                )
 
 
 @pytest.fixture(scope="module")
@@ -145,11 +194,21 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def both_ranks(module: str, arguments: list[str], log: Path, faults_of_the_second: tuple[Fault, ...] = ()) -> list[int | None]:
+def both_ranks(
+    module: str, arguments: list[str], log: Path, faults_of_the_second: tuple[Fault, ...] = ()
+) -> list[int | None]:
     """Exit codes of two ranks started as a cluster would start them."""
-    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "NODE_RANK": "0"}
+    environment = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": "2",
+        "NODE_RANK": "0",
+    }
     faults: tuple[tuple[Fault, ...], ...] = ((), faults_of_the_second)
-    ranks = [start(module, arguments, log, faults[rank], LOCAL_RANK=str(rank), **environment) for rank in range(2)]
+    ranks = [
+        start(module, arguments, log, faults[rank], LOCAL_RANK=str(rank), **environment)
+        for rank in range(2)
+    ]
     return [exit_code(process) for process in ranks]
 
 
@@ -158,14 +217,21 @@ def assert_like(two: Path, one: Path) -> None:
     assert result(two)["device"].startswith("2 x ")
     for name in ("loss_nats", "accuracy", "bits_per_dim", "parameters", "steps"):
         assert result(two)[name] == pytest.approx(result(one)[name], abs=1e-5), name
-    assert [(row["step"], row["split"]) for row in rows(two)] == [(row["step"], row["split"]) for row in rows(one)]
+    assert [(row["step"], row["split"]) for row in rows(two)] == [
+        (row["step"], row["split"]) for row in rows(one)
+    ]
     for split in ("train", "valid"):
         found, wanted = rows(two, split), rows(one, split)
         for a, b in zip(found, wanted, strict=True):
             assert timeless(a) == pytest.approx(timeless(b), abs=1e-5)
-    measured = [[json.loads(line) for line in (run / "coverage.jsonl").read_text().splitlines()] for run in (two, one)]
+    measured = [
+        [json.loads(line) for line in (run / "coverage.jsonl").read_text().splitlines()]
+        for run in (two, one)
+    ]
     steps_of_two, steps_of_one = ([row["step"] for row in found] for found in measured)
-    assert steps_of_two == steps_of_one and set(steps_of_one) == {*range(0, steps_of_one[-1] + 1, 4)}
+    assert steps_of_two == steps_of_one and set(steps_of_one) == {
+        *range(0, steps_of_one[-1] + 1, 4)
+    }
     assert file_names(two) == file_names(one)
     assert evaluation(two) == pytest.approx(evaluation(one), abs=1e-5)
 
@@ -181,31 +247,58 @@ def evaluation(directory: Path) -> dict[str, Any]:
 
 
 def test_a_run_on_two_processes_ends_like_one(alone: Path, tmp_path: Path) -> None:
-    assert both_ranks("experiments.train", [*RUN, *DDP, f"out_dir={tmp_path}"], tmp_path / "log.txt") == [0, 0]
+    assert both_ranks(
+        "experiments.train", [*RUN, *DDP, f"out_dir={tmp_path}"], tmp_path / "log.txt"
+    ) == [0, 0]
     assert_like(tmp_path, alone)
     assert (tmp_path / "log.txt").read_text().count("ok: ") == 1
 
 
 @pytest.mark.parametrize("sequences", [1, 8, 17])
-def test_held_out_batches_need_not_be_a_multiple_of_the_ranks(tmp_path: Path, sequences: int) -> None:
-    arguments = [*SMOKE, "trainer.max_steps=1", f"task.eval_sequences={sequences}", "trainer.precision=64-true"]
+def test_held_out_batches_need_not_be_a_multiple_of_the_ranks(
+    tmp_path: Path, sequences: int
+) -> None:
+    arguments = [
+        *SMOKE,
+        "trainer.max_steps=1",
+        f"task.eval_sequences={sequences}",
+        "trainer.precision=64-true",
+    ]
     assert train.main([*arguments, f"out_dir={tmp_path / 'one'}"]) == 0
-    assert both_ranks("experiments.train", [*arguments, *DDP, f"out_dir={tmp_path / 'two'}"], tmp_path / "log.txt") == [0, 0]
-    assert result(tmp_path / "two")["loss_nats"] == pytest.approx(result(tmp_path / "one")["loss_nats"], abs=1e-5)
+    assert both_ranks(
+        "experiments.train", [*arguments, *DDP, f"out_dir={tmp_path / 'two'}"], tmp_path / "log.txt"
+    ) == [0, 0]
+    assert result(tmp_path / "two")["loss_nats"] == pytest.approx(
+        result(tmp_path / "one")["loss_nats"], abs=1e-5
+    )
 
 
 def test_a_failing_run_on_two_processes_says_so(tmp_path: Path) -> None:
-    assert both_ranks("experiments.train", [*RUN, *DDP, "optim.lr=1e30", f"out_dir={tmp_path}"], tmp_path / "log.txt") == [1, 1]
+    assert both_ranks(
+        "experiments.train",
+        [*RUN, *DDP, "optim.lr=1e30", f"out_dir={tmp_path}"],
+        tmp_path / "log.txt",
+    ) == [1, 1]
     assert result(tmp_path)["status"] == "failed" and "optim.lr" in result(tmp_path)["error"]
 
 
-def test_a_rank_that_alone_runs_out_of_memory_is_recorded_and_the_run_resumes(alone: Path, tmp_path: Path) -> None:
+def test_a_rank_that_alone_runs_out_of_memory_is_recorded_and_the_run_resumes(
+    alone: Path, tmp_path: Path
+) -> None:
     """The first rank only learns that the second is gone, but the result says why; with memory enough it ends as if undisturbed."""
     arguments, log = [*RUN, *DDP, f"out_dir={tmp_path}"], tmp_path / "log.txt"
-    fault = Fault(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "experiments.callbacks", BATCH_END, 5)
+    fault = Fault(
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        "experiments.training.callbacks",
+        BATCH_END,
+        5,
+    )
     codes = both_ranks("experiments.train", arguments, log, (fault,))
     assert 0 not in codes and result(tmp_path)["status"] == "oom", log.read_text()
-    assert result(tmp_path)["error"].startswith("OutOfMemoryError: CUDA out of memory") and result(tmp_path)["loss_nats"] is None
+    assert (
+        result(tmp_path)["error"].startswith("OutOfMemoryError: CUDA out of memory")
+        and result(tmp_path)["loss_nats"] is None
+    )
     assert both_ranks("experiments.train", arguments, log) == [0, 0]
     assert_like(tmp_path, alone)
 
@@ -252,11 +345,19 @@ def test_a_cell_of_a_study_runs_on_two_processes_and_is_evaluated_on_two(tmp_pat
     study = tmp_path / "pair.yaml"
     base = [*(word for word in RUN if not word.startswith("+evaluations")), *DDP]
     evaluations = {"Full": ["model.attention=shared_full"]}
-    study.write_text(json.dumps({"base": base, "axes": {"model.attention": ["lsh"]}, "evaluations": evaluations}))
+    study.write_text(
+        json.dumps({"base": base, "axes": {"model.attention": ["lsh"]}, "evaluations": evaluations})
+    )
     assert ablations(["run", str(study), "--runs-dir", str(tmp_path)]) == 0
     directory = tmp_path / "pair" / "lsh" / "seed=0"
     assert result(directory)["device"].startswith("2 x ")
-    command = [sys.executable, "-m", "experiments.evaluate", str(directory), "model.attention=shared_full"]
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.evaluate",
+        str(directory),
+        "model.attention=shared_full",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and done.stdout.count("loss_nats") == 1, done.stdout + done.stderr
     again = json.loads((directory / "evaluations" / "model.attention=shared_full.json").read_text())

@@ -11,18 +11,30 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ablations import sweep
-from ablations.grid import Cell
-from ablations.options import Options
+from ablations.launch.local import sweep
+from ablations.launch.options import Options
 from ablations.study import Study, load_study
+from ablations.study.grid import Cell
 from experiments import train
 from fake_cells import ROOT, alive
 from processes import result, rows, timeless, wait_until
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="looks for processes in /proc"
+)
 
-STEPS = ["trainer.max_steps=8", "trainer.eval_every_steps=3", "trainer.log_every_steps=2"]  # checkpoints after steps 3, 6 and 8
-BASE = ["experiment=smoke", "trainer.accelerator=cpu", "trainer.threads=1", "trainer.precision=64-true", *STEPS]
+STEPS = [
+    "trainer.max_steps=8",
+    "trainer.eval_every_steps=3",
+    "trainer.log_every_steps=2",
+]  # checkpoints after steps 3, 6 and 8
+BASE = [
+    "experiment=smoke",
+    "trainer.accelerator=cpu",
+    "trainer.threads=1",
+    "trainer.precision=64-true",
+    *STEPS,
+]
 DDP = ["trainer=ddp", "trainer.devices=2"]
 
 # experiments.train, with the fault that faults.json has for this cell and rank at the nth step of the process. Lightning starts the
@@ -32,13 +44,13 @@ import json, os, pathlib, signal, sys, time
 sys.path[:0] = [{root!r}, {root!r} + "/tests"]
 from experiments import train
 from processes import Fault, inject
-import experiments.callbacks as callbacks
+import experiments.training.callbacks as callbacks
 place = pathlib.Path(next(word.split("=", 1)[1].strip('"') for word in sys.argv if word.startswith("out_dir=")))
 rank = int(os.environ.get("LOCAL_RANK", "0"))
 with open(place / "pids", "a") as file:
     print(os.getpid(), file=file)
 kind, nth = json.loads(pathlib.Path({faults!r}).read_text()).get(f"{{place.parent.name}} {{rank}}", ("none", 0))
-at = ("experiments.callbacks", "MetricsFile.on_train_batch_end", nth)
+at = ("experiments.training.callbacks", "MetricsFile.on_train_batch_end", nth)
 if kind == "killed":
     inject(Fault(signal.SIGKILL, *at))
 elif kind == "oom":
@@ -58,7 +70,7 @@ sys.exit(train.main(sys.argv[1:]))
 DRIVER = """
 import sys
 sys.path.insert(0, {root!r})
-from ablations.grid import Cell
+from ablations.study.grid import Cell
 Cell.command = lambda cell: [sys.executable, {script!r}, *cell.overrides]
 from ablations.__main__ import main
 sys.exit(main(sys.argv[1:]))
@@ -71,7 +83,9 @@ def pair_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., St
     script = tmp_path / "cell.py"
     script.write_text(CELL.format(root=str(ROOT), faults=str(tmp_path / "faults.json")))
     (tmp_path / "driver.py").write_text(DRIVER.format(root=str(ROOT), script=str(script)))
-    monkeypatch.setattr(Cell, "command", lambda cell: [sys.executable, str(script), *cell.overrides])
+    monkeypatch.setattr(
+        Cell, "command", lambda cell: [sys.executable, str(script), *cell.overrides]
+    )
     monkeypatch.chdir(tmp_path)
 
     def study(**attention: str) -> Study:
@@ -84,12 +98,16 @@ def pair_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., St
 
 def faults(**kinds: tuple[int, str, int]) -> None:
     """cell=(rank, kind, nth step)"""
-    Path("faults.json").write_text(json.dumps({f"{cell} {rank}": (kind, nth) for cell, (rank, kind, nth) in kinds.items()}))
+    Path("faults.json").write_text(
+        json.dumps({f"{cell} {rank}": (kind, nth) for cell, (rank, kind, nth) in kinds.items()})
+    )
 
 
 def none_is_left(study: Study) -> bool:
     paths = [cell.directory / "pids" for cell in study.cells]
-    return not any(alive(int(pid)) for path in paths if path.exists() for pid in path.read_text().split())
+    return not any(
+        alive(int(pid)) for path in paths if path.exists() for pid in path.read_text().split()
+    )
 
 
 def statuses(study: Study) -> list[str]:
@@ -105,7 +123,10 @@ def test_cells_survive_what_happens_to_one_of_their_ranks(
     a, b = study.cells
 
     faults(a=(1, "hangs", 2), b=(1, "hangs", 2))
-    driver = subprocess.Popen([sys.executable, "driver.py", "run", "./pair.yaml", "--parallel", "2"], stdout=subprocess.DEVNULL)
+    driver = subprocess.Popen(
+        [sys.executable, "driver.py", "run", "./pair.yaml", "--parallel", "2"],
+        stdout=subprocess.DEVNULL,
+    )
     try:
         wait_until(lambda: all((cell.directory / "hanging").exists() for cell in study.cells), 120)
     finally:
@@ -126,7 +147,12 @@ def test_cells_survive_what_happens_to_one_of_their_ranks(
 
     def be_patient() -> None:  # until the one cell hangs and the other has ended
         try:
-            wait_until(lambda: (b.directory / "hanging").exists() and (a.directory / "result.json").exists(), 120)
+            wait_until(
+                lambda: (
+                    (b.directory / "hanging").exists() and (a.directory / "result.json").exists()
+                ),
+                120,
+            )
         finally:
             options.timeout_seconds = 0.01
 
@@ -141,16 +167,26 @@ def test_cells_survive_what_happens_to_one_of_their_ranks(
     assert none_is_left(study) and statuses(study) == ["ok", "ok"]
     for cell, attention in ((a, "lsh"), (b, "full")):
         alone = tmp_path / f"alone-{attention}"
-        overrides = [word for word in cell.overrides if not word.startswith(("out_dir=", "trainer=", "trainer.devices="))]
+        overrides = [
+            word
+            for word in cell.overrides
+            if not word.startswith(("out_dir=", "trainer=", "trainer.devices="))
+        ]
         assert train.main([*overrides, f"out_dir={alone}"]) == 0
-        assert [(row["step"], row["split"]) for row in rows(cell.directory)] == [(row["step"], row["split"]) for row in rows(alone)]
+        assert [(row["step"], row["split"]) for row in rows(cell.directory)] == [
+            (row["step"], row["split"]) for row in rows(alone)
+        ]
         for found, wanted in zip(rows(cell.directory), rows(alone), strict=True):
             assert timeless(found) == pytest.approx(timeless(wanted), abs=1e-5)
-        assert result(cell.directory)["loss_nats"] == pytest.approx(result(alone)["loss_nats"], abs=1e-5)
+        assert result(cell.directory)["loss_nats"] == pytest.approx(
+            result(alone)["loss_nats"], abs=1e-5
+        )
 
 
 def test_a_real_cell_gets_another_port_when_its_own_is_taken(
-    pair_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    pair_of: Callable[..., Study],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     faults()
     study = pair_of(a="lsh")

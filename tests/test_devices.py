@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ablations import devices
 from ablations.__main__ import main
-from ablations.devices import environment_of, free_port, read_gpus, threads_per_cell
-from ablations.options import Options
+from ablations.launch import machine as devices
+from ablations.launch.machine import environment_of, free_port, read_gpus, threads_per_cell
+from ablations.launch.options import Options
 from ablations.study import Study
 from fake_cells import begun, result
 from tiny import tiny
@@ -30,7 +30,14 @@ def log(cell: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "gpus"), [("0", (0,)), ("0-7", tuple(range(8))), ("0,2,5-7", (0, 2, 5, 6, 7)), ("3-3", (3,)), (" 1, 0 ", (1, 0))]
+    ("text", "gpus"),
+    [
+        ("0", (0,)),
+        ("0-7", tuple(range(8))),
+        ("0,2,5-7", (0, 2, 5, 6, 7)),
+        ("3-3", (3,)),
+        (" 1, 0 ", (1, 0)),
+    ],
 )
 def test_gpus_are_numbers_and_ranges(text: str, gpus: tuple[int, ...]) -> None:
     assert read_gpus(text) == gpus
@@ -44,16 +51,30 @@ REFUSED = {
     "nothing": (["--gpus", ""], "not understood at ''"),
     "a range without an end": (["--gpus", "0-"], "not understood at '0-'"),
     "far too many": (["--gpus", "0-99999999999"], "1023 at most"),
-    "fewer than one cell's": (["--gpus", "0-2", "--gpus-per-cell", "4"], "names 3 GPUs, fewer than --gpus-per-cell 4"),
-    "no GPU a cell": (["--gpus", "0-2", "--gpus-per-cell", "0"], "--gpus-per-cell must be at least 1"),
+    "fewer than one cell's": (
+        ["--gpus", "0-2", "--gpus-per-cell", "4"],
+        "names 3 GPUs, fewer than --gpus-per-cell 4",
+    ),
+    "no GPU a cell": (
+        ["--gpus", "0-2", "--gpus-per-cell", "0"],
+        "--gpus-per-cell must be at least 1",
+    ),
     "a share of nothing": (["--gpus-per-cell", "2"], "needs --gpus"),
-    "more cells than fit": (["--gpus", "0-7", "--gpus-per-cell", "3", "--parallel", "3"], "at most 2"),
-    "a cell of more processes": (["--gpus", "0-7"], "trainer.devices=2, more than --gpus-per-cell 1: give --gpus-per-cell 2"),
+    "more cells than fit": (
+        ["--gpus", "0-7", "--gpus-per-cell", "3", "--parallel", "3"],
+        "at most 2",
+    ),
+    "a cell of more processes": (
+        ["--gpus", "0-7"],
+        "trainer.devices=2, more than --gpus-per-cell 1: give --gpus-per-cell 2",
+    ),
 }
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_gpus_that_cannot_be_are_refused_in_one_line(what: str, study_of: Callable[..., Study], capsys: pytest.CaptureFixture[str]) -> None:
+def test_gpus_that_cannot_be_are_refused_in_one_line(
+    what: str, study_of: Callable[..., Study], capsys: pytest.CaptureFixture[str]
+) -> None:
     study = study_of("fine", base=["trainer=ddp", "trainer.devices=2"])
     arguments, reason = REFUSED[what]
     assert main(["run", "./mine.yaml", *arguments]) == 2
@@ -62,13 +83,19 @@ def test_gpus_that_cannot_be_are_refused_in_one_line(what: str, study_of: Callab
     assert not study.directory.exists()
 
 
-def test_gpus_of_a_machine_without_any_are_refused(study_of: Callable[..., Study], capsys: pytest.CaptureFixture[str]) -> None:
+def test_gpus_of_a_machine_without_any_are_refused(
+    study_of: Callable[..., Study], capsys: pytest.CaptureFixture[str]
+) -> None:
     """The cells would train on its CPU, two of them side by side, and say that all is well."""
     (devices.DEV / "nvidia0").unlink()
     study = study_of("fine", "fine2")
     assert main(["run", "./mine.yaml", "--gpus", "0-1"]) == 2
     said = capsys.readouterr()
-    assert "this machine has no GPU" in said.err and said.err.count("\n") == 1 and not study.directory.exists()
+    assert (
+        "this machine has no GPU" in said.err
+        and said.err.count("\n") == 1
+        and not study.directory.exists()
+    )
 
 
 def test_gpus_outside_the_driver_s_own_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +113,9 @@ def test_parallel_is_what_fits(study_of: Callable[..., Study]) -> None:
     assert Options(gpus=tuple(range(8))).at_once(timed) == 1
 
 
-def test_cells_are_packed_on_disjoint_gpus_which_are_given_back(study_of: Callable[..., Study]) -> None:
+def test_cells_are_packed_on_disjoint_gpus_which_are_given_back(
+    study_of: Callable[..., Study],
+) -> None:
     study = study_of(*(f"packed{i}" for i in range(5)), "fails")
     assert main(["run", "./mine.yaml", "--gpus", "0,2,5-6", "--gpus-per-cell", "2"]) == 1
     used, held = set(), set()
@@ -125,16 +154,32 @@ def test_a_free_port_is_nobody_s() -> None:
         assert len(taken) == 21 and 1024 <= port < 65536
 
 
-def test_a_port_that_was_taken_meanwhile_costs_one_more_start(study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_port_that_was_taken_meanwhile_costs_one_more_start(
+    study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]
+) -> None:
     study = study_of("fine", "clashes", "clashes-always", base=["trainer=ddp", "trainer.devices=2"])
     assert main(["run", "./mine.yaml", "--parallel", "3"]) == 1
     assert [begun(cell) for cell in study.cells] == [1, 2, 2]
     assert [result(cell)["status"] for cell in study.cells] == ["ok", "ok", "failed"]
-    assert "EADDRINUSE" in result(study.cells[2])["error"] and capfd.readouterr().out.count("was taken meanwhile") == 2
-    ports = [[line.split()[1] for line in log(cell).splitlines() if line.startswith("port")] for cell in study.cells]
-    assert [len(set(tries)) for tries in ports] == [1, 2, 2] and len({tries[0] for tries in ports}) == 3
+    assert (
+        "EADDRINUSE" in result(study.cells[2])["error"]
+        and capfd.readouterr().out.count("was taken meanwhile") == 2
+    )
+    ports = [
+        [line.split()[1] for line in log(cell).splitlines() if line.startswith("port")]
+        for cell in study.cells
+    ]
+    assert [len(set(tries)) for tries in ports] == [1, 2, 2] and len(
+        {tries[0] for tries in ports}
+    ) == 3
 
 
-def test_a_cell_of_one_process_is_not_started_again_for_a_port(study_of: Callable[..., Study]) -> None:
+def test_a_cell_of_one_process_is_not_started_again_for_a_port(
+    study_of: Callable[..., Study],
+) -> None:
     study = study_of("clashes")
-    assert main(["run", "./mine.yaml"]) == 1 and begun(study.cells[0]) == 1 and "port None" in log(study.cells[0])
+    assert (
+        main(["run", "./mine.yaml"]) == 1
+        and begun(study.cells[0]) == 1
+        and "port None" in log(study.cells[0])
+    )

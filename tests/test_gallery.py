@@ -9,7 +9,7 @@ import pytest
 from ablations.study import compose_variants, load_study
 
 ROOT = Path(__file__).resolve().parent.parent
-GALLERY = ROOT / "ablations" / "gallery"
+GALLERY = ROOT / "docs" / "gallery"
 FIGURES = re.search(r"^FIGURES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
 
 
@@ -21,10 +21,16 @@ def test_the_gallery_holds_the_studies_that_make_gallery_runs() -> None:
 def test_the_results_are_of_the_study_as_it_is(name: str) -> None:
     study = load_study(name)
     results = pd.read_csv(GALLERY / name / "results.csv")
-    assert [(row.train, row.seed, row.status) for row in results.itertuples()] == [(cell.train, cell.seed, "ok") for cell in study.cells]
+    assert [(row.train, row.seed, row.status) for row in results.itertuples()] == [
+        (cell.train, cell.seed, "ok") for cell in study.cells
+    ]
     curves = pd.read_csv(GALLERY / name / "learning_curves.csv")
     for variant, config in compose_variants(study).items():
-        every = range(config.trainer.eval_every_steps, config.trainer.max_steps + 1, config.trainer.eval_every_steps)
+        every = range(
+            config.trainer.eval_every_steps,
+            config.trainer.max_steps + 1,
+            config.trainer.eval_every_steps,
+        )
         assert sorted(curves.loc[curves["train"] == variant, "step"].unique()) == list(every)
         assert (results.loc[results["train"] == variant, "steps"] == config.trainer.max_steps).all()
 
@@ -32,7 +38,10 @@ def test_the_results_are_of_the_study_as_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", FIGURES)
 def test_readme_shows_the_curves_and_says_the_differences_of_the_table(name: str) -> None:
     readme = (ROOT / "README.md").read_text()
-    assert f"(ablations/gallery/{name}/learning_curves.png)" in readme and (GALLERY / name / "learning_curves.png").is_file()
+    assert (
+        f"(docs/gallery/{name}/learning_curves.png)" in readme
+        and (GALLERY / name / "learning_curves.png").is_file()
+    )
     section = readme.partition("### The paper's Figures 3, 4 and 5")[2].partition("###")[0]
     paired = pd.read_csv(GALLERY / name / "paired.csv")
     for difference in paired["bits_per_dim_difference"].dropna():

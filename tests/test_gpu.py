@@ -14,11 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import definition
-from reformer_pl import lsh_attend, lsh_kernels
+from reformer_pl.lsh import autograd as lsh_attend
+from reformer_pl.lsh import kernels as lsh_kernels
 from reformer_pl.lsh import lsh_attention
-from reformer_pl.lsh_kernels import CUDA_EFFICIENT, PLAIN, choose_road
+from reformer_pl.lsh.kernels import CUDA_EFFICIENT, PLAIN, choose_road
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
 CHUNK, LENGTH = 32, 200
 MODES = [
     {"window": "chunk", "causal": True, "bucket_mask": True, "dedupe": True},
@@ -35,25 +39,43 @@ def exact_float32() -> None:
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
-    return ((actual.double().cpu() - expected.cpu()).abs().max() / expected.abs().max().clamp_min(1)).item()
+    return (
+        (actual.double().cpu() - expected.cpu()).abs().max() / expected.abs().max().clamp_min(1)
+    ).item()
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 2e-2)], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float32, 1e-4), (torch.bfloat16, 2e-2)],
+    ids=["float32", "bfloat16"],
+)
 @pytest.mark.parametrize("road", [CUDA_EFFICIENT, PLAIN])
 @pytest.mark.parametrize("m", MODES, ids=lambda m: "-".join(str(v) for v in m.values()))
 def test_lsh_is_its_definition_on_cuda(
-    m: dict[str, Any], road: str, dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
+    m: dict[str, Any],
+    road: str,
+    dtype: torch.dtype,
+    tolerance: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(3, 2, LENGTH, 3, 16, generator=generator, dtype=torch.float64).to(dtype).transpose(2, 3)
+    x = (
+        torch.randn(3, 2, LENGTH, 3, 16, generator=generator, dtype=torch.float64)
+        .to(dtype)
+        .transpose(2, 3)
+    )
     qk, v, weights = x[0].cuda().requires_grad_(), x[1].cuda().requires_grad_(), x[2].cuda()
     assert choose_road(qk, CHUNK) == CUDA_EFFICIENT
     monkeypatch.setattr(lsh_attend, "choose_road", lambda q, m: road)
     padded = torch.arange(LENGTH) >= torch.tensor([[LENGTH], [70]])
-    out, buckets = lsh_attention(qk, v, n_hashes=3, chunk_len=CHUNK, key_padding_mask=padded.cuda(), generator=generator, **m)
+    out, buckets = lsh_attention(
+        qk, v, n_hashes=3, chunk_len=CHUNK, key_padding_mask=padded.cuda(), generator=generator, **m
+    )
     got = torch.autograd.grad((out * weights).sum(), (qk, v))
     q64, v64 = (t.detach().double().cpu().requires_grad_() for t in (qk, v))
-    expected = definition.lsh_attention(q64, v64, buckets.cpu(), chunk_len=CHUNK, key_padding_mask=padded, **m)
+    expected = definition.lsh_attention(
+        q64, v64, buckets.cpu(), chunk_len=CHUNK, key_padding_mask=padded, **m
+    )
     want = torch.autograd.grad((expected * weights.double().cpu()).sum(), (q64, v64))
     for a, b in zip((out.detach(), *got), (expected.detach(), *want), strict=True):
         assert relative_error(a, b) <= tolerance
@@ -63,7 +85,13 @@ def test_a_reversible_training_step_is_that_of_the_cpu() -> None:
     pytest.importorskip("lightning", reason="the models need the project's own dependencies")
     from tiny import build, draw_batch
 
-    options = ["model.residual=reversible", "model.attention=lsh", "model.n_layers=3", "model.lsh.chunk_len=32", "task.length=200"]
+    options = [
+        "model.residual=reversible",
+        "model.attention=lsh",
+        "model.n_layers=3",
+        "model.lsh.chunk_len=32",
+        "task.length=200",
+    ]
     gradients = []
     for device in ("cpu", "cuda"):
         model = build(*options, dtype=torch.float64).to(device)
@@ -75,16 +103,27 @@ def test_a_reversible_training_step_is_that_of_the_cpu() -> None:
 
 def test_the_peak_is_what_was_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Within 15 %: CUDA rounds every allocation up, and its kernels have workspaces that fake tensors do not see."""
-    monkeypatch.setitem(lsh_kernels.TILE_BYTES, "cpu", lsh_kernels.TILE_BYTES_ELSEWHERE)  # the prediction is on fake CPU tensors
+    monkeypatch.setitem(
+        lsh_kernels.TILE_BYTES, "cpu", lsh_kernels.TILE_BYTES_ELSEWHERE
+    )  # the prediction is on fake CPU tensors
     pytest.importorskip("lightning", reason="the models need the project's own dependencies")
     from reformer_pl.measure import GIB, predict_memory
     from reformer_pl.module import LitSequenceModel
     from reformer_pl.tasks import task_class
     from tiny import draw_batch, tiny
 
-    size = ["task.length=4096", "task.batch_size=2", "model.d_model=256", "model.d_ff=1024", "model.n_heads=4", "model.lsh.chunk_len=64"]
+    size = [
+        "task.length=4096",
+        "task.batch_size=2",
+        "model.d_model=256",
+        "model.d_ff=1024",
+        "model.n_heads=4",
+        "model.lsh.chunk_len=64",
+    ]
     for residual in ("standard", "checkpoint", "reversible"):
-        config = tiny(*size, f"model.residual={residual}", "model.attention=lsh", "model.n_layers=4")
+        config = tiny(
+            *size, f"model.residual={residual}", "model.attention=lsh", "model.n_layers=4"
+        )
         torch.cuda.empty_cache()
         before = torch.cuda.memory_allocated()
         module = LitSequenceModel(config, task_class(config.task.name).vocab_size).cuda()
@@ -117,12 +156,24 @@ def test_the_speed_table() -> None:
     """Printed (pytest -s). Held to one thing alone: at 64K tokens four rounds are faster than all pairs."""
     ratios = {}
     for length in (2048, 8192, 32768, 65536):
-        x = torch.randn(3, 1, 4, length, 64, device="cuda", generator=torch.Generator("cuda").manual_seed(0)).bfloat16()
+        x = torch.randn(
+            3, 1, 4, length, 64, device="cuda", generator=torch.Generator("cuda").manual_seed(0)
+        ).bfloat16()
         qk, v, weights = x[0].requires_grad_(), x[1].requires_grad_(), x[2]
-        full = seconds(lambda: F.scaled_dot_product_attention(qk, qk, v, is_causal=True), (qk, v), weights)  # noqa: B023
+        full = seconds(
+            lambda qk=qk, v=v: F.scaled_dot_product_attention(qk, qk, v, is_causal=True),
+            (qk, v),
+            weights,
+        )
         for n_hashes in (1, 4, 8):
-            options = {"n_hashes": n_hashes, "chunk_len": 64, "n_buckets": min(128, 2 * length // 64)}
+            options = {
+                "n_hashes": n_hashes,
+                "chunk_len": 64,
+                "n_buckets": min(128, 2 * length // 64),
+            }
             took = seconds(lambda: lsh_attention(qk, v, **options)[0], (qk, v), weights)  # noqa: B023
             ratios[length, n_hashes] = full / took
-            print(f"{length} tokens, {n_hashes} rounds: full {1e3 * full:.2f} ms, LSH {1e3 * took:.2f} ms, {full / took:.2f}x")
+            print(
+                f"{length} tokens, {n_hashes} rounds: full {1e3 * full:.2f} ms, LSH {1e3 * took:.2f} ms, {full / took:.2f}x"
+            )
     assert ratios[65536, 4] > 1

@@ -11,11 +11,11 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from ablations.grid import Cell
-from ablations.report import markdown
+from ablations.report.report import markdown
+from ablations.report.table import train_eval
 from ablations.results import COSTS, load_cells, load_results, score_rows
 from ablations.study import Study, load_study
-from ablations.tables import train_eval
+from ablations.study.grid import Cell
 from fake_cells import ROOT
 from processes import rows, timeless, wait_until
 
@@ -46,8 +46,20 @@ STUDY = {
 def running(path: Path, study: Study) -> Iterator[subprocess.Popen[bytes]]:
     """A driver, which does not outlive its test."""
     place = str(study.directory.parent)
-    command = [sys.executable, "-m", "ablations", "run", str(path), "--parallel", "2", "--runs-dir", place]
-    driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        "ablations",
+        "run",
+        str(path),
+        "--parallel",
+        "2",
+        "--runs-dir",
+        place,
+    ]
+    driver = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         yield driver
     finally:
@@ -62,7 +74,11 @@ def done(study: Study) -> list[Cell]:
 def half_trained(study: Study) -> list[Cell]:
     """The cells that have saved a checkpoint and are not yet half way through: one that runs does so for a while yet."""
     ended = set(done(study))
-    saved = [cell for cell in study.cells if cell not in ended and (cell.directory / "checkpoints/last.ckpt").exists()]
+    saved = [
+        cell
+        for cell in study.cells
+        if cell not in ended and (cell.directory / "checkpoints/last.ckpt").exists()
+    ]
     return [cell for cell in saved if rows(cell.directory)[-1]["step"] < STEPS / 2]
 
 
@@ -100,7 +116,11 @@ def test_a_study_of_24_cells_survives_two_sigkills_of_its_driver(tmp_path: Path)
     hit, finished = [], {}
     for at_least in (0, 9):
         hit.append(kill_in_the_middle(path, study, at_least))
-        finished |= {cell: (cell.directory / "log.txt").read_bytes() for cell in done(study) if cell not in finished}
+        finished |= {
+            cell: (cell.directory / "log.txt").read_bytes()
+            for cell in done(study)
+            if cell not in finished
+        }
     assert 9 <= len(finished) < 24 and not hit[1].keys() & finished.keys()
     for one in (study, whole):
         with running(path, one) as driver:
@@ -108,19 +128,32 @@ def test_a_study_of_24_cells_survives_two_sigkills_of_its_driver(tmp_path: Path)
     assert not processes_of(study) and not processes_of(whole)
 
     for cell, log in finished.items():
-        assert (cell.directory / "log.txt").read_bytes() == log, f"{cell} was done, and was started again"
+        assert (cell.directory / "log.txt").read_bytes() == log, (
+            f"{cell} was done, and was started again"
+        )
     for cell, log in [pair for cells in hit for pair in cells.items()]:
         said = (cell.directory / "log.txt").read_text()
-        assert said.startswith(log) and re.search(rf"training from step \d+ of {STEPS}", said.removeprefix(log)), f"{cell} did not resume"
+        assert said.startswith(log) and re.search(
+            rf"training from step \d+ of {STEPS}", said.removeprefix(log)
+        ), f"{cell} did not resume"
     for cell, other in zip(study.cells, whole.cells, strict=True):
         steps = [(row["step"], row["split"]) for row in rows(cell.directory)]
-        assert len(set(steps)) == len(steps) and max(steps)[0] == STEPS, f"{cell} trained a step twice, or not at all"
-        assert list(map(timeless, rows(cell.directory))) == list(map(timeless, rows(other.directory)))
+        assert len(set(steps)) == len(steps) and max(steps)[0] == STEPS, (
+            f"{cell} trained a step twice, or not at all"
+        )
+        assert list(map(timeless, rows(cell.directory))) == list(
+            map(timeless, rows(other.directory))
+        )
         assert "training from" not in (other.directory / "log.txt").read_text()
 
-    ours, theirs = (load_results(one).drop(columns=[*COSTS, "finished_at", "directory"]) for one in (study, whole))
+    ours, theirs = (
+        load_results(one).drop(columns=[*COSTS, "finished_at", "directory"])
+        for one in (study, whole)
+    )
     pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
-    assert set(ours["status"]) == {"ok"} and ours["loss_nats"].nunique() > 20, "or the cells would not tell one run from another"
+    assert set(ours["status"]) == {"ok"} and ours["loss_nats"].nunique() > 20, (
+        "or the cells would not tell one run from another"
+    )
     assert table(study) == table(whole)
 
 

@@ -12,8 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import definition
-from reformer_pl import lsh_attend, lsh_kernels
 from reformer_pl.attention import shared_full
+from reformer_pl.lsh import autograd as lsh_attend
+from reformer_pl.lsh import kernels as lsh_kernels
 from reformer_pl.lsh import lsh_attention
 
 CHUNK = 8
@@ -30,20 +31,33 @@ LEGAL = (
     + [mode("causal", True, True, dedupe) for dedupe in (True, False)]
     + [mode("wrap", causal, False, False) for causal in (True, False)]
 )
-ILLEGAL = [mode(window, *flags) for window in ("causal", "wrap") for flags in FLAGS if mode(window, *flags) not in LEGAL]
+ILLEGAL = [
+    mode(window, *flags)
+    for window in ("causal", "wrap")
+    for flags in FLAGS
+    if mode(window, *flags) not in LEGAL
+]
 
 
 def name(m: dict[str, Any]) -> str:
-    return "-".join([m["window"], *(flag for flag in ("causal", "bucket_mask", "dedupe") if m[flag])])
+    return "-".join(
+        [m["window"], *(flag for flag in ("causal", "bucket_mask", "dedupe") if m[flag])]
+    )
 
 
 every_mode = pytest.mark.parametrize("m", LEGAL, ids=name)
 
 
-def draw(length: int, dtype: torch.dtype = torch.float64, batch: int = B, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+def draw(
+    length: int, dtype: torch.dtype = torch.float64, batch: int = B, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
     """qk, v and the weights of a scalar loss; as a model hands them over: heads split off by a transpose, so not contiguous."""
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(3, batch, length, H, D, generator=generator, dtype=torch.float64).to(dtype).transpose(2, 3)
+    x = (
+        torch.randn(3, batch, length, H, D, generator=generator, dtype=torch.float64)
+        .to(dtype)
+        .transpose(2, 3)
+    )
     return x[0].requires_grad_(), x[1].requires_grad_(), x[2]
 
 
@@ -64,17 +78,32 @@ def assert_near(actual: Tensor, expected: Tensor, tolerance: float) -> None:
     assert error <= tolerance * max(1.0, expected.abs().max().item()), f"off by {error:.2e}"
 
 
-def assert_definition(m: dict[str, Any], length: int, n_hashes: int, padded: Tensor | None, dtype: torch.dtype, tolerance: float) -> None:
+def assert_definition(
+    m: dict[str, Any],
+    length: int,
+    n_hashes: int,
+    padded: Tensor | None,
+    dtype: torch.dtype,
+    tolerance: float,
+) -> None:
     qk, v, weights = draw(length, dtype)
     generator = torch.Generator().manual_seed(2)
-    out, buckets = lsh_attention(qk, v, n_hashes=n_hashes, chunk_len=CHUNK, key_padding_mask=padded, generator=generator, **m)
+    out, buckets = lsh_attention(
+        qk, v, n_hashes=n_hashes, chunk_len=CHUNK, key_padding_mask=padded, generator=generator, **m
+    )
     assert out.dtype == dtype and out.shape == v.shape and buckets.shape == (B, H, n_hashes, length)
     q64, v64 = qk.detach().double().requires_grad_(), v.detach().double().requires_grad_()
-    expected = definition.lsh_attention(q64, v64, buckets, chunk_len=CHUNK, key_padding_mask=padded, **m)
+    expected = definition.lsh_attention(
+        q64, v64, buckets, chunk_len=CHUNK, key_padding_mask=padded, **m
+    )
     assert_near(out, expected, tolerance)
-    for got, want in zip(gradients(out, weights, qk, v), gradients(expected, weights.double(), q64, v64), strict=True):
+    for got, want in zip(
+        gradients(out, weights, qk, v), gradients(expected, weights.double(), q64, v64), strict=True
+    ):
         assert_near(got, want, tolerance)
-    again, _ = lsh_attention(qk, v, n_hashes=n_hashes, chunk_len=CHUNK, key_padding_mask=padded, buckets=buckets, **m)
+    again, _ = lsh_attention(
+        qk, v, n_hashes=n_hashes, chunk_len=CHUNK, key_padding_mask=padded, buckets=buckets, **m
+    )
     assert torch.equal(again, out)  # buckets handed back replay the call
     if padded is not None:
         assert not out.masked_select(padded[:, None, :, None]).any()
@@ -82,10 +111,17 @@ def assert_definition(m: dict[str, Any], length: int, n_hashes: int, padded: Ten
 
 def test_the_definition_reaches_what_one_counts_by_hand() -> None:
     """Two rounds, chunks of 2. Sorted: round 0 is [0 2 | 4 1 | 3 5], round 1 is [1 2 | 3 4 | 5 0]."""
-    buckets, none = torch.tensor([[0, 1, 0, 1, 0, 1], [1, 0, 0, 0, 0, 0]]), torch.zeros(6, dtype=torch.bool)
+    buckets, none = (
+        torch.tensor([[0, 1, 0, 1, 0, 1], [1, 0, 0, 0, 0, 0]]),
+        torch.zeros(6, dtype=torch.bool),
+    )
 
-    def reached(i: int, window: str, causal: bool, bucket_mask: bool, padded: Tensor = none) -> dict[int, int]:
-        counts = definition.reach_counts(buckets, padded, chunk_len=2, window=window, causal=causal, bucket_mask=bucket_mask)
+    def reached(
+        i: int, window: str, causal: bool, bucket_mask: bool, padded: Tensor = none
+    ) -> dict[int, int]:
+        counts = definition.reach_counts(
+            buckets, padded, chunk_len=2, window=window, causal=causal, bucket_mask=bucket_mask
+        )
         return {j: count for j, count in enumerate(counts[i].tolist()) if count}
 
     assert reached(4, "chunk", False, False) == {0: 1, 1: 2, 2: 2, 3: 1}
@@ -93,30 +129,56 @@ def test_the_definition_reaches_what_one_counts_by_hand() -> None:
     assert reached(2, "chunk", False, True) == {0: 1, 1: 1}
     assert reached(5, "causal", True, True) == {1: 1, 3: 2, 4: 1}
     assert reached(5, "causal", True, True, torch.arange(6) == 3) == {1: 1, 2: 1, 4: 1}
-    assert reached(1, "wrap", False, False) == {0: 1, 2: 2, 3: 1, 4: 1, 5: 1}  # round 1 looks back at [3 5] of round 0
+    assert reached(1, "wrap", False, False) == {
+        0: 1,
+        2: 2,
+        3: 1,
+        4: 1,
+        5: 1,
+    }  # round 1 looks back at [3 5] of round 0
     assert reached(0, "wrap", True, False) == {}
 
 
 @pytest.mark.parametrize("padding", [False, True], ids=["whole", "padded"])
 @pytest.mark.parametrize(("length", "n_hashes"), [(1, 2), (5, 3), (37, 3), (48, 1)])
 @every_mode
-def test_lsh_is_its_definition(m: dict[str, Any], length: int, n_hashes: int, padding: bool) -> None:
-    assert_definition(m, length, n_hashes, draw_padding(length) if padding else None, torch.float64, 1e-10)
+def test_lsh_is_its_definition(
+    m: dict[str, Any], length: int, n_hashes: int, padding: bool
+) -> None:
+    assert_definition(
+        m, length, n_hashes, draw_padding(length) if padding else None, torch.float64, 1e-10
+    )
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 2e-2), (torch.float16, 2e-2)], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float32, 1e-4), (torch.bfloat16, 2e-2), (torch.float16, 2e-2)],
+    ids=str,
+)
 @every_mode
-def test_lsh_is_its_definition_in_lower_precision(m: dict[str, Any], dtype: torch.dtype, tolerance: float) -> None:
+def test_lsh_is_its_definition_in_lower_precision(
+    m: dict[str, Any], dtype: torch.dtype, tolerance: float
+) -> None:
     assert_definition(m, 37, 3, draw_padding(37), dtype, tolerance)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.bfloat16, 2e-2)], ids=["float64", "bfloat16"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-10), (torch.bfloat16, 2e-2)],
+    ids=["float64", "bfloat16"],
+)
 @pytest.mark.parametrize("fused", [True, False], ids=["fused", "plain"])
 @every_mode
 def test_neither_tiles_nor_the_plain_road_change_the_result(
-    m: dict[str, Any], fused: bool, dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
+    m: dict[str, Any],
+    fused: bool,
+    dtype: torch.dtype,
+    tolerance: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(lsh_kernels.TILE_BYTES, "cpu", 2 * 2 * CHUNK * CHUNK * dtype.itemsize)  # two chunks a tile
+    monkeypatch.setitem(
+        lsh_kernels.TILE_BYTES, "cpu", 2 * 2 * CHUNK * CHUNK * dtype.itemsize
+    )  # two chunks a tile
     if not fused:
         monkeypatch.setattr(lsh_attend, "choose_road", lambda q, m: "plain")
     assert_definition(m, 37, 3, draw_padding(37), dtype, tolerance)
@@ -132,26 +194,44 @@ def test_the_cuda_ops_take_these_tiles_and_return_these_shapes(
     called: list[str] = []
 
     class Called(TorchDispatchMode):
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
             called.append(func.name())
             return func(*args, **(kwargs or {}))
 
-    qk, v = (torch.randn(2, 100, 3, 16, dtype=dtype, device="meta").transpose(1, 2).requires_grad_() for _ in range(2))
+    qk, v = (
+        torch.randn(2, 100, 3, 16, dtype=dtype, device="meta").transpose(1, 2).requires_grad_()
+        for _ in range(2)
+    )
     with Called():
-        out, _ = lsh_attention(qk, v, n_hashes=3, chunk_len=32, key_padding_mask=torch.zeros(2, 100, dtype=torch.bool, device="meta"), **m)
+        out, _ = lsh_attention(
+            qk,
+            v,
+            n_hashes=3,
+            chunk_len=32,
+            key_padding_mask=torch.zeros(2, 100, dtype=torch.bool, device="meta"),
+            **m,
+        )
         got = torch.autograd.grad(out.sum(), (qk, v))
-    assert all(x.shape == qk.shape and x.dtype == dtype and x.device.type == "meta" for x in (out, *got))
+    assert all(
+        x.shape == qk.shape and x.dtype == dtype and x.device.type == "meta" for x in (out, *got)
+    )
     for op in ("attention", "attention_backward"):
         assert f"aten::_scaled_dot_product_efficient_{op}" in called
 
 
 @pytest.mark.parametrize("road", ["plain", "cpu_flash"])
-def test_autocast_rounds_nothing_within_the_attention(road: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_autocast_rounds_nothing_within_the_attention(
+    road: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its float32 scores stay float32, in the forward pass and in a backward pass that happens to run under autocast, too."""
     monkeypatch.setattr(lsh_attend, "choose_road", lambda q, m: road)
     qk, v, weights = draw(40, torch.float32)
 
-    _, buckets = lsh_attention(qk, v, n_hashes=2, chunk_len=CHUNK, generator=torch.Generator().manual_seed(2))
+    _, buckets = lsh_attention(
+        qk, v, n_hashes=2, chunk_len=CHUNK, generator=torch.Generator().manual_seed(2)
+    )
 
     def run(enabled: bool) -> tuple[Tensor, ...]:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
@@ -171,12 +251,25 @@ def test_the_road_is_chosen_by_device_dtype_and_shape(monkeypatch: pytest.Monkey
         return lsh_kernels.choose_road(Fake(torch.device(device), dtype, (1, d)), m)
 
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    assert [road("cpu", dtype) for dtype in (torch.float64, torch.float32, torch.bfloat16)] == ["cpu_flash"] * 3
-    assert [road("cuda", dtype) for dtype in (torch.float32, torch.bfloat16, torch.float16)] == ["cuda_efficient"] * 3
-    assert [road("cpu", torch.float16), road("cuda", torch.float64), road("mps", torch.float32)] == ["plain"] * 3
+    assert [road("cpu", dtype) for dtype in (torch.float64, torch.float32, torch.bfloat16)] == [
+        "cpu_flash"
+    ] * 3
+    assert [road("cuda", dtype) for dtype in (torch.float32, torch.bfloat16, torch.float16)] == [
+        "cuda_efficient"
+    ] * 3
+    assert [
+        road("cpu", torch.float16),
+        road("cuda", torch.float64),
+        road("mps", torch.float32),
+    ] == ["plain"] * 3
     assert [road("cuda", torch.float32, m=40), road("cuda", torch.float32, d=20)] == ["plain"] * 2
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))  # a T4 has no fused kernel for bfloat16
-    assert [road("cuda", dtype) for dtype in (torch.float32, torch.bfloat16)] == ["cuda_efficient", "plain"]
+    monkeypatch.setattr(
+        torch.cuda, "get_device_capability", lambda device: (7, 5)
+    )  # a T4 has no fused kernel for bfloat16
+    assert [road("cuda", dtype) for dtype in (torch.float32, torch.bfloat16)] == [
+        "cuda_efficient",
+        "plain",
+    ]
     monkeypatch.setattr(torch.ops, "aten", object())  # a PyTorch without these ops
     assert [road("cpu", torch.float32), road("cuda", torch.float32)] == ["plain"] * 2
 
@@ -211,34 +304,57 @@ def test_illegal_modes_are_refused() -> None:
         ((4, 2, 6), 37, 8, (4, 2, 6)),
     ],
 )
-def test_buckets_are_the_definition_of_the_hash(n_buckets: Any, length: int, chunk_len: int, factors: tuple[int, ...]) -> None:
+def test_buckets_are_the_definition_of_the_hash(
+    n_buckets: Any, length: int, chunk_len: int, factors: tuple[int, ...]
+) -> None:
     assert definition.bucket_factors(n_buckets, length, chunk_len) == factors
     qk, v, _ = draw(length)
-    rotations = torch.randn(H, D, 2, sum(factors) // 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    _, buckets = lsh_attention(qk, v, n_hashes=2, chunk_len=chunk_len, n_buckets=n_buckets, rotations=rotations)
-    assert not buckets.is_floating_point() and torch.equal(buckets.long(), definition.hash_buckets(qk, rotations, factors))
+    rotations = torch.randn(
+        H, D, 2, sum(factors) // 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3)
+    )
+    _, buckets = lsh_attention(
+        qk, v, n_hashes=2, chunk_len=chunk_len, n_buckets=n_buckets, rotations=rotations
+    )
+    assert not buckets.is_floating_point() and torch.equal(
+        buckets.long(), definition.hash_buckets(qk, rotations, factors)
+    )
 
 
 def test_rotations_come_from_the_generator_one_per_head_shared_over_the_batch() -> None:
     qk, v, _ = draw(37)
     qk = qk.detach()[:1, :1].expand(B, H, -1, -1)
     one, two, other = (
-        lsh_attention(qk, v, n_hashes=2, chunk_len=CHUNK, generator=torch.Generator().manual_seed(seed))[1] for seed in (5, 5, 6)
+        lsh_attention(
+            qk, v, n_hashes=2, chunk_len=CHUNK, generator=torch.Generator().manual_seed(seed)
+        )[1]
+        for seed in (5, 5, 6)
     )
     assert torch.equal(one, two) and not torch.equal(one, other)
-    assert torch.equal(one[0], one[1]) and not torch.equal(one[0, 0], one[0, 1]) and not torch.equal(one[0, 0, 0], one[0, 0, 1])
+    assert (
+        torch.equal(one[0], one[1])
+        and not torch.equal(one[0, 0], one[0, 1])
+        and not torch.equal(one[0, 0, 0], one[0, 0, 1])
+    )
 
 
 @pytest.mark.parametrize("n_hashes", [1, 3])
 @pytest.mark.parametrize(
-    "m", [mode("chunk", True, False, True), mode("chunk", True, False, False), mode("wrap", True, False, False)], ids=name
+    "m",
+    [
+        mode("chunk", True, False, True),
+        mode("chunk", True, False, False),
+        mode("wrap", True, False, False),
+    ],
+    ids=name,
 )
 def test_one_chunk_is_shared_full_attention(m: dict[str, Any], n_hashes: int) -> None:
     qk, v, weights = draw(37)
     out, _ = lsh_attention(qk, v, n_hashes=n_hashes, chunk_len=40, **m)
     full = shared_full(qk, v)
     assert_near(out, full, 1e-10)
-    for got, want in zip(gradients(out, weights, qk, v), gradients(full, weights, qk, v), strict=True):
+    for got, want in zip(
+        gradients(out, weights, qk, v), gradients(full, weights, qk, v), strict=True
+    ):
         assert_near(got, want, 1e-10)
 
 
@@ -248,7 +364,16 @@ def test_the_error_to_shared_full_falls_with_the_rounds() -> None:
     full = shared_full(qk, v)
 
     def error(n_hashes: int) -> float:
-        outs = (lsh_attention(qk, v, n_hashes=n_hashes, chunk_len=CHUNK, generator=torch.Generator().manual_seed(i))[0] for i in range(10))
+        outs = (
+            lsh_attention(
+                qk,
+                v,
+                n_hashes=n_hashes,
+                chunk_len=CHUNK,
+                generator=torch.Generator().manual_seed(i),
+            )[0]
+            for i in range(10)
+        )
         return sum((out - full).norm().item() for out in outs) / 10
 
     one, four, sixteen = error(1), error(4), error(16)
@@ -261,15 +386,29 @@ def future_moves_past(m: dict[str, Any], seed: int) -> float:
     for future in (0, 1):
         qk, v, _ = draw(64, seed=seed)
         other_qk, other_v, _ = draw(64, seed=seed + 1 + future)
-        qk, v = (torch.cat([x[:, :, :32], y[:, :, 32:]], 2) for x, y in ((qk, other_qk), (v, other_v)))
-        outs.append(lsh_attention(qk, v, n_hashes=2, chunk_len=CHUNK, n_buckets=4, generator=torch.Generator().manual_seed(seed), **m)[0])
+        qk, v = (
+            torch.cat([x[:, :, :32], y[:, :, 32:]], 2) for x, y in ((qk, other_qk), (v, other_v))
+        )
+        outs.append(
+            lsh_attention(
+                qk,
+                v,
+                n_hashes=2,
+                chunk_len=CHUNK,
+                n_buckets=4,
+                generator=torch.Generator().manual_seed(seed),
+                **m,
+            )[0]
+        )
     return (outs[0] - outs[1])[:, :, :32].abs().max().item()
 
 
 def test_with_window_causal_the_future_cannot_move_the_past() -> None:
     for dedupe, seed in product([True, False], range(0, 30, 3)):
         assert future_moves_past(mode("causal", True, True, dedupe), seed) <= 1e-12
-        assert future_moves_past(mode("chunk", True, True, dedupe), seed) > 1e-3  # chunk borders move, as the paper has it
+        assert (
+            future_moves_past(mode("chunk", True, True, dedupe), seed) > 1e-3
+        )  # chunk borders move, as the paper has it
 
 
 class LargestTensor(TorchDispatchMode):
@@ -285,9 +424,14 @@ class LargestTensor(TorchDispatchMode):
         return out
 
 
-def forward_backward_memory(attention: Callable[[Tensor, Tensor], Tensor], length: int) -> tuple[int, int]:
+def forward_backward_memory(
+    attention: Callable[[Tensor, Tensor], Tensor], length: int
+) -> tuple[int, int]:
     """(peak bytes above the inputs, elements of the largest tensor) of one forward and backward, B = H = 1, D = 16."""
-    qk, v = (torch.randn(1, 1, length, 16, generator=torch.Generator().manual_seed(i)).requires_grad_() for i in (0, 1))
+    qk, v = (
+        torch.randn(1, 1, length, 16, generator=torch.Generator().manual_seed(i)).requires_grad_()
+        for i in (0, 1)
+    )
 
     def step() -> None:
         torch.autograd.grad(attention(qk, v).sum(), (qk, v))
@@ -307,9 +451,13 @@ def forward_backward_memory(attention: Callable[[Tensor, Tensor], Tensor], lengt
 @every_mode
 def test_memory_is_linear_in_the_length(m: dict[str, Any]) -> None:
     def attention(qk: Tensor, v: Tensor) -> Tensor:
-        return lsh_attention(qk, v, n_hashes=2, chunk_len=16, generator=torch.Generator().manual_seed(0), **m)[0]
+        return lsh_attention(
+            qk, v, n_hashes=2, chunk_len=16, generator=torch.Generator().manual_seed(0), **m
+        )[0]
 
-    (short, _), (long, elements) = (forward_backward_memory(attention, length) for length in (1024, 2048))
+    (short, _), (long, elements) = (
+        forward_backward_memory(attention, length) for length in (1024, 2048)
+    )
     assert elements < 2048 * 2048 // 8
     assert 1.5 * short < long <= 2.3 * short
 
@@ -318,7 +466,9 @@ def test_the_memory_count_sees_a_quadratic_attention() -> None:
     def attention(qk: Tensor, v: Tensor) -> Tensor:
         return definition.lsh_attention(qk, v, torch.zeros(1, 1, 1, qk.shape[2]), chunk_len=16)
 
-    (short, _), (long, elements) = (forward_backward_memory(attention, length) for length in (256, 512))
+    (short, _), (long, elements) = (
+        forward_backward_memory(attention, length) for length in (256, 512)
+    )
     assert elements >= 512 * 512 and long > 3 * short
 
 
@@ -328,14 +478,20 @@ def test_a_padded_batch_is_each_sequence_alone(m: dict[str, Any]) -> None:
     lengths = (48, 45, 41) if m["window"] == "wrap" else (48, 31, 5)
     qk, v, weights = draw(48)
     padded = torch.arange(48) >= torch.tensor(lengths)[:, None]
-    rotations = torch.randn(H, D, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    rotations = torch.randn(
+        H, D, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4)
+    )
     settings = {"n_hashes": 2, "chunk_len": CHUNK, "n_buckets": 8, "rotations": rotations, **m}
     out, _ = lsh_attention(qk, v, key_padding_mask=padded, **settings)
     dqk, dv = gradients(out, weights, qk, v)
     for i, n in enumerate(lengths):
         q_alone, v_alone = (x[i : i + 1, :, :n].detach().requires_grad_() for x in (qk, v))
         alone, _ = lsh_attention(q_alone, v_alone, **settings)
-        for got, want in zip((out, dqk, dv), (alone, *gradients(alone, weights[i : i + 1, :, :n], q_alone, v_alone)), strict=True):
+        for got, want in zip(
+            (out, dqk, dv),
+            (alone, *gradients(alone, weights[i : i + 1, :, :n], q_alone, v_alone)),
+            strict=True,
+        ):
             assert_near(got[i : i + 1, :, :n], want, 1e-12)
             assert not got[i, :, n:].any()
 
@@ -343,7 +499,9 @@ def test_a_padded_batch_is_each_sequence_alone(m: dict[str, Any]) -> None:
 @pytest.mark.parametrize("m", [LEGAL[0], LEGAL[-1]], ids=name)
 def test_a_frozen_input_leaves_the_other_gradient_as_it_is(m: dict[str, Any]) -> None:
     def out(qk: Tensor, v: Tensor) -> Tensor:
-        return lsh_attention(qk, v, n_hashes=2, chunk_len=CHUNK, generator=torch.Generator().manual_seed(0), **m)[0]
+        return lsh_attention(
+            qk, v, n_hashes=2, chunk_len=CHUNK, generator=torch.Generator().manual_seed(0), **m
+        )[0]
 
     qk, v, weights = draw(37)
     dqk, dv = gradients(out(qk, v), weights, qk, v)
@@ -356,7 +514,9 @@ def test_a_frozen_input_leaves_the_other_gradient_as_it_is(m: dict[str, Any]) ->
 def test_a_lone_token_sees_exactly_itself(m: dict[str, Any]) -> None:
     """Every token in a bucket of its own: the output is v to the bit, and so are the gradients (1 for v, 0 for qk)."""
     qk, v, weights = draw(37)
-    buckets = torch.stack([torch.randperm(38, generator=torch.Generator().manual_seed(i))[:37] for i in range(3)]).expand(B, H, 3, 37)
+    buckets = torch.stack(
+        [torch.randperm(38, generator=torch.Generator().manual_seed(i))[:37] for i in range(3)]
+    ).expand(B, H, 3, 37)
     out, _ = lsh_attention(qk, v, n_hashes=3, chunk_len=CHUNK, n_buckets=38, buckets=buckets, **m)
     assert torch.equal(out, v)
     dqk, dv = gradients(out, weights, qk, v)

@@ -6,11 +6,11 @@ from torch import Tensor
 
 from reformer_pl.attention import MultiHeadAttention
 from reformer_pl.config import ConfigError
+from reformer_pl.config.rules import ATTENTIONS
 from reformer_pl.loss import BitsPerDim, token_loss
 from reformer_pl.measure import PeakMemory
 from reformer_pl.model import SequenceModel, merge
 from reformer_pl.positions import AxialPositions, build_positions
-from reformer_pl.rules import ATTENTIONS
 from tiny import VOCAB, assert_close, assert_same_grads, build, draw_batch, grads, tiny
 
 RESIDUALS = ["standard", "checkpoint", "reversible"]
@@ -43,7 +43,10 @@ def test_the_loss_counts_the_scored_tokens_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 6, VOCAB, dtype=torch.float64, generator=generator)
     targets, scored = draw_batch(6)
-    targets[0, 0], targets[1, 1] = logits[0, 0].argmax(), logits[1, 1].argmax()  # a right guess scored, and one not
+    targets[0, 0], targets[1, 1] = (
+        logits[0, 0].argmax(),
+        logits[1, 1].argmax(),
+    )  # a right guess scored, and one not
     scored[0, 0], scored[1] = True, torch.tensor([True, False, True, False, False, True])
     nats, correct = 0.0, 0
     for b, i in scored.nonzero().tolist():
@@ -54,7 +57,9 @@ def test_the_loss_counts_the_scored_tokens_alone() -> None:
         assert loss.nats.item() == pytest.approx(nats, abs=1e-12)
         assert (loss.correct, loss.tokens) == (correct, int(scored.sum())) and correct >= 1
         assert loss.mean().item() == pytest.approx(nats / int(scored.sum()), abs=1e-12)
-        changed = token_loss(logits, lambda x: x, torch.where(scored, targets, (targets + 1) % VOCAB), scored, chunks)
+        changed = token_loss(
+            logits, lambda x: x, torch.where(scored, targets, (targets + 1) % VOCAB), scored, chunks
+        )
         assert changed.nats == loss.nats and changed.correct == loss.correct
 
 
@@ -67,14 +72,24 @@ def test_bits_per_dim_weighs_tokens() -> None:
 
 def test_chunks_save_memory() -> None:
     def peak(*overrides: str) -> int:
-        model = build("task.length=256", "model.d_ff=256", "model.n_layers=1", "model.attention=local", *overrides)
+        model = build(
+            "task.length=256",
+            "model.d_ff=256",
+            "model.n_layers=1",
+            "model.attention=local",
+            *overrides,
+        )
         model.head = torch.nn.Linear(8, 512).double()
         tokens, scored = draw_batch(256, 4)
         with PeakMemory(torch.device("cpu")) as memory:
             model.loss(tokens, scored).mean().backward()
         return memory.bytes
 
-    plain, ff, both = peak(), peak("model.loss_chunks=16"), peak("model.loss_chunks=16", "model.ff_chunks=16")
+    plain, ff, both = (
+        peak(),
+        peak("model.loss_chunks=16"),
+        peak("model.loss_chunks=16", "model.ff_chunks=16"),
+    )
     logits, inner = 4 * 256 * 512 * 8, 4 * 256 * 256 * 8
     assert ff < plain - logits
     assert both < ff - inner
@@ -88,7 +103,9 @@ def test_learned_positions_are_a_table() -> None:
     assert positions().shape == (18, 8) and positions() is positions.table
 
 
-@pytest.mark.parametrize("shape, dims", [([3, 6], [2, 6]), ([6, 3], [4, 4]), ([2, 3, 3], [2, 3, 3]), ([18], [8])])
+@pytest.mark.parametrize(
+    "shape, dims", [([3, 6], [2, 6]), ([6, 3], [4, 4]), ([2, 3, 3], [2, 3, 3]), ([18], [8])]
+)
 def test_axial_positions_are_one_small_table_per_axis(shape: list[int], dims: list[int]) -> None:
     config = tiny("model.positions=axial", f"model.axial.shape={shape}", f"model.axial.dims={dims}")
     positions = build_positions(config.model, 18)
@@ -98,7 +115,9 @@ def test_axial_positions_are_one_small_table_per_axis(shape: list[int], dims: li
     assert table.shape == (18, 8)
     for p in range(18):
         parts, rest = [], p
-        for n, t in reversed(list(zip(shape, positions.tables, strict=True))):  # row-major: the last axis runs fastest
+        for n, t in reversed(
+            list(zip(shape, positions.tables, strict=True))
+        ):  # row-major: the last axis runs fastest
             parts.insert(0, t[rest % n])
             rest //= n
         assert torch.equal(table[p], torch.cat(parts))
@@ -124,7 +143,9 @@ def test_a_model_tells_positions_apart(word: str) -> None:
 def test_merge() -> None:
     x1, x2 = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
     assert torch.equal(merge("mean", x1, x2), (x1 + x2) / 2)
-    assert torch.equal(merge("concat", x1, x2)[..., :4], x1) and torch.equal(merge("concat", x1, x2)[..., 4:], x2)
+    assert torch.equal(merge("concat", x1, x2)[..., :4], x1) and torch.equal(
+        merge("concat", x1, x2)[..., 4:], x2
+    )
     with pytest.raises(ConfigError, match="mean, concat"):
         merge("sum", x1, x2)
 
@@ -140,7 +161,15 @@ def test_merge_decides_the_width_of_the_head() -> None:
 @pytest.mark.parametrize("word", PATTERNS)
 def test_every_residual_has_the_same_parameters(word: str) -> None:
     """So reversible and standard can be compared, and a checkpoint of one loads into the other."""
-    shapes = [{n: p.shape for n, p in build(f"model.attention={word}", f"model.residual={kind}").named_parameters()} for kind in RESIDUALS]
+    shapes = [
+        {
+            n: p.shape
+            for n, p in build(
+                f"model.attention={word}", f"model.residual={kind}"
+            ).named_parameters()
+        }
+        for kind in RESIDUALS
+    ]
     assert shapes[0] == shapes[1] == shapes[2]
 
 
@@ -171,8 +200,15 @@ def test_the_first_input_is_id_0_and_each_position_sees_the_tokens_before_it(wor
 def test_the_future_cannot_move_the_past(word: str, kind: str) -> None:
     """Ragged lengths, three layers, several draws of a whole new future: exactly causal."""
     for length, dedupe in ((30, True), (37, False)):
-        overrides = [f"model.attention={word}", f"model.residual={kind}", "model.n_layers=3", f"model.lsh.dedupe={dedupe}"]
-        model = build(*overrides, "task.name=enwik8", f"task.length={length}", "model.lsh.window=causal").eval()
+        overrides = [
+            f"model.attention={word}",
+            f"model.residual={kind}",
+            "model.n_layers=3",
+            f"model.lsh.dedupe={dedupe}",
+        ]
+        model = build(
+            *overrides, "task.name=enwik8", f"task.length={length}", "model.lsh.window=causal"
+        ).eval()
         tokens, _ = draw_batch(length)
         with torch.no_grad():
             hidden = model(tokens, hash_seed=3)
@@ -203,7 +239,10 @@ def kinds(model: SequenceModel) -> list[str]:
         ("lsh", ["lsh"] * 6),
         ("local lsh", ["local", "lsh"] * 3),
         ("local local lsh local", ["local", "local", "lsh", "local", "local", "local"]),
-        ("full lsh local shared_full lsh full local", ["full", "lsh", "local", "shared_full", "lsh", "full"]),
+        (
+            "full lsh local shared_full lsh full local",
+            ["full", "lsh", "local", "shared_full", "lsh", "full"],
+        ),
     ],
 )
 def test_a_pattern_cycles_over_the_layers(pattern: str, expected: list[str]) -> None:
@@ -217,7 +256,9 @@ def test_an_unknown_attention_word_lists_the_valid_ones() -> None:
 
 def test_shared_full_and_lsh_load_each_others_checkpoints() -> None:
     """Strictly; and then they agree where they must: one chunk over the whole length, no bucket mask."""
-    lsh = build("model.attention=lsh", "model.lsh.chunk_len=18", "model.lsh.bucket_mask=false", seed=1).eval()
+    lsh = build(
+        "model.attention=lsh", "model.lsh.chunk_len=18", "model.lsh.bucket_mask=false", seed=1
+    ).eval()
     shared_full = build("model.attention=shared_full", seed=2).eval()
     assert list(lsh.state_dict()) == list(shared_full.state_dict())
     tokens, _ = draw_batch()

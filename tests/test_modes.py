@@ -9,8 +9,8 @@ import torch
 import yaml
 
 from ablations.__main__ import main
-from ablations.grid import Cell
 from ablations.study import Study, compose_cells
+from ablations.study.grid import Cell
 from fake_cells import begun, driver, pids, result
 from reformer_pl.config import to_dict
 
@@ -37,7 +37,9 @@ def files(directory: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
-def test_a_dry_run_says_what_would_happen_and_does_nothing(study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_says_what_would_happen_and_does_nothing(
+    study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]
+) -> None:
     study = study_of(*NAMES)
     fine, fails, half, young, *_ = study.cells
     assert dry_run(capfd) == (0, dict.fromkeys(NAMES, "run"))
@@ -46,7 +48,10 @@ def test_a_dry_run_says_what_would_happen_and_does_nothing(study_of: Callable[..
         leave(cell, study)
         (cell.directory / "metrics.jsonl").write_text("")
     (half.directory / "checkpoints").mkdir()
-    torch.save({"state_dict": {"w": torch.ones(3)}, "global_step": 40}, half.directory / "checkpoints" / "last.ckpt")
+    torch.save(
+        {"state_dict": {"w": torch.ones(3)}, "global_step": 40},
+        half.directory / "checkpoints" / "last.ckpt",
+    )
     study_of("fine", "fails")
     assert main(["run", "./mine.yaml"]) == 1
     study_of(*NAMES, evaluations={"LSH-8": ["model.lsh.n_hashes=8"]})
@@ -61,16 +66,23 @@ def test_a_dry_run_says_what_would_happen_and_does_nothing(study_of: Callable[..
         "fresh": "run",
     }
     assert dry_run(capfd) == (0, expected)
-    assert dry_run(capfd, "--retry") == (0, expected | {"fails": "retry (failed) from the start, for it left no checkpoint"})
+    assert dry_run(capfd, "--retry") == (
+        0,
+        expected | {"fails": "retry (failed) from the start, for it left no checkpoint"},
+    )
     over = "start over, and keep what is there as seed=0.before-TIME"
     assert dry_run(capfd, "--force") == (0, dict.fromkeys(expected, over) | {"fresh": "run"})
     code, said = dry_run(capfd, "--memory-limit", "0.000001")
     assert code == 0 and said["fine"] == "skip (ok)"
-    assert all(said[name].startswith("refuse (predicted to need ") for name in ("half", "young", "fresh"))
+    assert all(
+        said[name].startswith("refuse (predicted to need ") for name in ("half", "young", "fresh")
+    )
 
     leave(half, study, lr=0.5)
     code, said = dry_run(capfd)
-    assert code == 2 and said == expected | {"half": "refuse, for its config changed: optim.lr 0.5 -> 0.001"}
+    assert code == 2 and said == expected | {
+        "half": "refuse, for its config changed: optim.lr 0.5 -> 0.001"
+    }
     (half.directory / "checkpoints" / "last.ckpt").write_bytes(b"hello")
     leave(half, study)
     assert "refused as corrupt" in dry_run(capfd)[1]["half"]
@@ -78,7 +90,9 @@ def test_a_dry_run_says_what_would_happen_and_does_nothing(study_of: Callable[..
     assert files(study.directory) == before and begun(fails) == 1 and begun(fine) == 1
 
 
-def test_a_dry_run_beside_a_running_driver(study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_beside_a_running_driver(
+    study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]
+) -> None:
     study = study_of("hangs", "fine")
     running = driver("run", "./mine.yaml")
     pids(study.cells[0])
@@ -87,21 +101,32 @@ def test_a_dry_run_beside_a_running_driver(study_of: Callable[..., Study], capfd
     running.communicate()
 
 
-def test_force_starts_over_and_loses_nothing(study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]) -> None:
+def test_force_starts_over_and_loses_nothing(
+    study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]
+) -> None:
     study = study_of("fine", "fails", "fresh")
     fine, fails, fresh = study.cells
     assert main(["run", "./mine.yaml"]) == 1
     before = files(study.directory)
     leave(fine, study, lr=0.5)  # a changed config is what one starts over for
     (study.directory / "go").touch()
-    assert main(["run", "./mine.yaml"]) == 2 and "start all cells over with --force" in capfd.readouterr().err
+    assert (
+        main(["run", "./mine.yaml"]) == 2
+        and "start all cells over with --force" in capfd.readouterr().err
+    )
     assert main(["run", "./mine.yaml", "--force", "--parallel", "3"]) == 0
     assert all(begun(cell) == 1 and result(cell)["status"] == "ok" for cell in study.cells)
     kept = {path: data for path, data in files(study.directory).items() if ".before-" in str(path)}
-    assert len({path.parent for path in kept}) == 3 and {path.parent.parent for path in kept} == {c.directory.parent for c in study.cells}
+    assert len({path.parent for path in kept}) == 3 and {path.parent.parent for path in kept} == {
+        c.directory.parent for c in study.cells
+    }
     for path, data in before.items():
         if path.parent in (fine.directory, fails.directory, fresh.directory):
-            (moved,) = [other for other in kept if other.parent.parent == path.parent.parent and other.name == path.name]
+            (moved,) = [
+                other
+                for other in kept
+                if other.parent.parent == path.parent.parent and other.name == path.name
+            ]
             assert kept[moved] == data
 
 
@@ -114,7 +139,9 @@ def test_force_keeps_what_a_memory_limit_refuses(study_of: Callable[..., Study])
     assert json.loads((kept / "result.json").read_text())["status"] == "ok"
 
 
-def test_force_and_retry_exclude_each_other(study_of: Callable[..., Study], capsys: pytest.CaptureFixture[str]) -> None:
+def test_force_and_retry_exclude_each_other(
+    study_of: Callable[..., Study], capsys: pytest.CaptureFixture[str]
+) -> None:
     study_of("fine")
     with pytest.raises(SystemExit) as ended:
         main(["run", "./mine.yaml", "--force", "--retry"])

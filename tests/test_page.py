@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablations import curves
-from ablations.inline_svg import Target, belongs, inline_svg
-from ablations.memory_plots import memory_drawings
-from ablations.page_tables import table_html, variant_of_row
-from ablations.plots import Drawing
-from ablations.report import write_report
+from ablations.report.figure import Drawing
+from ablations.report.parts import learning_curves as curves
+from ablations.report.parts.loss_memory import memory_drawings
+from ablations.report.report import write_report
+from ablations.report.table import Table
+from ablations.report.writers.page_tables import table_html, variant_of_row
+from ablations.report.writers.svg import Target, belongs, inline_svg
 from ablations.results import load_cells
-from ablations.tables import Table
 from test_bootstrap import made_up
 from test_coverage import recorded_study
 from test_report import TRAINED, VARIANTS, duplication_study, memory_study
@@ -56,9 +56,17 @@ class Page(HTMLParser):
 def test_every_point_leads_to_the_cells_it_is_the_mean_of(tmp_path: Path) -> None:
     page = Page(write_report(memory_study(tmp_path, [0, 1])))
     names = {"cell-" + re.sub(r"[^\w=.-]+", "-", label) for label in VARIANTS}
-    for figure in ("loss_memory", "time_memory", "learning_curves", "learning_curves_tokens", "learning_curves_time"):
+    for figure in (
+        "loss_memory",
+        "time_memory",
+        "learning_curves",
+        "learning_curves_tokens",
+        "learning_curves_time",
+    ):
         assert page.linked_from(figure) == dict.fromkeys(names, 1)
-    assert not [i for i, count in Counter(page.ids).items() if count > 1] and set(page.references) <= set(page.ids)
+    assert not [i for i, count in Counter(page.ids).items() if count > 1] and set(
+        page.references
+    ) <= set(page.ids)
 
 
 def test_a_square_of_the_heat_map_leads_to_the_training_it_evaluates(tmp_path: Path) -> None:
@@ -68,8 +76,14 @@ def test_a_square_of_the_heat_map_leads_to_the_training_it_evaluates(tmp_path: P
 
 def test_each_point_of_a_benchmarks_line_leads_to_its_own_cell(tmp_path: Path) -> None:
     page = Page(write_report(power_laws(tmp_path)))
-    ran = {f"cell-{length}_{variant}" for length in LENGTHS for variant in ("Full", "LSH-4", "Naive")} - {"cell-8192_Naive"}
-    assert page.linked_from("length_time") == page.linked_from("length_memory") == dict.fromkeys(ran, 1)
+    ran = {
+        f"cell-{length}_{variant}" for length in LENGTHS for variant in ("Full", "LSH-4", "Naive")
+    } - {"cell-8192_Naive"}
+    assert (
+        page.linked_from("length_time")
+        == page.linked_from("length_memory")
+        == dict.fromkeys(ran, 1)
+    )
     assert "cell-8192_Naive" in page.ids and set(page.references) <= set(page.ids)
 
 
@@ -77,12 +91,16 @@ def test_each_point_of_a_line_over_rounds_leads_to_its_own_variant(tmp_path: Pat
     study = made_up(tmp_path, [0, 1], report=["hash_rounds"])
     page = Page(write_report(study))
     hashed = [cell.name for cell in study.cells if cell.seed == 0]
-    assert page.linked_from("hash_rounds") == dict.fromkeys((f"cell-{name}" for name in hashed), 3)  # panels
+    assert page.linked_from("hash_rounds") == dict.fromkeys(
+        (f"cell-{name}" for name in hashed), 3
+    )  # panels
 
 
 def test_every_line_of_a_panel_leads_to_its_variant(tmp_path: Path) -> None:
     page = Page(write_report(recorded_study(tmp_path)))
-    assert page.linked_from("coverage") == {"cell-Full": 4, "cell-LSH-1": 4} and set(page.references) <= set(page.ids)
+    assert page.linked_from("coverage") == {"cell-Full": 4, "cell-LSH-1": 4} and set(
+        page.references
+    ) <= set(page.ids)
 
 
 def test_equal_runs_give_equal_figures_and_long_curves_small_ones(tmp_path: Path) -> None:
@@ -90,11 +108,18 @@ def test_equal_runs_give_equal_figures_and_long_curves_small_ones(tmp_path: Path
     first, again = (memory_drawings(study, load_cells(study))[0].svg() for _ in range(2))
     assert first == again
     steps = np.arange(1, 2001)
-    rows = [{"train": cell.train, "cell": cell.name, "seed": 0, "split": "valid", "step": step} for cell in study.cells for step in steps]
+    rows = [
+        {"train": cell.train, "cell": cell.name, "seed": 0, "split": "valid", "step": step}
+        for cell in study.cells
+        for step in steps
+    ]
     noise = np.random.default_rng(0).normal(size=len(rows))
     long = pd.DataFrame(rows).assign(bits_per_dim=noise, tokens=1, seconds=1.0)
     drawing = Drawing("learning_curves", "", curves.learning_curves(study, load_cells(study), long))
-    assert len(inline_svg(drawing.svg(), "learning_curves", "", lambda label: Target(label, 0))) < 450_000
+    assert (
+        len(inline_svg(drawing.svg(), "learning_curves", "", lambda label: Target(label, 0)))
+        < 450_000
+    )
 
 
 def test_a_gid_that_does_not_fit_its_points_is_refused() -> None:
@@ -116,18 +141,37 @@ def test_a_point_can_be_clicked_around_it_but_not_on_another() -> None:
     svg = inline_svg(Drawing("x", "", figure).svg(), "x", "", lambda label: Target(label, 0))
     circles = re.findall(r'<circle class="hit" cx="([\d.]+)" cy="[\d.]+" r="([\d.]+)"', svg)
     (a, near), (b, also), *one_place = [(float(x), float(r)) for x, r in circles]
-    assert near == also == pytest.approx((b - a) / 2, abs=0.02) and 1 < near < 6 and [r for _, r in one_place] == [0, 0]
+    assert (
+        near == also == pytest.approx((b - a) / 2, abs=0.02)
+        and 1 < near < 6
+        and [r for _, r in one_place] == [0, 0]
+    )
 
 
 def test_rows_belong_to_the_longest_variant_they_begin_with() -> None:
     variants = ["LSH-4", "LSH-4, duplicates counted", "Full"]
-    rows = ["LSH-4", "LSH-4, paper", "LSH-4, duplicates counted", "LSH-4, duplicates counted, 2 rounds", "LSH-40", "byte frequencies"]
+    rows = [
+        "LSH-4",
+        "LSH-4, paper",
+        "LSH-4, duplicates counted",
+        "LSH-4, duplicates counted, 2 rounds",
+        "LSH-40",
+        "byte frequencies",
+    ]
     assert [variant_of_row(row, variants) for row in rows] == [0, 0, 1, 1, None, None]
 
 
 def test_a_papers_row_shares_a_body_with_its_own_and_a_baseline_stays_below() -> None:
-    rows = (("LSH-4", "1.0 [0.9, 1.1]"), ("LSH-4, paper", "2.0"), ("Full", "-"), ("byte frequencies", "5"))
-    html = table_html(Table("t", "", ("variant", "x"), rows, frozenset({(0, 1)}), pd.DataFrame()), ["LSH-4", "Full"])
+    rows = (
+        ("LSH-4", "1.0 [0.9, 1.1]"),
+        ("LSH-4, paper", "2.0"),
+        ("Full", "-"),
+        ("byte frequencies", "5"),
+    )
+    html = table_html(
+        Table("t", "", ("variant", "x"), rows, frozenset({(0, 1)}), pd.DataFrame()),
+        ["LSH-4", "Full"],
+    )
     bodies = re.findall(r'<tbody data-variants="(\d)">(.*?)</tbody>', html, re.DOTALL)
     assert [(number, body.count("<tr")) for number, body in bodies] == [("0", 2), ("1", 1)]
     assert "LSH-4, paper" in bodies[0][1] and "byte frequencies" in html[html.index("<tfoot>") :]

@@ -6,20 +6,32 @@ from itertools import product
 import pytest
 
 from reformer_pl.config import check
-from reformer_pl.rules import ATTENTIONS
+from reformer_pl.config.rules import ATTENTIONS
 from reformer_pl.tasks import build_task
 from tiny import assert_trained, take_step, tiny
 
 PATTERNS = [*ATTENTIONS, "local lsh"]
-ENDS = [("standard", "mean"), ("checkpoint", "mean"), ("reversible", "mean"), ("reversible", "concat")]  # residual and its legal merges
+ENDS = [
+    ("standard", "mean"),
+    ("checkpoint", "mean"),
+    ("reversible", "mean"),
+    ("reversible", "concat"),
+]  # residual and its legal merges
 
 
 @pytest.mark.parametrize("dropout", [0, 0.1])
 @pytest.mark.parametrize("positions", ["learned", "axial"])
 @pytest.mark.parametrize("residual, merge", ENDS)
 @pytest.mark.parametrize("attention", PATTERNS)
-def test_every_combination_takes_a_step(attention: str, residual: str, merge: str, positions: str, dropout: float) -> None:
-    parts = [f"model.attention={attention}", f"model.residual={residual}", f"model.merge={merge}", f"model.positions={positions}"]
+def test_every_combination_takes_a_step(
+    attention: str, residual: str, merge: str, positions: str, dropout: float
+) -> None:
+    parts = [
+        f"model.attention={attention}",
+        f"model.residual={residual}",
+        f"model.merge={merge}",
+        f"model.positions={positions}",
+    ]
     config = tiny(*parts, f"model.dropout={dropout}")
     for ff_chunks, loss_chunks in product((1, 2), (1, 3)):
         model = replace(config.model, ff_chunks=ff_chunks, loss_chunks=loss_chunks)
@@ -30,7 +42,12 @@ def test_every_combination_takes_a_step(attention: str, residual: str, merge: st
 @pytest.mark.parametrize("residual", ["standard", "reversible"])
 def test_steps_lower_the_loss(residual: str, optimizer: str) -> None:
     """Not only finite: on one batch again and again, the loss falls."""
-    config = tiny("model.attention=local lsh", f"model.residual={residual}", f"optim.name={optimizer}", "optim.lr=0.01")
+    config = tiny(
+        "model.attention=local lsh",
+        f"model.residual={residual}",
+        f"optim.name={optimizer}",
+        "optim.lr=0.01",
+    )
     module, batch = take_step(config), build_task(config).train_batch(0)
     again = module.configure_optimizers()["optimizer"]
     losses = []

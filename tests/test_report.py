@@ -14,15 +14,17 @@ import pytest
 import yaml
 from rich.console import Console
 
-from ablations import curves, memory_plots, plots
-from ablations.latex import escape, latex
-from ablations.launch import read_result
-from ablations.point_labels import label_points
-from ablations.report import markdown, print_tables, write_report
+from ablations.report import figure as plots
+from ablations.report.numbers import digits
+from ablations.report.parts import learning_curves as curves
+from ablations.report.parts import loss_memory as memory_plots
+from ablations.report.point_labels import label_points
+from ablations.report.report import markdown, print_tables, write_report
+from ablations.report.table import Table, best_of, loss_memory, train_cost, train_eval
+from ablations.report.writers.latex import escape, latex
 from ablations.results import COLUMNS, load_cells, load_curves, load_results, score_rows
 from ablations.study import Study, load_study
-from ablations.tables import Table, best_of, loss_memory, train_cost, train_eval
-from ablations.text import digits
+from experiments.run_dir.outcome import read_result
 from reformer_pl.config import ConfigError
 
 EVALUATIONS = {
@@ -38,11 +40,26 @@ PAPER = {
 }
 VARIANTS = {  # label: overrides, final bits per dim, peak memory (MiB), seconds a step
     "Transformer": (["model.attention=full"], 4.43, 212.4, 0.31),
-    "Transformer + checkpoint": (["model.attention=full", "model.residual=checkpoint"], 4.43, 96.2, 0.39),
+    "Transformer + checkpoint": (
+        ["model.attention=full", "model.residual=checkpoint"],
+        4.43,
+        96.2,
+        0.39,
+    ),
     "Reversible": (["model.attention=full", "model.residual=reversible"], 4.45, 101.7, 0.43),
-    "Reversible + chunked": (["model.attention=full", "model.residual=reversible", "model.ff_chunks=8"], 4.45, 88.9, 0.44),
+    "Reversible + chunked": (
+        ["model.attention=full", "model.residual=reversible", "model.ff_chunks=8"],
+        4.45,
+        88.9,
+        0.44,
+    ),
     "LSH": (["model.attention=lsh"], 4.31, 341.0, 0.52),
-    "Reformer": (["model.attention=lsh", "model.residual=reversible", "model.ff_chunks=8"], 4.32, 97.5, 0.71),
+    "Reformer": (
+        ["model.attention=lsh", "model.residual=reversible", "model.ff_chunks=8"],
+        4.32,
+        97.5,
+        0.71,
+    ),
 }
 
 
@@ -53,16 +70,43 @@ def duplication_study(folder: Path, seeds: list[int], paper: bool = True) -> Stu
         "axes": {"train": TRAINED}, "seeds": seeds, "evaluations": EVALUATIONS, "paper": {"train_eval": PAPER} if paper else {},
         "report": ["train_eval", "learning_curves"], "notes": ["The paper trains 150 000 steps & more; here it is 400."],
     })  # fmt: skip
-    baseline = {"name": "chance", "loss_nats": math.log(127), "bits_per_dim": math.log2(127), "accuracy": 1 / 127}
+    baseline = {
+        "name": "chance",
+        "loss_nats": math.log(127),
+        "bits_per_dim": math.log2(127),
+        "accuracy": 1 / 127,
+    }
     for cell in study.cells:
         draw = np.random.default_rng([list(TRAINED).index(cell.train), cell.seed])
         at = draw.uniform(120, 260)
         fall = [1 / (1 + math.exp(-(step - at) / 18)) for step in range(25, 401, 25)]
-        curve = [{"loss_nats": 4.8 * (1 - f) + 0.01, "accuracy": 0.008 + 0.991 * f, "bits_per_dim": 6.9 * (1 - f) + 0.014} for f in fall]
-        write_run(cell.directory, curve, 25, baseline, peak_memory_gib=0.21, step_seconds=0.2 + 0.1 * draw.random(), parameters=462_336)
+        curve = [
+            {
+                "loss_nats": 4.8 * (1 - f) + 0.01,
+                "accuracy": 0.008 + 0.991 * f,
+                "bits_per_dim": 6.9 * (1 - f) + 0.014,
+            }
+            for f in fall
+        ]
+        write_run(
+            cell.directory,
+            curve,
+            25,
+            baseline,
+            peak_memory_gib=0.21,
+            step_seconds=0.2 + 0.1 * draw.random(),
+            parameters=462_336,
+        )
         for column, (name, overrides) in enumerate(EVALUATIONS.items()):
             accuracy = 1 - draw.random() * 0.0004 * 4.5**column if name != "Full" else 0.9996
-            found = {"name": name, "overrides": overrides, "loss_nats": 0.01, "accuracy": accuracy, "bits_per_dim": 0.014, "tokens": 8192}
+            found = {
+                "name": name,
+                "overrides": overrides,
+                "loss_nats": 0.01,
+                "accuracy": accuracy,
+                "bits_per_dim": 0.014,
+                "tokens": 8192,
+            }
             _write(cell.directory / "evaluations" / f"{name}.json", found)
     return study
 
@@ -74,19 +118,40 @@ def memory_study(folder: Path, seeds: list[int]) -> Study:
         "axes": {"train": {label: overrides for label, (overrides, *_) in VARIANTS.items()}}, "seeds": seeds,
         "report": ["loss_memory", "learning_curves"],
     })  # fmt: skip
-    baseline = {"name": "byte frequencies", "loss_nats": 5.13 * math.log(2), "bits_per_dim": 5.13, "accuracy": 0.137}
+    baseline = {
+        "name": "byte frequencies",
+        "loss_nats": 5.13 * math.log(2),
+        "bits_per_dim": 5.13,
+        "accuracy": 0.137,
+    }
     for cell in study.cells:
         _, bits, mebibytes, seconds = VARIANTS[cell.train]
         bits += 0.02 * np.random.default_rng(cell.seed).random()
         curve = []
         for step in range(10, 151, 10):
             now = bits + 2.2 * math.exp(-step / 22) - 2.2 * math.exp(-150 / 22)
-            curve.append({"loss_nats": now * math.log(2), "accuracy": 0.4 - 0.05 * now, "bits_per_dim": now})
-        write_run(cell.directory, curve, 10, baseline, peak_memory_gib=mebibytes / 1024, step_seconds=seconds, parameters=1_054_208)
+            curve.append(
+                {"loss_nats": now * math.log(2), "accuracy": 0.4 - 0.05 * now, "bits_per_dim": now}
+            )
+        write_run(
+            cell.directory,
+            curve,
+            10,
+            baseline,
+            peak_memory_gib=mebibytes / 1024,
+            step_seconds=seconds,
+            parameters=1_054_208,
+        )
     return study
 
 
-def write_run(directory: Path, curve: list[dict[str, float]], every: int, baseline: dict[str, object], **costs: float) -> None:
+def write_run(
+    directory: Path,
+    curve: list[dict[str, float]],
+    every: int,
+    baseline: dict[str, object],
+    **costs: float,
+) -> None:
     """A run directory as experiments.train leaves it: the last row of the curve is the result."""
     (directory / "evaluations").mkdir(parents=True)
     rows, seconds = [], costs["step_seconds"]
@@ -122,7 +187,9 @@ def _study(folder: Path, name: str, values: dict[str, object]) -> Study:
     return load_study(folder / f"{name}.yaml", folder / "runs")
 
 
-def test_results_csv_has_the_agreed_columns_and_one_row_per_cell_and_evaluation(tmp_path: Path) -> None:
+def test_results_csv_has_the_agreed_columns_and_one_row_per_cell_and_evaluation(
+    tmp_path: Path,
+) -> None:
     study = duplication_study(tmp_path, [0, 1])
     fail(study.cells[1].directory, "oom", "out of memory")
     (study.cells[2].directory / "result.json").unlink()
@@ -135,17 +202,27 @@ def test_results_csv_has_the_agreed_columns_and_one_row_per_cell_and_evaluation(
     missing = found[(found["train"] == "LSH-2") & (found["seed"] == 0)]
     assert (missing["status"] == "missing").all() and missing.loc[:, "steps":].isna().all().all()
     unscored = found[(found["train"] == "LSH-1") & (found["seed"] == 0)].set_index("eval")
-    assert unscored.loc["LSH-8", "status"] == "missing" and math.isnan(unscored.loc["LSH-8", "accuracy"])
+    assert unscored.loc["LSH-8", "status"] == "missing" and math.isnan(
+        unscored.loc["LSH-8", "accuracy"]
+    )
     scored = json.loads((study.cells[3].directory / "evaluations" / "LSH-4.json").read_text())
     assert unscored.loc["LSH-4", "accuracy"] == scored["accuracy"]
-    assert not (found[["loss_nats", "accuracy", "peak_memory_gib", "step_seconds"]] == 0).any().any()
+    assert (
+        not (found[["loss_nats", "accuracy", "peak_memory_gib", "step_seconds"]] == 0).any().any()
+    )
     assert ",462336\n" in (page.parent / "results.csv").read_text()
 
 
 def test_an_evaluation_made_under_other_overrides_does_not_count(tmp_path: Path) -> None:
     study = duplication_study(tmp_path, [0])
     path = study.cells[0].directory / "evaluations" / "LSH-2.json"
-    _write(path, {**json.loads(path.read_text()), "overrides": ["model.attention=lsh", "model.lsh.n_hashes=3"]})
+    _write(
+        path,
+        {
+            **json.loads(path.read_text()),
+            "overrides": ["model.attention=lsh", "model.lsh.n_hashes=3"],
+        },
+    )
     row = score_rows(study).set_index(["train", "eval"]).loc[("Full", "LSH-2")]
     assert row["status"] == "missing" and math.isnan(row["accuracy"])
 
@@ -156,20 +233,43 @@ def test_train_eval_is_the_mean_and_interval_of_the_seeds_that_ended_well(tmp_pa
     table = train_eval(study, load_cells(study), score_rows(study))
     rows = {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
     for train in TRAINED:
-        ended = [cell for cell in study.cells if cell.train == train and not (train == "LSH-1" and cell.seed == 0)]
+        ended = [
+            cell
+            for cell in study.cells
+            if cell.train == train and not (train == "LSH-1" and cell.seed == 0)
+        ]
         for name in EVALUATIONS:
-            values = [100 * json.loads((cell.directory / "evaluations" / f"{name}.json").read_text())["accuracy"] for cell in ended]
-            ends = [f"{end:.1f}" for end in (min(values), max(values))]  # the interval of 2 or 3 seeds
+            values = [
+                100
+                * json.loads((cell.directory / "evaluations" / f"{name}.json").read_text())[
+                    "accuracy"
+                ]
+                for cell in ended
+            ]
+            ends = [
+                f"{end:.1f}" for end in (min(values), max(values))
+            ]  # the interval of 2 or 3 seeds
             told = f"{mean(values):.1f}"
-            assert rows[train][name] == (told if ends == [told, told] else f"{told} [{', '.join(ends)}]")
+            assert rows[train][name] == (
+                told if ends == [told, told] else f"{told} [{', '.join(ends)}]"
+            )
             assert rows[f"{train}, paper"][name] == f"{100 * PAPER[train][name]:.1f}"
     assert rows["LSH-1"]["seeds"] == "2 ok, 1 failed" and rows["Full"]["seeds"] == "3 ok"
     cost = {row[0]: row for row in train_cost(study, load_cells(study)).rows}
-    seconds = [json.loads((cell.directory / "result.json").read_text())["train_seconds"] for cell in study.cells if cell.train == "Full"]
-    assert cost["Full"][2] == f"{mean(seconds):.0f} [{min(seconds):.0f}, {max(seconds):.0f}]" and cost["Full"][1] == "400"
+    seconds = [
+        json.loads((cell.directory / "result.json").read_text())["train_seconds"]
+        for cell in study.cells
+        if cell.train == "Full"
+    ]
+    assert (
+        cost["Full"][2] == f"{mean(seconds):.0f} [{min(seconds):.0f}, {max(seconds):.0f}]"
+        and cost["Full"][1] == "400"
+    )
 
 
-def test_one_seed_has_no_spread_and_a_variant_without_a_result_keeps_its_row(tmp_path: Path) -> None:
+def test_one_seed_has_no_spread_and_a_variant_without_a_result_keeps_its_row(
+    tmp_path: Path,
+) -> None:
     study = duplication_study(tmp_path, [0], paper=False)
     fail(study.cells[2].directory, "timeout", "no end after 60 s")
     table = train_eval(study, load_cells(study), score_rows(study))
@@ -184,13 +284,23 @@ def test_loss_memory_ratios_baseline_and_best(tmp_path: Path) -> None:
     table = loss_memory(study, load_cells(study))
     rows = {row[0]: row for row in table.rows}
     assert table.header[3] == "memory (MiB)" and rows["Transformer"][3:5] == ("212.4", "1.00")
-    assert rows["Reformer"][4] == f"{97.5 / 212.4:.2f}" and rows["Reformer"][6] == f"{0.71 / 0.31:.2f}"
+    assert (
+        rows["Reformer"][4] == f"{97.5 / 212.4:.2f}" and rows["Reformer"][6] == f"{0.71 / 0.31:.2f}"
+    )
     assert rows["LSH"] == ("LSH", "oom", "-", "oom", "-", "oom", "-", "-", "-", "", "1 oom")
     assert rows["byte frequencies"][1] == "5.130" and rows["byte frequencies"][3] == "-"
     best = {(table.rows[i][0], table.header[j]) for i, j in table.best}
-    assert best == {("Reformer", "bits per dim"), ("Reversible + chunked", "memory (MiB)"), ("Transformer", "s/step")}
-    assert table.data.set_index("train").loc["LSH"].drop(["n", "seeds", "pareto_front"]).isna().all()
-    front = {row[0] for row in table.rows if row[9] == "yes"}  # Transformer is beaten by itself with checkpoints
+    assert best == {
+        ("Reformer", "bits per dim"),
+        ("Reversible + chunked", "memory (MiB)"),
+        ("Transformer", "s/step"),
+    }
+    assert (
+        table.data.set_index("train").loc["LSH"].drop(["n", "seeds", "pareto_front"]).isna().all()
+    )
+    front = {
+        row[0] for row in table.rows if row[9] == "yes"
+    }  # Transformer is beaten by itself with checkpoints
     assert front == {"Transformer + checkpoint", "Reversible + chunked", "Reformer"}
 
 
@@ -207,7 +317,9 @@ def test_curves_keep_every_row_but_not_half_a_line(tmp_path: Path) -> None:
     whole = len(path.read_text().splitlines())
     path.write_text(path.read_text() + '{"step": 160, "split": "tr')
     curves = load_curves(study)
-    assert len(curves) == len(study.cells) * whole and {"train", "seed", "cell"} <= set(curves.columns)
+    assert len(curves) == len(study.cells) * whole and {"train", "seed", "cell"} <= set(
+        curves.columns
+    )
     path.write_text('{"step": \n' + path.read_text())
     for damage in (b'{"step": \n', b"[]\n", b"\xff\n"):
         path.write_bytes(damage + path.read_bytes())
@@ -220,7 +332,7 @@ def test_a_damaged_result_is_named_wherever_it_is_read(tmp_path: Path, damage: b
     study = memory_study(tmp_path, [0])
     path = study.cells[0].directory / "result.json"
     path.write_bytes(damage)
-    for read in (load_cells, load_results, lambda study: read_result(study.cells[0])):
+    for read in (load_cells, load_results, lambda study: read_result(study.cells[0].directory)):
         with pytest.raises(ConfigError, match=r"result\.json .*delete it and the cell runs again"):
             read(study)
 
@@ -234,14 +346,20 @@ class Links(HTMLParser):
         self.text = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        self.addresses += [
+            value or ""
+            for name, value in attrs
+            if name in ("src", "href", "srcset", "data", "action")
+        ]
 
     def handle_data(self, data: str) -> None:
         self.text += data
 
 
 @pytest.mark.parametrize("make", [duplication_study, memory_study])
-def test_the_page_needs_no_network_and_links_only_to_files_that_are_there(tmp_path: Path, make) -> None:
+def test_the_page_needs_no_network_and_links_only_to_files_that_are_there(
+    tmp_path: Path, make
+) -> None:
     study = make(tmp_path, [0, 1])
     fail(study.cells[1].directory, "oom", "tried to allocate <2> GiB & more")
     page = write_report(study)
@@ -251,9 +369,18 @@ def test_the_page_needs_no_network_and_links_only_to_files_that_are_there(tmp_pa
     for address in links.addresses:
         assert address.startswith(("data:", "#")) or (page.parent / address).is_file(), address
     assert html.count("<svg ") == len(list(page.parent.glob("*.pdf"))) >= 2
-    assert study.description in links.text and "tried to allocate <2> GiB & more" in links.text  # escaped, then read back
-    assert "<b>LSH</b>" not in html and "1 oom" in links.text and "0123abc" in links.text and "torch 2.13.0" in links.text
-    command = next(line for line in links.text.splitlines() if "python -m experiments.train" in line)
+    assert (
+        study.description in links.text and "tried to allocate <2> GiB & more" in links.text
+    )  # escaped, then read back
+    assert (
+        "<b>LSH</b>" not in html
+        and "1 oom" in links.text
+        and "0123abc" in links.text
+        and "torch 2.13.0" in links.text
+    )
+    command = next(
+        line for line in links.text.splitlines() if "python -m experiments.train" in line
+    )
     assert shlex.split(command[command.index("python") :])[3:] == list(study.cells[0].overrides)
     for name in (path.stem for path in page.parent.glob("*.pdf")):
         assert (page.parent / f"{name}.png").stat().st_size > 5000
@@ -270,7 +397,11 @@ def test_the_learning_curves_leave_every_evaluation_in_a_csv(tmp_path: Path) -> 
 
 
 def test_report_refuses_a_study_without_a_finished_cell(tmp_path: Path) -> None:
-    study = _study(tmp_path, "fresh", {"axes": {"train": TRAINED}, "report": ["train_eval"], "evaluations": EVALUATIONS})
+    study = _study(
+        tmp_path,
+        "fresh",
+        {"axes": {"train": TRAINED}, "report": ["train_eval"], "evaluations": EVALUATIONS},
+    )
     for refused in (write_report, print_tables):
         with pytest.raises(ConfigError, match=r"fresh has no finished cell: run it with"):
             refused(study)
@@ -300,11 +431,19 @@ def test_latex_and_markdown_escape_what_their_grammar_would_eat() -> None:
     table = Table("t", "50% & more", ("train", "x"), rows, frozenset({(0, 1)}), pd.DataFrame())
     study = Study("my_study", "", False, (), {}, {}, (), (), Path("runs/my_study"))
     text = latex(table, study)
-    assert r"a\_b \textbar{} c & \textbf{1.0 $\pm$ 0.1} \\" in text and r"\caption{50\% \& more}" in text
+    assert (
+        r"a\_b \textbar{} c & \textbf{1.0 $\pm$ 0.1} \\" in text
+        and r"\caption{50\% \& more}" in text
+    )
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
-    assert not re.search(r"(?<!\\)[_#]", text) and text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+    assert not re.search(r"(?<!\\)[_#]", text) and text.count("{") - text.count(
+        r"\{"
+    ) == text.count("}") - text.count(r"\}")
     lines = markdown(table).splitlines()
-    assert lines[2] == r"| a_b \| c | **1.0 ± 0.1** |" and len({len(re.findall(r"(?<!\\)\|", line)) for line in lines[:4]}) == 1
+    assert (
+        lines[2] == r"| a_b \| c | **1.0 ± 0.1** |"
+        and len({len(re.findall(r"(?<!\\)\|", line)) for line in lines[:4]}) == 1
+    )
 
 
 def test_the_terminal_shows_every_row(tmp_path: Path) -> None:
@@ -313,28 +452,52 @@ def test_the_terminal_shows_every_row(tmp_path: Path) -> None:
     with (tmp_path / "out.txt").open("w") as file:
         print_tables(study, Console(file=file))
     text = (tmp_path / "out.txt").read_text()
-    assert all(label in text for label in VARIANTS) and "1 oom" in text and "byte frequencies" in text
+    assert (
+        all(label in text for label in VARIANTS) and "1 oom" in text and "byte frequencies" in text
+    )
 
 
 def test_best_and_digits() -> None:
-    assert best_of([1.0, math.nan, 2.0, 2.0], max) == [2, 3] and best_of([math.nan, 1.0], min) == [] and best_of([], min) == []
-    assert (digits([0.31, 12.0]), digits([212.4, 88.9]), digits([4000.0]), digits([math.nan])) == (3, 1, 0, 2)
+    assert (
+        best_of([1.0, math.nan, 2.0, 2.0], max) == [2, 3]
+        and best_of([math.nan, 1.0], min) == []
+        and best_of([], min) == []
+    )
+    assert (digits([0.31, 12.0]), digits([212.4, 88.9]), digits([4000.0]), digits([math.nan])) == (
+        3,
+        1,
+        0,
+        2,
+    )
 
 
-def test_curves_are_the_mean_of_the_seeds_that_ended_well_in_the_same_colours_everywhere(tmp_path: Path) -> None:
+def test_curves_are_the_mean_of_the_seeds_that_ended_well_in_the_same_colours_everywhere(
+    tmp_path: Path,
+) -> None:
     study = memory_study(tmp_path, [0, 1, 2])
     fail(study.cells[5].directory, "failed", "boom")  # Reformer, seed 0
     cells = load_cells(study)
     axes = curves.learning_curves(study, cells, load_curves(study)).axes[0]
     drawn = {line.get_label(): line for line in axes.lines}
     ended = [cell for cell in study.cells if cell.train == "Reformer" and cell.seed != 0]
-    rows = [[json.loads(line) for line in (cell.directory / "metrics.jsonl").read_text().splitlines()] for cell in ended]
+    rows = [
+        [json.loads(line) for line in (cell.directory / "metrics.jsonl").read_text().splitlines()]
+        for cell in ended
+    ]
     held_out = [[row["bits_per_dim"] for row in run if row["split"] == "valid"] for run in rows]
-    assert drawn["Reformer"].get_ydata() == pytest.approx([mean(values) for values in zip(*held_out, strict=True)])
+    assert drawn["Reformer"].get_ydata() == pytest.approx(
+        [mean(values) for values in zip(*held_out, strict=True)]
+    )
     assert drawn["byte frequencies: 5.13"].get_ydata() == pytest.approx([5.13, 5.13])
     scatter = memory_plots.loss_memory(study, cells).axes[0]
-    points = {line.get_xdata()[0]: line.get_color() for line in scatter.lines if len(line.get_xdata()) == 1}
-    assert {round(x, 1): colour for x, colour in points.items()} == {VARIANTS[k][2]: drawn[k].get_color() for k in VARIANTS}
+    points = {
+        line.get_xdata()[0]: line.get_color()
+        for line in scatter.lines
+        if len(line.get_xdata()) == 1
+    }
+    assert {round(x, 1): colour for x, colour in points.items()} == {
+        VARIANTS[k][2]: drawn[k].get_color() for k in VARIANTS
+    }
     assert len(set(points.values())) == len(VARIANTS)
 
 
@@ -343,10 +506,16 @@ def test_the_heat_map_prints_the_table(tmp_path: Path) -> None:
     cells = load_cells(study)
     data = train_eval(study, cells, score_rows(study)).data
     here, paper = plots.heat_map(study, cells).axes[:2]
-    assert [text.get_text() for text in here.texts] == [f"{100 * value:.1f}" for value in data["accuracy_mean"]]
-    assert [text.get_text() for text in paper.texts] == [f"{100 * value:.1f}" for value in data["paper_accuracy"]]
+    assert [text.get_text() for text in here.texts] == [
+        f"{100 * value:.1f}" for value in data["accuracy_mean"]
+    ]
+    assert [text.get_text() for text in paper.texts] == [
+        f"{100 * value:.1f}" for value in data["paper_accuracy"]
+    ]
     heights = [text.get_window_extent().y0 for text in here.texts]
-    assert heights[0] == max(heights) and heights[-1] == min(heights)  # the table's first row is on top
+    assert heights[0] == max(heights) and heights[-1] == min(
+        heights
+    )  # the table's first row is on top
 
 
 def test_point_labels_cover_neither_each_other_nor_a_point() -> None:
@@ -354,11 +523,17 @@ def test_point_labels_cover_neither_each_other_nor_a_point() -> None:
 
     figure = Figure(figsize=(3.4, 2.7))
     axes = figure.add_subplot()
-    points = {f"variant number {i}": (1 + 0.01 * i, 1 + 0.01 * (i % 3)) for i in range(6)} | {"far": (2.0, 2.0)}
+    points = {f"variant number {i}": (1 + 0.01 * i, 1 + 0.01 * (i % 3)) for i in range(6)} | {
+        "far": (2.0, 2.0)
+    }
     for x, y in points.values():
         axes.plot(x, y, "o", markersize=4)
     label_points(figure, axes, points)
     renderer = figure.canvas.get_renderer()
     boxes = [text.get_window_extent(renderer) for text in axes.texts if text.get_text()]
-    assert len(boxes) == 7 and not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
-    assert not any(box.contains(*axes.transData.transform(point)) for box in boxes for point in points.values())
+    assert len(boxes) == 7 and not any(
+        a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i]
+    )
+    assert not any(
+        box.contains(*axes.transData.transform(point)) for box in boxes for point in points.values()
+    )

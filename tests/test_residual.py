@@ -9,18 +9,20 @@ from torch import Tensor, nn
 
 from reformer_pl import attention, residual
 from reformer_pl.attention import Memo, MultiHeadAttention
+from reformer_pl.config.rules import ATTENTIONS
 from reformer_pl.loss import token_loss
-from reformer_pl.lsh_plan import Plan
+from reformer_pl.lsh.plan import Plan
 from reformer_pl.measure import PeakMemory
 from reformer_pl.model import SequenceModel
-from reformer_pl.rules import ATTENTIONS
 from tiny import assert_close, assert_same_grads, build, draw_batch, grads
 
 PATTERNS = [*ATTENTIONS, "lsh local full"]
 HASH_SEED = 5
 
 
-def two_streams(layers: Sequence[Sequence[nn.Module]], x: Tensor, memos: Sequence[Memo]) -> tuple[Tensor, Tensor]:
+def two_streams(
+    layers: Sequence[Sequence[nn.Module]], x: Tensor, memos: Sequence[Memo]
+) -> tuple[Tensor, Tensor]:
     """The reversible function (paper, section 3) for plain autograd: y1 = x1 + f(x2), y2 = x2 + g(y1), layer after layer."""
     x1, x2 = x, x
     for (f, g), memo in zip(layers, memos, strict=True):
@@ -71,9 +73,23 @@ def assert_plain(model: SequenceModel, tolerance: float = 1e-10) -> dict[str, Te
 @pytest.mark.parametrize("word", PATTERNS)
 def test_reversible_gradients_are_those_of_autograd(word: str, dropout: float) -> None:
     """Of every parameter and of the input, for a loss that weighs the two streams differently."""
-    model = build(f"model.attention={word}", "model.residual=reversible", "model.n_layers=3", f"model.dropout={dropout}")
-    x = torch.randn(2, 18, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2), requires_grad=True)
-    weights = torch.randn(2, *x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    model = build(
+        f"model.attention={word}",
+        "model.residual=reversible",
+        "model.n_layers=3",
+        f"model.dropout={dropout}",
+    )
+    x = torch.randn(
+        2,
+        18,
+        8,
+        dtype=torch.float64,
+        generator=torch.Generator().manual_seed(2),
+        requires_grad=True,
+    )
+    weights = torch.randn(
+        2, *x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(4)
+    )
     inputs = [x, *model.layers.parameters()]
     results = []
     for way in (residual.run_reversible, two_streams):
@@ -91,8 +107,15 @@ def test_reversible_gradients_are_those_of_autograd(word: str, dropout: float) -
 @pytest.mark.parametrize("chunks", [1, 3])
 @pytest.mark.parametrize("merge", ["mean", "concat"])
 @pytest.mark.parametrize("word", ["full", "lsh"])
-def test_a_whole_reversible_model_has_the_gradients_of_autograd(word: str, merge: str, chunks: int) -> None:
-    overrides = [f"model.attention={word}", "model.residual=reversible", f"model.merge={merge}", f"model.loss_chunks={chunks}"]
+def test_a_whole_reversible_model_has_the_gradients_of_autograd(
+    word: str, merge: str, chunks: int
+) -> None:
+    overrides = [
+        f"model.attention={word}",
+        "model.residual=reversible",
+        f"model.merge={merge}",
+        f"model.loss_chunks={chunks}",
+    ]
     got = assert_plain(build(*overrides, f"model.ff_chunks={chunks}", "model.dropout=0.3"))
     assert "embedding.weight" in got and "positions.table" in got
 
@@ -119,9 +142,13 @@ def test_reversible_works_with_a_frozen_embedding() -> None:
     assert any(name.startswith("layers.0") for name in got)
 
 
-@pytest.mark.parametrize("frozen", ["every other parameter", "the first layer and the embedding", "all layers"])
+@pytest.mark.parametrize(
+    "frozen", ["every other parameter", "the first layer and the embedding", "all layers"]
+)
 def test_reversible_works_with_frozen_parameters(frozen: str) -> None:
-    model = build("model.attention=lsh", "model.residual=reversible", "model.n_layers=3", "model.dropout=0.3")
+    model = build(
+        "model.attention=lsh", "model.residual=reversible", "model.n_layers=3", "model.dropout=0.3"
+    )
     for i, (name, p) in enumerate(model.named_parameters()):
         match frozen:
             case "every other parameter":
@@ -139,7 +166,10 @@ def test_reversible_works_with_frozen_parameters(frozen: str) -> None:
 def test_eval_mode(kind: str, word: str) -> None:
     """Evaluation is the training function without dropout, with and without gradients, and can itself be differentiated."""
     overrides = [f"model.attention={word}", f"model.residual={kind}"]
-    model, undropped = build(*overrides, "model.dropout=0.4").eval(), build(*overrides, "model.dropout=0")
+    model, undropped = (
+        build(*overrides, "model.dropout=0.4").eval(),
+        build(*overrides, "model.dropout=0"),
+    )
     undropped.load_state_dict(model.state_dict())
     tokens, _ = draw_batch()
     with torch.no_grad():
@@ -156,8 +186,14 @@ def dtypes_seen(model: SequenceModel) -> Iterator[dict[str, list[torch.dtype]]]:
     """The dtypes of what enters every sublayer (a residual stream) and of what its function makes."""
     seen: dict[str, list[torch.dtype]] = {"stream": [], "function": []}
     sublayers = [sublayer for layer in model.layers for sublayer in layer]
-    hooks = [s.register_forward_pre_hook(lambda _, args: seen["stream"].append(args[0].dtype)) for s in sublayers]
-    hooks += [s.function.outer.register_forward_hook(lambda *a: seen["function"].append(a[2].dtype)) for s in sublayers[1::2]]
+    hooks = [
+        s.register_forward_pre_hook(lambda _, args: seen["stream"].append(args[0].dtype))
+        for s in sublayers
+    ]
+    hooks += [
+        s.function.outer.register_forward_hook(lambda *a: seen["function"].append(a[2].dtype))
+        for s in sublayers[1::2]
+    ]
     yield seen
     for hook in hooks:
         hook.remove()
@@ -166,9 +202,17 @@ def dtypes_seen(model: SequenceModel) -> Iterator[dict[str, list[torch.dtype]]]:
 @pytest.mark.parametrize("word", ATTENTIONS)
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_reversible_under_autocast_keeps_float32_streams(word: str, dropout: float) -> None:
-    overrides = [f"model.attention={word}", "model.residual=reversible", "model.n_layers=4", f"model.dropout={dropout}"]
+    overrides = [
+        f"model.attention={word}",
+        "model.residual=reversible",
+        "model.n_layers=4",
+        f"model.dropout={dropout}",
+    ]
     model = build(*overrides, dtype=torch.float32)
-    ways = (lambda *batch: model.loss(*batch, hash_seed=HASH_SEED).mean(), 2), (lambda *batch: plain_loss(model, *batch), 1)
+    ways = (
+        (lambda *batch: model.loss(*batch, hash_seed=HASH_SEED).mean(), 2),
+        (lambda *batch: plain_loss(model, *batch), 1),
+    )
     losses, gradients = [], []
     for way, passes in ways:
         model.zero_grad()
@@ -213,7 +257,10 @@ def test_a_backward_after_a_partial_one_is_refused() -> None:
 def test_two_forward_passes_before_one_backward() -> None:
     model = build("model.attention=lsh", "model.residual=reversible")
     results = []
-    for way in (lambda *batch: model.loss(*batch, hash_seed=HASH_SEED).mean(), lambda *batch: plain_loss(model, *batch)):
+    for way in (
+        lambda *batch: model.loss(*batch, hash_seed=HASH_SEED).mean(),
+        lambda *batch: plain_loss(model, *batch),
+    ):
         model.zero_grad()
         (way(*draw_batch(seed=1)) + 2 * way(*draw_batch(seed=2))).backward()
         results.append(grads(model))
@@ -222,7 +269,9 @@ def test_two_forward_passes_before_one_backward() -> None:
 
 def test_gradients_become_ready_once_and_layer_by_layer() -> None:
     """What DDP needs to send one layer's gradients while the next is at work."""
-    model = build("model.attention=lsh", "model.residual=reversible", "model.n_layers=3", "model.dropout=0.3")
+    model = build(
+        "model.attention=lsh", "model.residual=reversible", "model.n_layers=3", "model.dropout=0.3"
+    )
     ready: list[str] = []
     for name, p in model.named_parameters():
         p.register_post_accumulate_grad_hook(lambda _, name=name: ready.append(name))
@@ -236,7 +285,12 @@ def test_gradients_become_ready_once_and_layer_by_layer() -> None:
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("word", ["full", "lsh", "lsh local"])
 def test_checkpoint_is_standard(word: str, dropout: float, ff_chunks: int) -> None:
-    overrides = [f"model.attention={word}", f"model.dropout={dropout}", f"model.ff_chunks={ff_chunks}", "model.n_layers=3"]
+    overrides = [
+        f"model.attention={word}",
+        f"model.dropout={dropout}",
+        f"model.ff_chunks={ff_chunks}",
+        "model.n_layers=3",
+    ]
     standard, checkpointed = build(*overrides), build(*overrides, "model.residual=checkpoint")
     (loss, want), (checkpointed_loss, got) = run(standard), run(checkpointed)
     assert loss == checkpointed_loss
@@ -265,9 +319,15 @@ def test_hashing_happens_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
     for name, spy in (("hash_buckets", spy_hash), ("make_plan", spy_plan), ("attend", spy_attend)):
         monkeypatch.setattr(attention, name, spy)
-    run(build("model.attention=lsh", f"model.residual={kind}", "model.n_layers=3", "model.dropout=0.3"))
+    run(
+        build(
+            "model.attention=lsh", f"model.residual={kind}", "model.n_layers=3", "model.dropout=0.3"
+        )
+    )
     assert len(hashed) == len(planned) == 3 and len(attended) == 6
-    for plan, first, second in zip(planned, attended[:3], reversed(attended[3:]), strict=True):  # backward starts at the last layer
+    for plan, first, second in zip(
+        planned, attended[:3], reversed(attended[3:]), strict=True
+    ):  # backward starts at the last layer
         assert plan is first is second
     assert not torch.equal(hashed[0], hashed[1])  # every layer hashes anew
 
@@ -275,7 +335,12 @@ def test_hashing_happens_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> Non
 def peak_bytes(n_layers: int, *overrides: str) -> int:
     """Peak bytes of forward and backward; parameters and gradients are there before and not counted."""
     length = 256
-    overrides += (f"model.n_layers={n_layers}", f"task.length={length}", "model.lsh.chunk_len=16", "model.local.chunk_len=16")
+    overrides += (
+        f"model.n_layers={n_layers}",
+        f"task.length={length}",
+        "model.lsh.chunk_len=16",
+        "model.local.chunk_len=16",
+    )
     model = build(*overrides, "model.d_model=16", "model.d_ff=64", dtype=torch.float32)
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
@@ -290,7 +355,9 @@ def test_reversible_memory_does_not_grow_with_depth(word: str) -> None:
     """A layer of a standard model keeps several (B, L, d) activations, a checkpointed one its input, a reversible one its sort order."""
     kept = {}
     for kind in ("standard", "checkpoint", "reversible"):
-        shallow, deep = (peak_bytes(n, f"model.attention={word}", f"model.residual={kind}") for n in (2, 8))
+        shallow, deep = (
+            peak_bytes(n, f"model.attention={word}", f"model.residual={kind}") for n in (2, 8)
+        )
         kept[kind] = (deep - shallow) / 6
     stream = 4 * 256 * 16 * 4  # B x L x d_model float32
     order = 4 * 2 * 2 * 256 * 8 if word == "lsh" else 0  # B x H x R x L, order and code in int32

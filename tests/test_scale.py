@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from ablations.__main__ import main
-from ablations.grid import Cell
 from ablations.results import load_results
 from ablations.study import Study, compose_cells
+from ablations.study.grid import Cell
 from experiments import compose
-from experiments.imports import without_collector
+from experiments.fast_imports import without_collector
 from fake_cells import ROOT
 from reformer_pl import config
 from reformer_pl.config import to_dict
@@ -77,30 +77,52 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def many(study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Study:
     script = tmp_path / "trivial_cell.py"
     script.write_text(TRIVIAL_CELL)
-    monkeypatch.setattr(Cell, "command", lambda cell: [sys.executable, "-I", "-S", str(script), str(cell.directory)])
-    axes = {"model.attention": ["lsh", "shared_full"], "model.lsh.n_hashes": [1, 2, 4, 8, 16], "optim.lr": [0.001, 0.002, 0.003, 0.004]}
-    return study_of(axes=axes, seeds=[0, 1, 2, 3, 4], evaluations={"LSH-8": ["model.attention=lsh", "model.lsh.n_hashes=8"]})
+    monkeypatch.setattr(
+        Cell, "command", lambda cell: [sys.executable, "-I", "-S", str(script), str(cell.directory)]
+    )
+    axes = {
+        "model.attention": ["lsh", "shared_full"],
+        "model.lsh.n_hashes": [1, 2, 4, 8, 16],
+        "optim.lr": [0.001, 0.002, 0.003, 0.004],
+    }
+    return study_of(
+        axes=axes,
+        seeds=[0, 1, 2, 3, 4],
+        evaluations={"LSH-8": ["model.attention=lsh", "model.lsh.n_hashes=8"]},
+    )
 
 
-def test_a_driver_does_little_for_each_of_many_cells(many: Study, counted: Counter[str], capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_driver_does_little_for_each_of_many_cells(
+    many: Study, counted: Counter[str], capfd: pytest.CaptureFixture[str]
+) -> None:
     """It composes once what they have in common, and opens each file of a cell once or twice, not once for each of the others."""
     assert len(many.cells) == N_CELLS
     with opened() as files:
         assert main(["run", "./mine.yaml", "--parallel", "20"]) == 0
     assert f"{N_CELLS} of {N_CELLS} cells ok" in capfd.readouterr().out
     assert counted["hydra_compose"] <= 1 and counted["typed"] <= 1
-    assert files["result.json"] == N_CELLS and files["log.txt"] <= 3 * N_CELLS and not files["config.yaml"], files
+    assert (
+        files["result.json"] == N_CELLS
+        and files["log.txt"] <= 3 * N_CELLS
+        and not files["config.yaml"]
+    ), files
 
     for cell, composed in zip(many.cells, compose_cells(many), strict=True):
         (cell.directory / "config.yaml").write_text(json.dumps(to_dict(composed)))
     with opened() as files:
         assert main(["run", "./mine.yaml"]) == 0
     assert f"{N_CELLS} already done, 0 to run" in capfd.readouterr().out
-    assert files["config.yaml"] == files["LSH-8.json"] == N_CELLS and files["result.json"] <= 2 * N_CELLS, files
+    assert (
+        files["config.yaml"] == files["LSH-8.json"] == N_CELLS
+        and files["result.json"] <= 2 * N_CELLS
+    ), files
     with opened() as files:
         assert main(["status", "./mine.yaml"]) == 0
     assert f"{N_CELLS} ok" in capfd.readouterr().out
-    assert files["result.json"] <= 2 * N_CELLS and not files["config.yaml"] + files["metrics.jsonl"] + files["log.txt"], files
+    assert (
+        files["result.json"] <= 2 * N_CELLS
+        and not files["config.yaml"] + files["metrics.jsonl"] + files["log.txt"]
+    ), files
     with opened() as files:
         assert len(load_results(many)) == 2 * N_CELLS  # as trained, and LSH-8
     assert files["result.json"] == files["config.yaml"] == files["LSH-8.json"] == N_CELLS, files
@@ -110,7 +132,10 @@ def test_a_driver_does_little_for_each_of_many_cells(many: Study, counted: Count
 HEAVY = ("torch", "lightning", "numpy", "pandas", "matplotlib", "submitit")
 
 
-@pytest.mark.parametrize("arguments", [["run", "smoke", "--dry-run"], ["status", "smoke"], ["run", "smoke", "--gpus", "x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["run", "smoke", "--dry-run"], ["status", "smoke"], ["run", "smoke", "--gpus", "x"]],
+)
 def test_a_driver_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     script = f"import sys; from ablations.__main__ import main; main({[*arguments, '--runs-dir', str(tmp_path)]}); "
     script += f"print('heavy:', [name for name in {HEAVY} if name in sys.modules])"
@@ -120,7 +145,7 @@ def test_a_driver_imports_nothing_heavy(arguments: list[str], tmp_path: Path) ->
 
 def test_torch_is_imported_without_the_garbage_collector() -> None:
     """Which then passes over what the import made, also when the process exits."""
-    script = "import gc\nfrom experiments.imports import without_collector\nwith without_collector():\n    import torch\n"
+    script = "import gc\nfrom experiments.fast_imports import without_collector\nwith without_collector():\n    import torch\n"
     script += "    print(gc.isenabled())\nprint(gc.isenabled(), gc.get_freeze_count() > 100_000)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "True", "True"], done.stderr

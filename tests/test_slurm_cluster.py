@@ -18,18 +18,26 @@ import pytest
 import torch
 import yaml
 
-from ablations.grid import Cell
-from ablations.slurm_queue import read_jobs
+from ablations.launch.slurm.queue import read_jobs
 from ablations.study import Study, load_study
+from ablations.study.grid import Cell
 from experiments import train
 from processes import result, rows, timeless
 
 pytestmark = pytest.mark.slurm
 
 DDP = ["trainer=ddp", "trainer.devices=2"]
-LONG = ["trainer.max_steps=300"]  # some seconds, in which a signal can be sent; no evaluation before the end leaves a checkpoint
+LONG = [
+    "trainer.max_steps=300"
+]  # some seconds, in which a signal can be sent; no evaluation before the end leaves a checkpoint
 STEPS = ["trainer.max_steps=12", "trainer.eval_every_steps=1000", "trainer.log_every_steps=2"]
-BASE = ["experiment=smoke", "trainer.accelerator=cpu", "trainer.threads=1", "trainer.precision=64-true", *STEPS]
+BASE = [
+    "experiment=smoke",
+    "trainer.accelerator=cpu",
+    "trainer.threads=1",
+    "trainer.precision=64-true",
+    *STEPS,
+]
 CELLS = {
     "limit": LONG,  # is sent SIGUSR1, as before the time limit
     "ended": LONG,  # is cancelled
@@ -38,9 +46,17 @@ CELLS = {
     "fifth": ["trainer.max_steps=1"],
     "pair": DDP,
 }
-APART = {"moved": LONG, "broken": LONG}  # on two nodes: requeued from outside, as by a preemption; a rank of it is killed
+APART = {
+    "moved": LONG,
+    "broken": LONG,
+}  # on two nodes: requeued from outside, as by a preemption; a rank of it is killed
 YIELDING = {"yields": LONG}  # to a job of a partition that preempts, after a grace time
-CLUSTER = {"setup": ["export MASTER_ADDR=127.0.0.1"], "time": 30, "cpus": 1, "sbatch": {"comment": "a test"}}  # its nodes have no address
+CLUSTER = {
+    "setup": ["export MASTER_ADDR=127.0.0.1"],
+    "time": 30,
+    "cpus": 1,
+    "sbatch": {"comment": "a test"},
+}  # its nodes have no address
 
 
 class Run(NamedTuple):
@@ -81,7 +97,9 @@ def rank_of(job: str, rank: int) -> int:
     wanted = {f"SLURM_ARRAY_JOB_ID={array}", f"SLURM_ARRAY_TASK_ID={task}", f"SLURM_PROCID={rank}"}
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            command, environment = ((place / name).read_bytes().decode().split("\0") for name in ("cmdline", "environ"))
+            command, environment = (
+                (place / name).read_bytes().decode().split("\0") for name in ("cmdline", "environ")
+            )
         except OSError:  # it ended meanwhile
             continue
         if wanted <= set(environment) and "experiments.train" in command:
@@ -101,9 +119,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     Path("two_nodes.yaml").write_text(yaml.safe_dump(CLUSTER | {"nodes": 2}))
     Path("yielding_nodes.yaml").write_text(yaml.safe_dump(CLUSTER | {"partition": "yielding"}))
     Path("yielding.yaml").write_text(yaml.safe_dump({"base": BASE, "axes": {"train": YIELDING}}))
-    Path("mine.yaml").write_text(yaml.safe_dump({"base": BASE, "axes": {"train": CELLS}}, sort_keys=False))
-    Path("apart.yaml").write_text(yaml.safe_dump({"base": [*BASE, *DDP], "axes": {"train": APART}}, sort_keys=False))
-    done = Run(load_study("./mine.yaml"), load_study("./apart.yaml"), load_study("./yielding.yaml"), {}, {})
+    Path("mine.yaml").write_text(
+        yaml.safe_dump({"base": BASE, "axes": {"train": CELLS}}, sort_keys=False)
+    )
+    Path("apart.yaml").write_text(
+        yaml.safe_dump({"base": [*BASE, *DDP], "axes": {"train": APART}}, sort_keys=False)
+    )
+    done = Run(
+        load_study("./mine.yaml"), load_study("./apart.yaml"), load_study("./yielding.yaml"), {}, {}
+    )
 
     def ablations(what: str, *arguments: str) -> None:
         """In a process of its own, as a user does."""
@@ -112,7 +136,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         done.said[what], done.codes[what] = ended.stdout + ended.stderr, ended.returncode
 
     slurm = ("--launcher", "slurm", "--slurm", "cluster.yaml")
-    partition("DOWN")  # takes jobs and starts none: what is said of those that wait does not hang on who is faster
+    partition(
+        "DOWN"
+    )  # takes jobs and starts none: what is said of those that wait does not hang on who is faster
     ablations("first", "run", "./mine.yaml", *slurm)
     ablations("apart", "run", "./apart.yaml", "--launcher", "slurm", "--slurm", "two_nodes.yaml")
     if set(done.codes.values()) == {0}:
@@ -143,12 +169,26 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         ablations("report", "report", "./mine.yaml")
         ablations("retry", "run", "./mine.yaml", *slurm, "--retry", "--wait")
         ablations("wait for apart", "run", "./apart.yaml", "--launcher", "slurm", "--wait")
-        gives_way = ("run", "./yielding.yaml", "--launcher", "slurm", "--slurm", "yielding_nodes.yaml")
+        gives_way = (
+            "run",
+            "./yielding.yaml",
+            "--launcher",
+            "slurm",
+            "--slurm",
+            "yielding_nodes.yaml",
+        )
         ablations("yielding", *gives_way)
         end = time.monotonic() + 300
         while not rows(done.directory("yields"), "train") and time.monotonic() < end:
             time.sleep(0.1)
-        urgent = ["sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true"]
+        urgent = [
+            "sbatch",
+            "--partition=urgent",
+            "--nodes=2",
+            "--exclusive",
+            "--output=/dev/null",
+            "--wrap=true",
+        ]
         subprocess.run(urgent, check=True, capture_output=True)
         ablations("wait for yielding", *gives_way, "--wait")
     yield done
@@ -165,7 +205,9 @@ def alone(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
         assert train.main([*BASE, steps, f"out_dir={directory}"]) == 0
         return directory
 
-    return lambda name: undisturbed([word for word in run.cell(name).overrides if word.startswith("trainer.max_steps=")][-1])
+    return lambda name: undisturbed(
+        [word for word in run.cell(name).overrides if word.startswith("trainer.max_steps=")][-1]
+    )
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:
@@ -176,7 +218,9 @@ def assert_same(found: Path, wanted: Path) -> None:
     """Of one process: bit for bit."""
     assert timeless(result(found)) == timeless(result(wanted))
     assert [timeless(row) for row in rows(found)] == [timeless(row) for row in rows(wanted)]
-    assert all(torch.equal(weights(wanted)[name], tensor) for name, tensor in weights(found).items())
+    assert all(
+        torch.equal(weights(wanted)[name], tensor) for name, tensor in weights(found).items()
+    )
 
 
 def assert_like(found: Path, wanted: Path) -> None:
@@ -184,27 +228,47 @@ def assert_like(found: Path, wanted: Path) -> None:
     assert result(found)["device"].startswith("2 x ")
     for name in ("status", "steps", "parameters"):
         assert result(found)[name] == result(wanted)[name]
-    assert result(found)["loss_nats"] == pytest.approx(result(wanted)["loss_nats"], abs=1e-5)  # summed in float32
-    assert [(row["step"], row["split"]) for row in rows(found)] == [(row["step"], row["split"]) for row in rows(wanted)]
+    assert result(found)["loss_nats"] == pytest.approx(
+        result(wanted)["loss_nats"], abs=1e-5
+    )  # summed in float32
+    assert [(row["step"], row["split"]) for row in rows(found)] == [
+        (row["step"], row["split"]) for row in rows(wanted)
+    ]
     for name, tensor in weights(wanted).items():
         torch.testing.assert_close(weights(found)[name], tensor, rtol=0, atol=1e-9)
 
 
 def test_cells_of_equal_size_are_one_array_up_to_the_cluster_s_largest(run: Run) -> None:
     said = run.said["first"]
-    assert run.codes["first"] == 0 and "mine: 6 cells, 0 already done, 0 with SLURM, 6 to submit" in said, said
+    assert (
+        run.codes["first"] == 0
+        and "mine: 6 cells, 0 already done, 0 with SLURM, 6 to submit" in said
+    ), said
     assert len(re.findall(r"^  job \d+: 4 cells of 1 process each$", said, re.M)) == 1, said
-    assert len(re.findall(r"^  job \d+: fifth seed=0, 1 process$", said, re.M)) == 1, "MaxArraySize of this cluster is 4"
+    assert len(re.findall(r"^  job \d+: fifth seed=0, 1 process$", said, re.M)) == 1, (
+        "MaxArraySize of this cluster is 4"
+    )
     assert len(re.findall(r"^  job \d+: pair seed=0, 2 processes$", said, re.M)) == 1, said
-    assert len(re.findall(r"^  job \d+: 2 cells of 2 processes on 2 nodes each$", run.said["apart"], re.M)) == 1, run.said["apart"]
+    assert (
+        len(
+            re.findall(
+                r"^  job \d+: 2 cells of 2 processes on 2 nodes each$", run.said["apart"], re.M
+            )
+        )
+        == 1
+    ), run.said["apart"]
     assert "how far they are: python -m ablations status ./mine.yaml" in said
 
 
 def test_cells_that_wait_or_run_are_neither_submitted_nor_run_again(run: Run) -> None:
-    assert run.codes["second"] == 0 and "6 with SLURM, 0 to submit" in run.said["second"], run.said["second"]
+    assert run.codes["second"] == 0 and "6 with SLURM, 0 to submit" in run.said["second"], run.said[
+        "second"
+    ]
     assert run.codes["third"] == 0 and ", 0 to submit" in run.said["third"], run.said["third"]
     assert run.codes["beside"] == 2, run.said["beside"]
-    assert re.search(r"queued as SLURM job .* scancel \S+ before it runs here", run.said["beside"]), run.said["beside"]
+    assert re.search(
+        r"queued as SLURM job .* scancel \S+ before it runs here", run.said["beside"]
+    ), run.said["beside"]
     assert run.codes["over"] == 2 and "before starting over" in run.said["over"], run.said["over"]
     assert run.said["beside"].count("\n") == 1 == run.said["over"].count("\n")
     assert run.log("pair").count(", start ") == 1 == run.log("fifth").count(", start ")
@@ -223,35 +287,58 @@ def test_two_processes_train_as_one(run: Run, alone: Callable[[str], Path]) -> N
     assert_like(run.directory("pair"), alone("pair"))
 
 
-def test_a_cell_before_its_time_limit_saves_is_requeued_and_resumes_bit_for_bit(run: Run, alone: Callable[[str], Path]) -> None:
+def test_a_cell_before_its_time_limit_saves_is_requeued_and_resumes_bit_for_bit(
+    run: Run, alone: Callable[[str], Path]
+) -> None:
     log = run.log("limit")
-    assert "requeueing job" in log and ", start 2" in log and re.search(r"training from step [1-9]\d* of 300", log), log
+    assert (
+        "requeueing job" in log
+        and ", start 2" in log
+        and re.search(r"training from step [1-9]\d* of 300", log)
+    ), log
     assert_same(run.directory("limit"), alone("limit"))
 
 
-def test_a_cell_that_is_requeued_on_two_nodes_saves_on_both_and_resumes(run: Run, alone: Callable[[str], Path]) -> None:
+def test_a_cell_that_is_requeued_on_two_nodes_saves_on_both_and_resumes(
+    run: Run, alone: Callable[[str], Path]
+) -> None:
     log = run.log("moved")
-    assert "requeueing" not in log and ", start 2" in log and re.search(r"training from step [1-9]\d* of 300", log), log
+    assert (
+        "requeueing" not in log
+        and ", start 2" in log
+        and re.search(r"training from step [1-9]\d* of 300", log)
+    ), log
     assert "interrupted: saving" in (run.directory("moved") / "log.rank=1.txt").read_text()
     assert_like(run.directory("moved"), alone("moved"))
 
 
-def test_a_cell_that_is_preempted_saves_within_the_grace_time_and_resumes(run: Run, alone: Callable[[str], Path]) -> None:
+def test_a_cell_that_is_preempted_saves_within_the_grace_time_and_resumes(
+    run: Run, alone: Callable[[str], Path]
+) -> None:
     log = run.log("yields")
     assert run.codes["wait for yielding"] == 0, run.said["wait for yielding"] + log
-    assert "requeueing job" in log and ", start 2" in log and re.search(r"training from step [1-9]\d* of 300", log), log
+    assert (
+        "requeueing job" in log
+        and ", start 2" in log
+        and re.search(r"training from step [1-9]\d* of 300", log)
+    ), log
     assert_same(run.directory("yields"), alone("yields"))
 
 
 def test_failures_are_rows(run: Run) -> None:
-    assert run.codes["wait"] == 1 and run.said["wait"].rstrip().endswith("python -m ablations report ./mine.yaml"), run.said["wait"]
+    assert run.codes["wait"] == 1 and run.said["wait"].rstrip().endswith(
+        "python -m ablations report ./mine.yaml"
+    ), run.said["wait"]
     said = run.said["status"]
     assert "3 ok, 3 failed" in said, said
     assert "diverges seed=0: failed: FloatingPointError" in said, said
     assert re.search(
-        r"nowhere seed=0: failed: SLURM job \S+ ended without a result \(FAILED\): error: task.source=/nowhere is not a file", said
+        r"nowhere seed=0: failed: SLURM job \S+ ended without a result \(FAILED\): error: task.source=/nowhere is not a file",
+        said,
     ), said
-    assert re.search(r"ended seed=0: failed: SLURM job \S+ ended without a result \(CANCELLED\): stopped", said), said
+    assert re.search(
+        r"ended seed=0: failed: SLURM job \S+ ended without a result \(CANCELLED\): stopped", said
+    ), said
     assert re.search(r"broken seed=0: failed: ", said), said
 
 
@@ -262,7 +349,9 @@ def test_the_report_is_made_of_the_shared_files(run: Run) -> None:
 
 
 def test_retry_resumes_a_cancelled_cell(run: Run, alone: Callable[[str], Path]) -> None:
-    assert "mine: 6 cells, 3 already done, 0 with SLURM, 3 to submit" in run.said["retry"], run.said["retry"]
+    assert "mine: 6 cells, 3 already done, 0 with SLURM, 3 to submit" in run.said["retry"], (
+        run.said["retry"]
+    )
     assert re.search(r"training from step [1-9]\d* of 300", run.log("ended")), run.log("ended")
     assert_same(run.directory("ended"), alone("ended"))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ablations.__main__ import main
-from ablations.grid import hydra_value
 from ablations.study import compose_cells, load_study
+from ablations.study.grid import hydra_value
 from experiments.compose import compose, presets
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,11 +47,23 @@ def test_the_grid_is_the_product_of_axes_and_seeds(tmp_path: Path) -> None:
     assert len({cell.directory for cell in study.cells}) == 16
     assert [cell.seed for cell in study.cells] == [0] * 8 + [7] * 8
     cell = study.cells[-1]
-    assert (cell.name, cell.train) == ("LSH-4_lr=0.002_reversible", "LSH + 4 / lr=0.002 / reversible")
+    assert (cell.name, cell.train) == (
+        "LSH-4_lr=0.002_reversible",
+        "LSH + 4 / lr=0.002 / reversible",
+    )
     assert cell.directory == tmp_path / "runs" / "mine" / cell.name / "seed=7"
     config = configs[-1]
-    assert (config.task.length, config.model.attention, config.model.lsh.n_hashes) == (256, "lsh", 4)
-    assert (config.optim.lr, config.model.residual, config.seed, config.out_dir) == (0.002, "reversible", 7, str(cell.directory))
+    assert (config.task.length, config.model.attention, config.model.lsh.n_hashes) == (
+        256,
+        "lsh",
+        4,
+    )
+    assert (config.optim.lr, config.model.residual, config.seed, config.out_dir) == (
+        0.002,
+        "reversible",
+        7,
+        str(cell.directory),
+    )
     assert config.evaluations == study.evaluations == {
         "LSH-8": ["model.attention=lsh", "model.lsh.n_hashes=8"],
         "Mixed-2": ["model.attention=shared_full lsh"],
@@ -70,7 +82,9 @@ def test_a_planned_line_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixt
     assert ast.literal_eval(said) == list(study.cells[0].overrides)
 
 
-@pytest.mark.parametrize("word", ["plain", "a b", "it's", 'say "so"', "back\\", 'b\\"q', "a,b{c}[d]", "seed=0", "~x:y"])
+@pytest.mark.parametrize(
+    "word", ["plain", "a b", "it's", 'say "so"', "back\\", 'b\\"q', "a,b{c}[d]", "seed=0", "~x:y"]
+)
 def test_any_word_survives_hydra(word: str) -> None:
     assert compose([f"out_dir={hydra_value(word)}"]).out_dir == word
 
@@ -86,39 +100,78 @@ SMALL = "axes: {model.attention: [full, lsh]}\n"
 REFUSED = {
     "unknown key": (SMALL + "axis: {}\n", "unknown key axis: choose description, timed, measure"),
     "unknown axis": ("axes: {model.lsh.n_hash: [1, 2]}\n", "n_hash"),
-    "an evaluation of other weights": (SMALL + "evaluations: {A: [model.attention=full]}\n", "share queries and keys"),
+    "an evaluation of other weights": (
+        SMALL + "evaluations: {A: [model.attention=full]}\n",
+        "share queries and keys",
+    ),
     "unknown key in a variant": ("axes: {train: {A: [model.lsh.n_hash=2]}}\n", "n_hash"),
     "unknown added key": ("axes: {train: {A: [+model.lsh.n_hash=2]}}\n", "n_hash"),
-    "unknown word": ("axes: {model.attention: [lhs]}\n", "model.attention=lhs is unknown: choose full, shared_full, lsh, local"),
+    "unknown word": (
+        "axes: {model.attention: [lhs]}\n",
+        "model.attention=lhs is unknown: choose full, shared_full, lsh, local",
+    ),
     "wrong type": ("axes: {model.d_model: [wide]}\n", "wide"),
-    "illegal cell": ("axes: {model.n_heads: [4, 3]}\n", "n_heads=3 seed=0: model.n_heads 3 does not divide"),
+    "illegal cell": (
+        "axes: {model.n_heads: [4, 3]}\n",
+        "n_heads=3 seed=0: model.n_heads 3 does not divide",
+    ),
     "unknown preset": (SMALL + "base: [experiment=nope]\n", "experiment"),
     "unknown key in an evaluation": (SMALL + "evaluations: {A: [model.lsh.n_hash=2]}\n", "n_hash"),
     "no axes": ("base: []\n", "the grid is empty: axes has no entry"),
     "empty axis": ("axes: {optim.lr: []}\n", "the grid is empty: axis optim.lr has no entry"),
     "no seeds": (SMALL + "seeds: []\n", "the grid is empty: seeds has no entry"),
-    "two equal names": ('axes: {train: {"a b": [], a-b: []}}\n', "two cells have the same name, a-b"),
+    "two equal names": (
+        'axes: {train: {"a b": [], a-b: []}}\n',
+        "two cells have the same name, a-b",
+    ),
     "an evaluation of other sizes": (
         SMALL + "evaluations: {A: [model.d_model=64]}\n",
         "follow from model.d_model=256: it cannot be 64",
     ),
-    "an evaluation of another task": (SMALL + "evaluations: {A: [task.eval_sequences=4]}\n", "changes task.eval_sequences: "),
-    "an evaluation called own": (SMALL + "evaluations: {own: []}\n", "the evaluation name own is that of the model"),
+    "an evaluation of another task": (
+        SMALL + "evaluations: {A: [task.eval_sequences=4]}\n",
+        "changes task.eval_sequences: ",
+    ),
+    "an evaluation called own": (
+        SMALL + "evaluations: {own: []}\n",
+        "the evaluation name own is that of the model",
+    ),
     "nothing to pair": ("axes: {optim.lr: [0.1]}\nreport: [paired]\n", "there is only one variant"),
-    "a label that is a formula": ("axes: {train: {'$x': []}}\n", "the label '$x' cannot stand in a figure: leave out $"),
+    "a label that is a formula": (
+        "axes: {train: {'$x': []}}\n",
+        "the label '$x' cannot stand in a figure: leave out $",
+    ),
     "two equal labels": ("axes: {train: {A: [], A: []}}\n", "duplicate key A"),
     "two equal seeds": (SMALL + "seeds: [1, 1]\n", "seeds has 1 twice"),
     "the report's name": ("axes: {train: {report: []}}\n", "'report' cannot name"),
     "a name that leaves the directory": ("axes: {train: {..: []}}\n", "cannot name"),
     "seed by hand": (SMALL + "base: [seed=3]\n", "seed=3 is set by the study itself"),
     "seed in words": (SMALL + "seeds: [one]\n", "seeds must be whole numbers"),
-    "not an override": (SMALL + "base: [{model.attention: full}]\n", "base must be a list of overrides"),
+    "not an override": (
+        SMALL + "base: [{model.attention: full}]\n",
+        "base must be a list of overrides",
+    ),
     "scalar axis": ("axes: {optim.lr: 0.1}\n", "axis optim.lr must be a list"),
-    "evaluation that is no file name": (SMALL + "evaluations: {../x: []}\n", "the evaluation name '../x'"),
-    "evaluation that Hydra takes for nothing": (SMALL + 'evaluations: {"null": []}\n', "the evaluation name 'null'"),
-    "paper's unknown row": (SMALL + "paper: {train_eval: {Fll: {}}}\n", "paper.train_eval.Fll is no variant"),
-    "paper's unknown column": (SMALL + "paper: {train_eval: {full: {A: 1}}}\n", "paper.train_eval.full must map"),
-    "a coverage that nobody measures": (SMALL + "report: [coverage]\n", "report: coverage needs trainer.coverage_every_steps"),
+    "evaluation that is no file name": (
+        SMALL + "evaluations: {../x: []}\n",
+        "the evaluation name '../x'",
+    ),
+    "evaluation that Hydra takes for nothing": (
+        SMALL + 'evaluations: {"null": []}\n',
+        "the evaluation name 'null'",
+    ),
+    "paper's unknown row": (
+        SMALL + "paper: {train_eval: {Fll: {}}}\n",
+        "paper.train_eval.Fll is no variant",
+    ),
+    "paper's unknown column": (
+        SMALL + "paper: {train_eval: {full: {A: 1}}}\n",
+        "paper.train_eval.full must map",
+    ),
+    "a coverage that nobody measures": (
+        SMALL + "report: [coverage]\n",
+        "report: coverage needs trainer.coverage_every_steps",
+    ),
     "unknown table": (SMALL + "report: [table9]\n", "'table9' is unknown: choose train_eval"),
     "timed in words": (SMALL + "timed: slowly\n", "timed is true or false"),
     "bad YAML": ("axes: [\n", "not readable YAML"),
@@ -127,7 +180,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_bad_studies_are_refused_in_one_line(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_studies_are_refused_in_one_line(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text, reason = REFUSED[what]
     assert main(["run", write(tmp_path, text), "--runs-dir", str(tmp_path / "runs")]) == 2
     said = capsys.readouterr()
@@ -139,7 +194,10 @@ def test_bad_studies_are_refused_in_one_line(what: str, tmp_path: Path, capsys: 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["plan", "nope"], "study 'nope' is unknown: choose coverage, demo_hashes, demo_memory, fig3_reversible"),
+        (
+            ["plan", "nope"],
+            "study 'nope' is unknown: choose coverage, demo_hashes, demo_memory, fig3_reversible",
+        ),
         (["plan", "no/such.yaml"], "there is no study file no/such.yaml"),
         (["run", "MINE", "--parallel", "2"], "one at a time: drop --parallel 2"),
         (["run", "MINE", "--parallel", "0"], "--parallel must be at least 1"),
@@ -158,28 +216,45 @@ def test_bad_commands_are_refused_in_one_line(
     assert reason in said and said.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["fly", "smoke"], ["run"], ["run", "nope"], ["status", "smoke", "--parallel", "2"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["fly", "smoke"], ["run"], ["run", "nope"], ["status", "smoke", "--parallel", "2"]],
+)
 def test_the_command_exits_with_2_and_few_words(arguments: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-m", "ablations", *arguments], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", "ablations", *arguments], capture_output=True, text=True, cwd=ROOT
+    )
     assert done.returncode == 2 and done.stdout == ""
     assert 1 <= done.stderr.count("\n") <= 3 and "Traceback" not in done.stderr
 
 
 def test_the_driver_starts_without_torch() -> None:
     script = "import sys, ablations.__main__; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={**os.environ}).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={**os.environ}).returncode == 0
+    )
 
 
 def test_imports_go_one_way() -> None:
     ours = ("reformer_pl", "experiments", "ablations")
-    files_only = ("experiments.compose", "experiments.log", "reformer_pl.config", "reformer_pl.evaluations", "reformer_pl.measure")
+    files_only = (
+        "experiments.compose",
+        "experiments.log",
+        "reformer_pl.config",
+        "reformer_pl.config.evaluations",
+        "reformer_pl.measure",
+    )
     allowed = {"reformer_pl": (), "experiments": ("reformer_pl",), "ablations": files_only}
     for path in [path for package in ours for path in (ROOT / package).rglob("*.py")]:
         package = path.relative_to(ROOT).parts[0]
         nodes = list(ast.walk(ast.parse(path.read_text())))
         names = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
-        names += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+        names += [
+            alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names
+        ]
         for name in names:
             first = name.split(".")[0]
-            assert first == package or first not in ours or name.startswith(allowed[package]), f"{path} imports {name}"
+            assert first == package or first not in ours or name.startswith(allowed[package]), (
+                f"{path} imports {name}"
+            )
             assert first != "hydra" or path.name == "compose.py", f"{path} imports {name}"

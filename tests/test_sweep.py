@@ -15,15 +15,17 @@ import pytest
 import yaml
 from rich.console import Console
 
-from ablations import progress, sweep
 from ablations.__main__ import main
-from ablations.launch import is_running
+from ablations.launch.local import progress, sweep
 from ablations.study import Study, compose_cells, load_study
+from experiments.run_dir.lock import is_running
 from fake_cells import alive, begun, driver, pids, result, until
 from reformer_pl.config import to_dict
 
 
-def test_failures_are_data_and_the_sweep_goes_on(study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]) -> None:
+def test_failures_are_data_and_the_sweep_goes_on(
+    study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]
+) -> None:
     study = study_of("hangs", "fails", "killed", "fine")
     hangs, fails, killed, fine = study.cells
     assert main(["run", "./mine.yaml", "--parallel", "2", "--timeout", "4"]) == 1
@@ -32,7 +34,9 @@ def test_failures_are_data_and_the_sweep_goes_on(study_of: Callable[..., Study],
         "hangs": "timeout", "fails": "failed", "killed": "failed", "fine": "ok",
     }  # fmt: skip
     assert result(fails)["error"] == "exit code 1: RuntimeError: shapes do not fit"
-    assert result(killed)["error"].startswith("killed by SIGKILL") and result(hangs)["error"].startswith("stopped after ")
+    assert result(killed)["error"].startswith("killed by SIGKILL") and result(hangs)[
+        "error"
+    ].startswith("stopped after ")
     assert result(fails)["loss_nats"] is None and (hangs.directory / "saved").exists()
     until(lambda: not any(alive(pid) for pid in pids(hangs)))  # its child had ignored SIGINT
 
@@ -49,7 +53,9 @@ def test_failures_are_data_and_the_sweep_goes_on(study_of: Callable[..., Study],
     assert begun(fine) == 1 and main(["run", "./mine.yaml"]) == 0 and begun(fine) == 1
 
 
-def test_a_killed_driver_takes_its_cells_along(study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_killed_driver_takes_its_cells_along(
+    study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]
+) -> None:
     study = study_of("hangs", "fine")
     hangs = study.cells[0]
     first = driver("run", "./mine.yaml")
@@ -64,7 +70,7 @@ def test_a_killed_driver_takes_its_cells_along(study_of: Callable[..., Study], c
     first.communicate()
     until(lambda: not alive(cell_pid))
     # A process of the group that neither died nor noticed still writes into the run: nobody starts a second one beside it.
-    assert alive(child_pid) and is_running(hangs)
+    assert alive(child_pid) and is_running(hangs.directory)
     assert main(["run", "./mine.yaml"]) == 2
     assert "still running without its driver" in capfd.readouterr().err
     os.kill(child_pid, signal.SIGKILL)
@@ -78,7 +84,9 @@ def test_ctrl_c_leaves_cells_that_resume(study_of: Callable[..., Study]) -> None
     processes = pids(study.cells[0]) + pids(study.cells[1])
     running.send_signal(signal.SIGINT)
     said = running.communicate(timeout=120)[0]
-    assert running.returncode == 130 and "the same command resumes" in said and "Traceback" not in said
+    assert (
+        running.returncode == 130 and "the same command resumes" in said and "Traceback" not in said
+    )
     assert not any(alive(pid) for pid in processes)
     assert all((cell.directory / "saved").exists() for cell in study.cells[:2])
     assert not any((cell.directory / "result.json").exists() for cell in study.cells)
@@ -101,18 +109,26 @@ def test_a_second_ctrl_c_kills_at_once(study_of: Callable[..., Study]) -> None:
     assert running.returncode == 130 and not any(alive(pid) for pid in processes)
 
 
-def test_a_cell_that_ignores_the_timeout_is_killed(study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_that_ignores_the_timeout_is_killed(
+    study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sweep, "GRACE_SECONDS", 0.3)
     study = study_of("stubborn")
     assert main(["run", "./mine.yaml", "--timeout", "2"]) == 1
-    assert result(study.cells[0])["status"] == "timeout" and not any(alive(pid) for pid in pids(study.cells[0]))
+    assert result(study.cells[0])["status"] == "timeout" and not any(
+        alive(pid) for pid in pids(study.cells[0])
+    )
 
 
-def test_a_cell_of_another_config_is_not_taken_for_this_one(study_of: Callable[..., Study], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cell_of_another_config_is_not_taken_for_this_one(
+    study_of: Callable[..., Study], capsys: pytest.CaptureFixture[str]
+) -> None:
     study = study_of("fine")
     config = compose_cells(study)[0]
     (place := study.cells[0].directory).mkdir(parents=True)
-    (place / "config.yaml").write_text(yaml.safe_dump({**json.loads(json.dumps(to_dict(config))), "out_dir": "moved"}))
+    (place / "config.yaml").write_text(
+        yaml.safe_dump({**json.loads(json.dumps(to_dict(config))), "out_dir": "moved"})
+    )
     assert main(["run", "./mine.yaml"]) == 0
     config.optim.lr, config.model.d_ff = 0.5, 512
     (place / "config.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(to_dict(config)))))
@@ -123,18 +139,24 @@ def test_a_cell_of_another_config_is_not_taken_for_this_one(study_of: Callable[.
 
 
 def test_threads_are_divided_and_a_cell_that_cannot_start_is_told(
-    study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    study_of: Callable[..., Study],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "6")
     study = study_of("fine", "barred")
     (study.directory / "barred").parent.mkdir(parents=True)
     (study.directory / "barred").write_text("a file where the cell's directory should be")
     assert main(["run", "./mine.yaml", "--parallel", "3"]) == 1
-    assert "threads 3" in (study.cells[0].directory / "log.txt").read_text()  # 6 among the two cells there are
+    assert (
+        "threads 3" in (study.cells[0].directory / "log.txt").read_text()
+    )  # 6 among the two cells there are
     assert "barred seed=0: failed to start" in capfd.readouterr().out
 
 
-def test_a_cell_that_resumes_alone_keeps_its_number_of_threads(study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_that_resumes_alone_keeps_its_number_of_threads(
+    study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With another number its sums would be rounded otherwise, and the table would not be that of an undisturbed sweep."""
     monkeypatch.setenv("OMP_NUM_THREADS", "6")
     study = study_of("fine", "fails")
@@ -145,38 +167,64 @@ def test_a_cell_that_resumes_alone_keeps_its_number_of_threads(study_of: Callabl
 
 
 def test_progress_on_a_terminal_and_off_it(
-    study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    study_of: Callable[..., Study],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(progress, "REFRESH_SECONDS", 0)
     monkeypatch.setattr(progress, "HEARTBEAT_SECONDS", 0)
     study = study_of("hangs")
     screen = io.StringIO()
-    sweep.run([study], sweep.Options(timeout_seconds=2), Console(file=screen, force_terminal=True, width=120))
+    sweep.run(
+        [study],
+        sweep.Options(timeout_seconds=2),
+        Console(file=screen, force_terminal=True, width=120),
+    )
     assert "mine: 0 done, 1 running, 0 failed, 0 waiting" in screen.getvalue()
-    assert "20/1000" in screen.getvalue() and "10.00" in screen.getvalue() and "1:38" in screen.getvalue()
+    assert (
+        "20/1000" in screen.getvalue()
+        and "10.00" in screen.getvalue()
+        and "1:38" in screen.getvalue()
+    )
     sweep.run([study], sweep.Options(timeout_seconds=2, retry=True), Console())
     said = capfd.readouterr().out
     assert "hangs seed=0: step 20/1000, loss 1.5000, 10.00 steps/s, 1:38 left" in said
     assert "mine: 0 done, 1 running, 0 failed, 0 waiting, 0:0" in said and "about 1:38 left" in said
 
 
-def test_the_smoke_study_from_grid_to_report(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_smoke_study_from_grid_to_report(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The real cells: four kinds of attention train, and every one is a row of results.csv."""
     runs = ["--runs-dir", str(tmp_path)]
     assert main(["run", "smoke", "--parallel", "2", *runs]) == 0, capfd.readouterr().out
     assert main(["report", "smoke", *runs]) == 0
     study = load_study("smoke", tmp_path)
     table = pd.read_csv(study.directory / "report" / "results.csv")
-    assert list(table["cell"]) == ["full", "shared_full", "lsh", "local"] and set(table["status"]) == {"ok"}
-    assert table[["steps", "loss_nats", "accuracy", "peak_memory_gib", "step_seconds", "parameters"]].notna().all(axis=None)
+    assert list(table["cell"]) == ["full", "shared_full", "lsh", "local"] and set(
+        table["status"]
+    ) == {"ok"}
+    assert (
+        table[["steps", "loss_nats", "accuracy", "peak_memory_gib", "step_seconds", "parameters"]]
+        .notna()
+        .all(axis=None)
+    )
     for cell in study.cells:
-        rows = [json.loads(line) for line in (cell.directory / "metrics.jsonl").read_text().splitlines()]
+        rows = [
+            json.loads(line) for line in (cell.directory / "metrics.jsonl").read_text().splitlines()
+        ]
         assert rows and {row["split"] for row in rows} == {"train", "valid"}
 
 
-def test_a_finished_study_gains_an_evaluation_without_training(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_study_gains_an_evaluation_without_training(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The real cell again: a column added to the study is scored from the checkpoint, and the trained numbers stay as they are."""
-    values = {"base": ["experiment=smoke"], "axes": {"model.attention": ["lsh"]}, "evaluations": {"LSH-1": ["model.lsh.n_hashes=1"]}}
+    values = {
+        "base": ["experiment=smoke"],
+        "axes": {"model.attention": ["lsh"]},
+        "evaluations": {"LSH-1": ["model.lsh.n_hashes=1"]},
+    }
     path, runs = tmp_path / "mine.yaml", ["--runs-dir", str(tmp_path)]
     before = b""
     for name in ("LSH-1", "LSH-8"):
@@ -190,4 +238,7 @@ def test_a_finished_study_gains_an_evaluation_without_training(tmp_path: Path, c
         assert main(["report", str(path), *runs]) == 0
         table = pd.read_csv(tmp_path / "mine" / "report" / "results.csv")
         assert list(table["eval"]) == list(values["evaluations"]) and set(table["status"]) == {"ok"}
-    assert "1 cells, 1 already done, 0 to run" in (main(["run", str(path), *runs]), capfd.readouterr().out)[1]
+    assert (
+        "1 cells, 1 already done, 0 to run"
+        in (main(["run", str(path), *runs]), capfd.readouterr().out)[1]
+    )

@@ -29,9 +29,13 @@ def task(name: str = "duplication", seed: int = 0, **values: object) -> Sequence
     return build_task(load({"task": chosen, "seed": seed}))
 
 
-def place(data: SequenceData, rank: int = 0, world: int = 1, step: int = 0, fn: str = "validate") -> SequenceData:
+def place(
+    data: SequenceData, rank: int = 0, world: int = 1, step: int = 0, fn: str = "validate"
+) -> SequenceData:
     """As a Trainer of that rank, at that step, would hold it."""
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=world, global_step=step, state=SimpleNamespace(fn=fn))
+    data.trainer = SimpleNamespace(
+        global_rank=rank, world_size=world, global_step=step, state=SimpleNamespace(fn=fn)
+    )
     return data
 
 
@@ -58,7 +62,9 @@ def make(request: pytest.FixtureRequest, text: str) -> Callable[..., SequenceDat
 # every task
 
 
-def test_a_training_batch_is_a_pure_function_of_seed_and_step(make: Callable[..., SequenceData]) -> None:
+def test_a_training_batch_is_a_pure_function_of_seed_and_step(
+    make: Callable[..., SequenceData],
+) -> None:
     data, again, other = make(), make(), make(seed=1)
     in_order = [data.train_batch(step) for step in range(6)]
     torch.manual_seed(1234)
@@ -67,7 +73,11 @@ def test_a_training_batch_is_a_pure_function_of_seed_and_step(make: Callable[...
         assert not torch.equal(other.train_batch(step)[0], in_order[step][0])
     assert len({str(tokens.tolist()) for tokens, _ in in_order}) == 6
     for tokens, scored in in_order:
-        assert tokens.dtype == torch.int64 and scored.dtype == torch.bool and tokens.shape == scored.shape == (4, 16)
+        assert (
+            tokens.dtype == torch.int64
+            and scored.dtype == torch.bool
+            and tokens.shape == scored.shape == (4, 16)
+        )
         assert set(tokens.flatten().tolist()) <= set(range(data.vocab_size))
 
 
@@ -92,17 +102,27 @@ def test_the_held_out_set_is_fixed(make: Callable[..., SequenceData]) -> None:
 
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_rank_slices_partition_the_batch(make: Callable[..., SequenceData], world: int) -> None:
-    ranks = [list(islice(place(make(), rank, world).train_dataloader(), 3)) for rank in range(world)]
+    ranks = [
+        list(islice(place(make(), rank, world).train_dataloader(), 3)) for rank in range(world)
+    ]
     for step in range(3):
         tokens, scored = make().train_batch(step)
         parts = [ranks[rank][step] for rank in range(world)]
         assert {len(part) for part, _ in parts} == {4 // world}
-        rows = Counter((tuple(t), tuple(s)) for a, b in parts for t, s in zip(a.tolist(), b.tolist(), strict=True))
-        assert rows == Counter((tuple(t), tuple(s)) for t, s in zip(tokens.tolist(), scored.tolist(), strict=True))
+        rows = Counter(
+            (tuple(t), tuple(s))
+            for a, b in parts
+            for t, s in zip(a.tolist(), b.tolist(), strict=True)
+        )
+        assert rows == Counter(
+            (tuple(t), tuple(s)) for t, s in zip(tokens.tolist(), scored.tolist(), strict=True)
+        )
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_ranks_share_each_held_out_batch_and_score_every_row_once(make: Callable[..., SequenceData], world: int) -> None:
+def test_ranks_share_each_held_out_batch_and_score_every_row_once(
+    make: Callable[..., SequenceData], world: int
+) -> None:
     loaders = [place(make(), rank, world).val_dataloader() for rank in range(world)]
     batches = [tokens for loader in loaders for tokens, _ in loader]
     assert {len(tokens) for tokens in batches} == {1: {4, 2}, 2: {2, 1}, 3: {2, 1}}[world]
@@ -115,12 +135,17 @@ def test_a_resumed_loader_goes_on_at_its_step(make: Callable[..., SequenceData])
     assert same(resumed[0], undisturbed[3]) and same(resumed[1], undisturbed[4])
 
 
-def test_curve_sequences_thins_the_held_out_set_while_training_only(make: Callable[..., SequenceData]) -> None:
+def test_curve_sequences_thins_the_held_out_set_while_training_only(
+    make: Callable[..., SequenceData],
+) -> None:
     values = {"batch_size": 1, "curve_sequences": 3}
     expected = held_out(make()).tolist()
     scored = [tokens[0].tolist() for tokens, _ in place(make(**values), fn="fit").val_dataloader()]
     assert [expected.index(row) for row in scored] == [0, 3, 6]
-    by_rank = [[t[0].tolist() for t, _ in place(make(**values), rank, 2, fn="fit").val_dataloader()] for rank in (0, 1)]
+    by_rank = [
+        [t[0].tolist() for t, _ in place(make(**values), rank, 2, fn="fit").val_dataloader()]
+        for rank in (0, 1)
+    ]
     assert sorted(by_rank[0] + by_rank[1]) == sorted(scored)
     assert len(list(place(make(**values)).val_dataloader())) == 10
     assert len(list(place(make(batch_size=1, curve_sequences=99), fn="fit").val_dataloader())) == 10
@@ -154,7 +179,9 @@ def test_words_are_uniform_over_1_to_127() -> None:
     assert counts[0] == 0 and len(counts) == 128
     expected = words.numel() / 127
     chi_square = ((counts[1:] - expected) ** 2 / expected).sum().item()
-    assert chi_square < 126 + 5 * math.sqrt(2 * 126)  # 126 degrees of freedom, five standard deviations
+    assert chi_square < 126 + 5 * math.sqrt(
+        2 * 126
+    )  # 126 degrees of freedom, five standard deviations
 
 
 def test_rows_differ_and_no_held_out_word_is_trained_on() -> None:
@@ -172,7 +199,9 @@ def test_chance_is_1_in_127() -> None:
     assert data.vocab_size == 128
     baseline = data.baseline()
     assert baseline["accuracy"] == 1 / 127
-    assert baseline["loss_nats"] == pytest.approx(math.log(127)) and baseline["bits_per_dim"] == pytest.approx(math.log2(127))
+    assert baseline["loss_nats"] == pytest.approx(math.log(127)) and baseline[
+        "bits_per_dim"
+    ] == pytest.approx(math.log2(127))
 
 
 # enwik8
@@ -213,7 +242,9 @@ def test_held_out_windows_are_whole_and_back_to_back(text: str, length: int) -> 
     data = task("enwik8", source=text, length=length, eval_sequences=0, batch_size=7)
     assert data.n_eval_sequences == whole
     assert bytes(held_out(data).flatten().tolist()) == valid[: whole * length]
-    assert task("enwik8", source=text, length=length, eval_sequences=10**6).n_eval_sequences == whole
+    assert (
+        task("enwik8", source=text, length=length, eval_sequences=10**6).n_eval_sequences == whole
+    )
 
 
 def byte_frequency_bits(train: bytes, held_out: bytes) -> float:
@@ -230,8 +261,12 @@ def test_the_baseline_is_the_byte_frequencies_of_the_training_part(text: str) ->
         seen = TEXT[cut:end][: data.n_eval_sequences * 16]
         baseline = data.baseline()
         assert baseline["name"] == "byte frequencies"
-        assert baseline["bits_per_dim"] == pytest.approx(byte_frequency_bits(TEXT[:cut], seen), abs=1e-9)
-        assert baseline["loss_nats"] == pytest.approx(baseline["bits_per_dim"] * math.log(2), abs=1e-12)
+        assert baseline["bits_per_dim"] == pytest.approx(
+            byte_frequency_bits(TEXT[:cut], seen), abs=1e-9
+        )
+        assert baseline["loss_nats"] == pytest.approx(
+            baseline["bits_per_dim"] * math.log(2), abs=1e-12
+        )
         commonest = Counter(TEXT[:cut]).most_common(1)[0][0]
         assert baseline["accuracy"] == pytest.approx(seen.count(commonest) / len(seen), abs=1e-12)
 
@@ -261,10 +296,14 @@ def test_every_kind_of_file_reads_the_same_bytes(tmp_path: Path, text: str, kind
     path = compressed(tmp_path, kind, TEXT)
     assert read_source(str(path)) == TEXT
     data, plain = (task("enwik8", source=source) for source in (str(path), text))
-    assert same(data.train_batch(4), plain.train_batch(4)) and torch.equal(held_out(data), held_out(plain))
+    assert same(data.train_batch(4), plain.train_batch(4)) and torch.equal(
+        held_out(data), held_out(plain)
+    )
 
 
-@pytest.mark.parametrize("harm", ["cut", "tail cut", "bytes changed", "another kind", "nothing left"])
+@pytest.mark.parametrize(
+    "harm", ["cut", "tail cut", "bytes changed", "another kind", "nothing left"]
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_corrupt_file_is_refused(tmp_path: Path, kind: str, harm: str) -> None:
     path = compressed(tmp_path, kind, TEXT)
@@ -273,7 +312,9 @@ def test_a_corrupt_file_is_refused(tmp_path: Path, kind: str, harm: str) -> None
     bad = {
         "cut": good[:middle],
         "tail cut": good[:-5],
-        "bytes changed": good[:middle] + bytes(255 - byte for byte in good[middle : middle + 40]) + good[middle + 40 :],
+        "bytes changed": good[:middle]
+        + bytes(255 - byte for byte in good[middle : middle + 40])
+        + good[middle + 40 :],
         "another kind": TEXT,
         "nothing left": b"",
     }[harm]
@@ -292,7 +333,9 @@ def test_missing_empty_and_too_short_files_are_refused(tmp_path: Path) -> None:
     refused(str(empty), "is empty")
     refused(str(compressed(tmp_path, "gz", b"")), "is empty")
     short.write_bytes(TEXT[:310])  # the held-out 5% is one byte short of a window
-    refused(str(short), "shorter than one window of task.length 16.*a longer file or a shorter length")
+    refused(
+        str(short), "shorter than one window of task.length 16.*a longer file or a shorter length"
+    )
     short.write_bytes(TEXT[:320])
     assert task("enwik8", source=str(short)).n_eval_sequences == 1
 

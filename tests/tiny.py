@@ -11,14 +11,27 @@ from reformer_pl.tasks import build_task
 
 VOCAB = 11
 TINY = {
-    "model": {"d_model": 8, "n_heads": 2, "n_layers": 2, "d_ff": 12, "lsh": {"n_hashes": 2, "chunk_len": 4}, "local": {"chunk_len": 4}},
-    "task": {"length": 18, "batch_size": 2, "eval_sequences": 2},  # 18 is no multiple of a chunk of 4
+    "model": {
+        "d_model": 8,
+        "n_heads": 2,
+        "n_layers": 2,
+        "d_ff": 12,
+        "lsh": {"n_hashes": 2, "chunk_len": 4},
+        "local": {"chunk_len": 4},
+    },
+    "task": {
+        "length": 18,
+        "batch_size": 2,
+        "eval_sequences": 2,
+    },  # 18 is no multiple of a chunk of 4
     "optim": {"warmup_steps": 0},
 }
 
 
 def tiny(*overrides: str) -> RunConfig:
-    chosen = OmegaConf.merge(TINY, OmegaConf.from_dotlist(list(overrides)))  # in one go: `load` takes them one by one, which costs
+    chosen = OmegaConf.merge(
+        TINY, OmegaConf.from_dotlist(list(overrides))
+    )  # in one go: `load` takes them one by one, which costs
     return load(OmegaConf.to_container(chosen))
 
 
@@ -29,10 +42,14 @@ def build(*overrides: str, seed: int = 0, dtype: torch.dtype = torch.float64) ->
     return SequenceModel(config.model, VOCAB, config.task.length).to(dtype)
 
 
-def draw_batch(length: int = 18, batch: int = 2, vocab: int = VOCAB, seed: int = 1) -> tuple[Tensor, Tensor]:
+def draw_batch(
+    length: int = 18, batch: int = 2, vocab: int = VOCAB, seed: int = 1
+) -> tuple[Tensor, Tensor]:
     """(tokens, scored), with some positions not scored."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(vocab, (batch, length), generator=generator), torch.rand(batch, length, generator=generator) < 0.8
+    return torch.randint(vocab, (batch, length), generator=generator), torch.rand(
+        batch, length, generator=generator
+    ) < 0.8
 
 
 def grads(model: nn.Module) -> dict[str, Tensor]:
@@ -42,10 +59,16 @@ def grads(model: nn.Module) -> dict[str, Tensor]:
 def assert_close(actual: Tensor, expected: Tensor, tolerance: float, what: str = "") -> None:
     assert actual.shape == expected.shape, what
     error = (actual.double() - expected.double()).abs().max().item()
-    assert error <= tolerance * max(1.0, expected.abs().max().item()), f"{what} is off by {error:.2e}"
+    assert error <= tolerance * max(1.0, expected.abs().max().item()), (
+        f"{what} is off by {error:.2e}"
+    )
 
 
-def assert_same_grads(actual: nn.Module | dict[str, Tensor], expected: nn.Module | dict[str, Tensor], tolerance: float = 1e-10) -> None:
+def assert_same_grads(
+    actual: nn.Module | dict[str, Tensor],
+    expected: nn.Module | dict[str, Tensor],
+    tolerance: float = 1e-10,
+) -> None:
     got, want = (grads(x) if isinstance(x, nn.Module) else x for x in (actual, expected))
     assert got.keys() == want.keys() and got
     for name in want:

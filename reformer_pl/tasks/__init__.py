@@ -1,7 +1,7 @@
 """Tasks: one LightningDataModule per file."""
 
 from reformer_pl.config import ConfigError, RunConfig
-from reformer_pl.rules import TASKS
+from reformer_pl.config.rules import TASKS
 from reformer_pl.tasks.batches import SequenceData
 
 

@@ -56,14 +56,19 @@ class SequenceData(LightningDataModule):
         return math.ceil(self.n_eval_sequences / self.config.batch_size)
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(_TrainBatches(self, *self._place(), self.trainer.global_step), batch_size=None)
+        return DataLoader(
+            _TrainBatches(self, *self._place(), self.trainer.global_step), batch_size=None
+        )
 
     def val_dataloader(self) -> DataLoader:
         """Every held-out batch; while training, as many as task.curve_sequences asks for, spread evenly."""
         batches = wanted = self.n_eval_batches
         if self.config.curve_sequences and self.trainer.state.fn == "fit":
             wanted = min(batches, math.ceil(self.config.curve_sequences / self.config.batch_size))
-        return DataLoader(_EvalBatches(self, *self._place(), [i * batches // wanted for i in range(wanted)]), batch_size=None)
+        return DataLoader(
+            _EvalBatches(self, *self._place(), [i * batches // wanted for i in range(wanted)]),
+            batch_size=None,
+        )
 
     def _place(self) -> tuple[int, int]:
         return self.trainer.global_rank, self.trainer.world_size

@@ -28,11 +28,18 @@ class Duplication(SequenceData):
         words = [
             self._draw(1, HELD_OUT, index * self.config.batch_size + i) for i in range(size)
         ]  # the set is fixed, whatever the batch size
-        return torch.cat([tokens for tokens, _ in words]), torch.cat([scored for _, scored in words])
+        return torch.cat([tokens for tokens, _ in words]), torch.cat(
+            [scored for _, scored in words]
+        )
 
     def baseline(self) -> dict[str, float | str]:
         nats = math.log(N_SYMBOLS)
-        return {"name": "chance, 1/127", "loss_nats": nats, "bits_per_dim": nats / math.log(2), "accuracy": 1 / N_SYMBOLS}
+        return {
+            "name": "chance, 1/127",
+            "loss_nats": nats,
+            "bits_per_dim": nats / math.log(2),
+            "accuracy": 1 / N_SYMBOLS,
+        }
 
     def _draw(self, size: int, *key: int) -> Batch:
         half = self.config.length // 2

@@ -47,7 +47,11 @@ class Enwik8(SequenceData):
         return min(self.config.eval_sequences or whole, whole)
 
     def train_batch(self, step: int) -> Batch:
-        starts = torch.randint(len(self.train) - self.config.length + 1, (self.config.batch_size,), generator=generator(self.seed, step))
+        starts = torch.randint(
+            len(self.train) - self.config.length + 1,
+            (self.config.batch_size,),
+            generator=generator(self.seed, step),
+        )
         return self._windows(self.train, starts.tolist())
 
     def eval_batch(self, index: int) -> Batch:
@@ -61,10 +65,17 @@ class Enwik8(SequenceData):
         held_out = self.valid[: self.n_eval_sequences * self.config.length]
         nats = float(-np.log(counts / counts.sum())[held_out].mean())
         accuracy = float((held_out == counts.argmax()).mean())
-        return {"name": "byte frequencies", "loss_nats": nats, "bits_per_dim": nats / math.log(2), "accuracy": accuracy}
+        return {
+            "name": "byte frequencies",
+            "loss_nats": nats,
+            "bits_per_dim": nats / math.log(2),
+            "accuracy": accuracy,
+        }
 
     def _windows(self, part: np.ndarray, starts: list[int]) -> Batch:
-        tokens = torch.from_numpy(np.stack([part[s : s + self.config.length] for s in starts]).astype(np.int64))
+        tokens = torch.from_numpy(
+            np.stack([part[s : s + self.config.length] for s in starts]).astype(np.int64)
+        )
         return tokens, torch.ones(tokens.shape, dtype=torch.bool)
 
 
@@ -73,10 +84,17 @@ def read_source(source: str) -> bytes:
     try:
         path = _sample() if source == "sample" else Path(source).expanduser()
         there = path.is_file()
-    except (OSError, RuntimeError) as error:  # a folder that may not be searched, a name that is too long, ~nobody
-        raise ConfigError(f"task.source={source} cannot be read ({error}): give the path of enwik8, or task.source=sample") from error
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # a folder that may not be searched, a name that is too long, ~nobody
+        raise ConfigError(
+            f"task.source={source} cannot be read ({error}): give the path of enwik8, or task.source=sample"
+        ) from error
     if not there:
-        raise ConfigError(f"task.source={source} is not a file: give the path of enwik8 (plain, zip, gz, bz2 or xz), or task.source=sample")
+        raise ConfigError(
+            f"task.source={source} is not a file: give the path of enwik8 (plain, zip, gz, bz2 or xz), or task.source=sample"
+        )
     try:
         match path.suffix:
             case ".gz":
@@ -91,8 +109,19 @@ def read_source(source: str) -> bytes:
                     data = archive.read(members[0])
             case _:
                 data = path.read_bytes()
-    except (OSError, EOFError, ValueError, RuntimeError, IndexError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
-        raise ConfigError(f"task.source={source} cannot be read ({error}): fetch the file again") from error
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        RuntimeError,
+        IndexError,
+        lzma.LZMAError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ConfigError(
+            f"task.source={source} cannot be read ({error}): fetch the file again"
+        ) from error
     if not data:
         raise ConfigError(f"task.source={source} is empty: fetch the file again")
     return data

@@ -1,0 +1,161 @@
+"""One cell as one process group: started, watched, ended, and its failure written down. Nothing of it outlives the driver."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ablations.launch.machine import PORT_IS_TAKEN, outside_of_a_job
+from ablations.study.grid import Cell, numbers_of
+from experiments.run_dir.files import JOB, LOG, log_tail, tail
+from experiments.run_dir.lock import is_running, lock
+from experiments.run_dir.outcome import (
+    FAILED,
+    TIMEOUT,
+    WOULD_NOT_FIT,
+    Result,
+    forget_result,
+    is_ok,
+    read_result,
+    write_failure,
+)
+
+PR_SET_PDEATHSIG = 1
+DYING_SECONDS = 10.0  # after SIGKILL; a process that left the group and still holds the log is not waited for longer
+
+
+@dataclass
+class Process:
+    """A running cell. Its log.txt is locked (flock) for as long as any process of the group lives."""
+
+    cell: Cell
+    popen: subprocess.Popen[bytes]
+    started: float  # time.monotonic()
+    log_start: int = 0  # bytes: what the log held before, of an earlier try
+    gpus: tuple[int, ...] = ()  # its own until it has ended
+    port: int | None = None  # MASTER_PORT of a cell of several processes
+    kill_at: float | None = None  # set by interrupt(): when patience ends
+    reaped_at: float | None = None
+    timed_out: bool = False
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def ended(self) -> bool:
+        """True once the cell has exited, the rest of its group is killed, and all of them are gone, so that their GPUs are free."""
+        if self.popen.returncode is None:
+            if os.waitid(os.P_PID, self.popen.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+                return False
+            self.signal(
+                signal.SIGKILL
+            )  # not reaped yet, so the group's number cannot belong to anybody else
+            self.popen.wait()
+            self.reaped_at = time.monotonic()
+        left = self.reaped_at is not None and time.monotonic() < self.reaped_at + DYING_SECONDS
+        return not (left and is_running(self.cell.directory))
+
+    def interrupt(self, grace_seconds: float) -> None:
+        """SIGINT: a cell saves a checkpoint and ends. `enforce` kills it when the grace is over."""
+        if self.kill_at is None:
+            self.kill_at = time.monotonic() + grace_seconds
+            self.signal(signal.SIGINT)
+
+    def enforce(self) -> None:
+        if self.kill_at is not None and time.monotonic() > self.kill_at:
+            self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        with suppress(
+            ProcessLookupError, PermissionError
+        ):  # nobody is left in the group (macOS says EPERM for a zombie)
+            os.killpg(self.popen.pid, number)
+
+
+def start(
+    cell: Cell, environment: dict[str, str], gpus: tuple[int, ...] = (), port: int | None = None
+) -> Process:
+    """Start a cell, its output appended to log.txt. `environment` is added to the driver's; the rest is what it was given of the machine.
+
+    Call it from the main thread: Linux ends the cell when the thread that started it ends. Raises OSError, of a full disk say, and
+    ConfigError where somebody else runs the cell since the study was locked.
+    """
+    cell.directory.mkdir(parents=True, exist_ok=True)
+    with (cell.directory / LOG).open("ab") as log:
+        lock(log)
+        if not is_ok(read_result(cell.directory)):
+            forget_result(cell.directory)
+        (cell.directory / JOB).unlink(missing_ok=True)  # of a job that has ended
+        log_start = os.fstat(log.fileno()).st_size
+        popen = subprocess.Popen(
+            cell.command(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={
+                **outside_of_a_job(),
+                "PYTHONUNBUFFERED": "1",
+                "HYDRA_FULL_ERROR": "0",
+                **environment,
+            },
+            start_new_session=True,
+            preexec_fn=_in_the_child(),
+        )
+    return Process(cell, popen, time.monotonic(), log_start, gpus, port)
+
+
+def port_was_taken(process: Process) -> bool:
+    """Whether a cell failed because somebody else listened on its port, as its log of this try says."""
+    if process.port is None or is_ok(read_result(process.cell.directory)):
+        return False
+    log = process.cell.directory / LOG
+    said = tail(log, min(65536, log.stat().st_size - process.log_start)).decode(errors="replace")
+    return any(word in said for word in PORT_IS_TAKEN)
+
+
+def _in_the_child() -> Callable[[], None]:
+    """What the child does before it becomes the cell: hear SIGINT, which `&` in a script mutes, and die with the driver, even by SIGKILL.
+
+    The latter on Linux only: elsewhere a driver that is killed with SIGKILL leaves its cells running (any other end of it ends them).
+    """
+    libc, driver = ctypes.CDLL(None), os.getpid()
+
+    def child() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if not sys.platform.startswith("linux"):
+            return
+        libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != driver:  # it died before the call
+            os._exit(1)
+
+    return child
+
+
+def record_failure(process: Process) -> Result:
+    """The result of a cell that ended without one: its numbers are null, its error is how it ended and its log's last line."""
+    code = process.popen.returncode
+    if process.timed_out:
+        how = f"stopped after {process.seconds:.0f} s"
+    elif code < 0:
+        name = signal.Signals(-code).name
+        how = f"killed by {name}" + (
+            " (perhaps for want of memory)" if code == -signal.SIGKILL else ""
+        )
+    else:
+        how = f"exit code {code}" + (" without a result" if code == 0 else "")
+    last = log_tail(process.cell.directory, 1)
+    return _record(process.cell, TIMEOUT if process.timed_out else FAILED, ": ".join([how, *last]))
+
+
+def record_refusal(cell: Cell, error: str, predicted_memory_gib: float) -> None:
+    """The result of a cell that was not started, because its prediction exceeds a limit."""
+    _record(cell, WOULD_NOT_FIT, error, predicted_memory_gib=predicted_memory_gib)
+
+
+def _record(cell: Cell, status: str, error: str, **known: float) -> Result:
+    return write_failure(cell.directory, status, error, numbers_of(cell), **known)

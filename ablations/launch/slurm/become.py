@@ -1,0 +1,38 @@
+"""What a job of a cell does: each process that srun starts becomes the cell's own command, the one that can be pasted.
+
+submitit loads this function by its name on the compute node, so this file imports nothing of the project.
+"""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+
+def become(command: list[str], directory: str) -> None:
+    """Replace this process by the cell; nothing of submitit stays, its signal handlers included. The output is appended to log.txt.
+
+    Processes on further nodes write to a file each, for appending to one file is safe on one node alone.
+    """
+    rank, node = os.environ["SLURM_PROCID"], os.environ["SLURM_NODEID"]
+    path = Path(directory) / ("log.txt" if node == "0" else f"log.rank={rank}.txt")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    if rank == "0":
+        array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+        job = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
+        os.write(
+            log,
+            f"SLURM job {job} on {socket.gethostname()}, start {int(os.environ.get('SLURM_RESTART_COUNT', 0)) + 1}\n".encode(),
+        )
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "HYDRA_FULL_ERROR": "0"}
+    cpus = os.environ.get("SLURM_CPUS_PER_TASK")
+    if cpus:
+        environment.setdefault("OMP_NUM_THREADS", cpus)
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # until the command listens to it, in seconds; what SLURM means to end, it kills in the end
+    os.execve(command[0], command, environment)

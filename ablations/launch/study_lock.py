@@ -1,0 +1,62 @@
+"""One driver a study, and one process a cell."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ablations.study import Study
+from ablations.study.grid import Cell
+from experiments.run_dir.lock import is_running
+from reformer_pl.config import ConfigError
+
+DYING_SECONDS = 2.0
+
+
+@contextmanager
+def locked(study: Study) -> Iterator[None]:
+    """A study for this driver alone, with none of its cells running. Raises ConfigError.
+
+    The lock is the kernel's (flock), so that it ends with the driver, however the driver ends.
+    """
+    path = study.directory / ".lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b", buffering=0)
+    except OSError as error:
+        raise _unwritable(study, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            driver = file.read().decode().strip() or "?"
+            raise ConfigError(
+                f"study {study.name} is being run by process {driver}: wait for it, or stop it"
+            ) from None
+        try:
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+        except OSError as error:  # a full disk
+            raise _unwritable(study, error) from error
+        for cell in study.cells:
+            _check_not_running(study, cell)
+        yield
+
+
+def _unwritable(study: Study, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"cannot write below {study.directory}: {error.strerror}; give another place with --runs-dir"
+    )
+
+
+def _check_not_running(study: Study, cell: Cell) -> None:
+    """A process that outlived its driver would write into the same files. One that is dying has two seconds for it."""
+    patience = time.monotonic() + DYING_SECONDS
+    while is_running(cell.directory):
+        if time.monotonic() > patience:
+            raise ConfigError(
+                f"study {study.name}: {cell} is still running without its driver: stop that process first"
+            )
+        time.sleep(0.05)

@@ -1,0 +1,163 @@
+"""The report's page: one HTML file that needs nothing beside it and no network, in a browser or on paper, with a script or without.
+
+page.css is its style; page.js sorts its tables, filters by variant and enlarges figures.
+"""
+
+from datetime import datetime
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from ablations.report.figure import Drawing
+from ablations.report.table import MISSING, Table
+from ablations.report.writers.page_cells import cells_html, links_html, mood, targets, variant_of
+from ablations.report.writers.page_tables import table_html
+from ablations.report.writers.svg import inline_svg
+from ablations.study import Study
+
+STYLE, SCRIPT = (
+    Path(__file__).with_name(f"page.{suffix}").read_text(encoding="utf-8")
+    for suffix in ("css", "js")
+)
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<style>
+{style}</style>
+</head>
+<body>
+<header>
+<h1>{title}</h1>
+<p class="lead">{description}</p>
+<p class="counts">{counts}</p>
+{filter}</header>
+<main>
+{body}
+</main>
+<footer>Written {written}.</footer>
+<dialog id="enlarged" aria-label="Enlarged figure"><form method="dialog"><button>Close</button></form><div class="room"></div></dialog>
+<script>
+{script}</script>
+</body>
+</html>
+"""
+FILTER = """<form class="filter" id="filter" autocomplete="off" hidden>
+<label class="search">Filter by variant <input type="search" name="words" placeholder="words of its name"></label>
+<button type="reset">Show all</button> <output></output>
+<fieldset><legend>Variants shown</legend>{boxes}</fieldset>
+</form>
+"""
+
+
+def write_page(
+    study: Study, cells: pd.DataFrame, tables: list[Table], drawings: list[Drawing], directory: Path
+) -> Path:
+    """index.html in `directory`. Returns its path."""
+    variants = list(dict.fromkeys(variant_of(study).values()))
+    parts = [_section("Results", "".join(table_html(table, variants) for table in tables))]
+    if drawings:
+        parts.append(
+            _section(
+                "Figures",
+                f'<div class="figures">{"".join(_figure(study, drawing) for drawing in drawings)}</div>',
+            )
+        )
+    if study.notes:
+        parts.append(_section("Notes", "".join(f"<p>{escape(note)}</p>" for note in study.notes)))
+    parts.append(_section("Provenance", _provenance(study, cells)))
+    parts.append(_section("Cells", cells_html(study, cells, directory)))
+    page = PAGE.format(
+        title=escape(study.name), style=STYLE, script=SCRIPT, description=escape(study.description), counts=_counts(cells["status"]),
+        filter=_filter(variants), body="\n".join(parts), written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+    )  # fmt: skip
+    path = directory / "index.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _section(title: str, inner: str) -> str:
+    return f'<section id="{title.lower()}">\n<h2>{title}</h2>\n{inner}\n</section>'
+
+
+def _counts(statuses: pd.Series) -> str:
+    counts = statuses.value_counts().to_dict()
+    counts = {"ok": counts.pop("ok", 0), **counts}
+    marks = [
+        f'<span class="{mood(status)}">{count} {escape(status)}</span>'
+        for status, count in counts.items()
+    ]
+    return f"<span>{len(statuses)} cells</span>" + "".join(marks)
+
+
+def _filter(variants: list[str]) -> str:
+    """A box for each variant, numbered as in data-variants; hidden until the script, without which it would do nothing, shows it."""
+    boxes = [
+        f'<label><input type="checkbox" name="variant" value="{i}" checked> {escape(name)}</label>'
+        for i, name in enumerate(variants)
+    ]
+    return FILTER.format(boxes="".join(boxes)) if len(variants) > 1 else ""
+
+
+def _figure(study: Study, drawing: Drawing) -> str:
+    wide = ' class="wide"' if drawing.figure.get_figwidth() > 5 else ""
+    links = links_html((f"{drawing.name}.{suffix}", suffix.upper()) for suffix in drawing.suffixes)
+    svg = inline_svg(
+        drawing.svg(), drawing.name, drawing.name.replace("_", " "), targets(study).__getitem__
+    )
+    return (
+        f'<figure{wide} id="figure-{drawing.name}"><div class="scroll">{svg}</div>'
+        f'<figcaption>{escape(drawing.caption)} <span class="links">{links} '
+        '<button type="button" class="enlarge" hidden>Enlarge</button></span></figcaption></figure>\n'
+    )
+
+
+def _provenance(study: Study, cells: pd.DataFrame) -> str:
+    """Where and when the numbers were made; more than one value in a line means that the cells differ in it."""
+    versions = [
+        ", ".join(f"{name} {version}" for name, version in found.items())
+        for found in cells["versions"].dropna()
+    ]
+    dates = sorted(str(date) for date in cells["finished_at"].dropna())
+    hours = cells["train_seconds"].sum() / 3600
+    facts = {
+        "git commit": _values(cells["git_commit"]),
+        "versions": _values(pd.Series(versions, dtype=object)),
+        "device": _values(cells["device"]),
+        "threads": _values(cells["threads"]),
+        "finished": MISSING
+        if not dates
+        else dates[0]
+        if dates[0] == dates[-1]
+        else f"{dates[0]} to {dates[-1]}",
+        **(
+            {}
+            if study.is_benchmark
+            else {
+                "training": f"{hours:.2f} hours in all"
+                if hours >= 1
+                else f"{60 * hours:.1f} minutes in all"
+            }
+        ),
+        "seeds": ", ".join(map(str, sorted({cell.seed for cell in study.cells}))),
+    }
+    listed = "".join(f"<dt>{name}</dt><dd>{escape(fact)}</dd>" for name, fact in facts.items())
+    links = links_html([("results.csv", "results.csv")])
+    rows = "one row per cell" if study.is_benchmark else "one row per cell and evaluation"
+    warning = ""
+    if study.timed and any(
+        cells[column].dropna().nunique() > 1 for column in ("device", "threads")
+    ):
+        warning = '<p class="error">The cells ran on different devices or numbers of threads: their times cannot be compared.</p>'
+    return f"{warning}<dl>{listed}<dt>all numbers</dt><dd>{links}, {rows}</dd></dl>"
+
+
+def _values(column: pd.Series) -> str:
+    found = [f"{value:g}" if isinstance(value, float) else str(value) for value in column.dropna()]
+    return "; ".join(dict.fromkeys(found)) or MISSING

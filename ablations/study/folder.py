@@ -1,0 +1,69 @@
+"""What a notebook or a command line may name: a study, its YAML file, or a folder of runs, also one copied from elsewhere."""
+
+import re
+from pathlib import Path
+
+from ablations.study import Study, load_study
+from ablations.study.grid import Cell
+from experiments.compose import presets
+from experiments.run_dir.files import MARKS, read_config_values
+from reformer_pl.config import ConfigError
+
+
+def open_source(source: Study | str | Path, runs_dir: Path = Path("runs")) -> Study:
+    """A name below configs/study, the path of a YAML file, or a folder with runs below it. Raises ConfigError.
+
+    A folder has no YAML beside it: its cells are the run directories found, each labelled with its path, and no cell is missing.
+    """
+    if isinstance(source, Study):
+        return source
+    if str(source) not in presets("study") and Path(source).is_dir():
+        return study_of_folder(Path(source))
+    if not str(source).endswith((".yaml", ".yml")) and "/" in str(source):
+        raise ConfigError(
+            f"there is no folder {source}: give a study's name, the path of its YAML file, or a folder of runs"
+        )
+    return load_study(source, runs_dir)
+
+
+def study_of_folder(folder: Path) -> Study:
+    """The runs below a folder, as a study. Raises ConfigError where there is none."""
+    places = sorted({path.parent for name in MARKS for path in folder.rglob(name)})
+    places = [
+        place for place in places if ".before-" not in place.name
+    ]  # what `run --force` put aside
+    if not places:
+        raise ConfigError(
+            f"{folder} holds no run: a run's directory has config.yaml and result.json"
+        )
+    configs = {place: read_config_values(place) for place in places}
+    cells = tuple(_cell(folder, place, configs[place]) for place in places)
+    evaluated = any(config.get("evaluations") for config in configs.values())
+    name = folder.resolve().name
+    report = ("train_eval",) if evaluated else ("loss_memory",)
+    return Study(
+        name,
+        f"Runs below {folder}",
+        False,
+        cells,
+        {},
+        {},
+        report,
+        (),
+        folder,
+        baseline=cells[0].train,
+    )
+
+
+def _cell(folder: Path, place: Path, config: dict[str, object]) -> Cell:
+    """Named by its path below the folder without seed=N, which a study's own cells end in; a single run is named as its folder."""
+    parts = list(place.relative_to(folder).parts) or [place.resolve().name]
+    found = re.fullmatch(r"seed=(-?\d+)", parts[-1])
+    seed = int(found[1]) if found else config.get("seed")
+    if found:
+        parts = parts[:-1] or [place.resolve().parent.name]
+    benchmark = config.get("benchmark")
+    measures = isinstance(benchmark, dict) and benchmark.get("measure", "none") != "none"
+    program = "experiments.benchmark" if measures else "experiments.train"
+    name = "/".join(parts)
+    return Cell(name, name, seed if isinstance(seed, int) else 0, (), place, (name,), program)

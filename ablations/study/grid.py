@@ -1,0 +1,275 @@
+"""One product of axes becomes cells, each one complete `experiments.train` or `experiments.benchmark` command."""
+
+import itertools
+import re
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.run_dir.outcome import BENCHMARK_NUMBERS, RESULT_NUMBERS
+from reformer_pl.config import ConfigError
+
+GRID_KEYS = ("measure", "base", "axes", "report")
+REPORT_PARTS = (
+    "train_eval",
+    "loss_memory",
+    "paired",
+    "hash_rounds",
+    "memory_prediction",
+    "learning_curves",
+    "coverage",
+)
+SPEED_PARTS = {  # the parts of a study with a measure, and the axis each needs (a config key may stand for it: task.length)
+    "cost": None, "speedup": "length", "length_time": "length", "length_memory": "length", "complexity": "length", "per_layer": "n_layers",
+}  # fmt: skip
+GROWN = ("length", "n_layers")
+SET_BY_THE_STUDY = ("seed", "out_dir", "evaluations")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the grid. `overrides` is complete: seed, out_dir and evaluations are in it."""
+
+    name: str
+    train: str
+    seed: int
+    overrides: tuple[str, ...]
+    directory: Path
+    labels: tuple[str, ...]  # its choice on each axis
+    program: str  # the module that runs it
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", self.program, *self.overrides]
+
+    @property
+    def trains(self) -> bool:
+        """Else it measures, and has neither steps nor a loss."""
+        return self.program == "experiments.train"
+
+    def __str__(self) -> str:
+        return f"{self.name} seed={self.seed}"
+
+
+def numbers_of(cell: Cell) -> tuple[str, ...]:
+    """The numbers of its result."""
+    return RESULT_NUMBERS if cell.trains else BENCHMARK_NUMBERS
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of one product of axes, and the parts of the report that show them."""
+
+    name: str  # empty where the study is one grid
+    measure: str  # what its benchmarks measure: attention, layer or step; empty: its cells train
+    axes: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    report: tuple[str, ...]
+
+    @property
+    def grown(self) -> str | None:
+        """What grows along the grid: length or n_layers; its axis has that name, or is the config key that ends with it."""
+        return next(
+            (axis.rsplit(".", 1)[-1] for axis in self.axes if axis.rsplit(".", 1)[-1] in GROWN),
+            None,
+        )
+
+    def place(self, cell: Cell) -> tuple[str, str]:
+        """(variant, label on the grown axis) of a cell: all other labels are the variant; the second is empty where nothing grows."""
+        grows = [axis.rsplit(".", 1)[-1] == self.grown for axis in self.axes]
+        variant = " / ".join(
+            label for label, grown in zip(cell.labels, grows, strict=True) if not grown
+        )
+        at = "".join(label for label, grown in zip(cell.labels, grows, strict=True) if grown)
+        return variant, at.removeprefix(f"{self.grown}=")
+
+
+def make_grids(
+    values: dict[str, Any], evaluations: dict[str, list[str]], directory: Path
+) -> tuple[Grid, ...]:
+    """A study's YAML as one grid, or as each of its named ones, whose base is added to the study's. Raises ConfigError."""
+    named = read_mapping(values, "grids")
+    for key in ("axes", "report") if named else ():
+        if key in values:
+            raise ConfigError(f"{key} stands in each of the grids here, not beside them")
+    grids = []
+    for name, given in (
+        named or {"": {key: values[key] for key in ("axes", "report") if key in values}}
+    ).items():
+        if name and not re.fullmatch(r"[A-Za-z][\w-]*", str(name)):
+            raise ConfigError(
+                f"the grid name '{name}' must be a word of letters, digits, _ and - with a letter first"
+            )
+        if not isinstance(given, dict) or not set(given) <= set(GRID_KEYS):
+            raise ConfigError(
+                f"grids.{name} must be a mapping with the keys {', '.join(GRID_KEYS)}"
+            )
+        measure = str(given.get("measure", values.get("measure", "none"))).removeprefix("none")
+        if named and not measure:
+            raise ConfigError(f"grids.{name} has no measure: a study that trains is one grid")
+        cells = _cells(values, name, given, measure, evaluations, directory)
+        report = tuple(read_list(given, "report", ["cost" if measure else "learning_curves"]))
+        grid = Grid(name, measure, tuple(map(str, given["axes"])), cells, report)
+        for part in report:
+            _check_part(part, grid)
+        grids.append(grid)
+    return tuple(grids)
+
+
+def _check_part(part: str, grid: Grid) -> None:
+    known = tuple(SPEED_PARTS) if grid.measure else REPORT_PARTS
+    if part not in known:
+        raise ConfigError(
+            f"report: '{part}' is unknown{' in a study with a measure' if grid.measure else ''}: choose {', '.join(known)}"
+        )
+    if part == "paired" and len({cell.train for cell in grid.cells}) == 1:
+        raise ConfigError(
+            "report: paired compares variants with a baseline, and there is only one variant: leave it out"
+        )
+    needed = SPEED_PARTS.get(part)
+    if needed and grid.grown != needed:
+        raise ConfigError(
+            f"report: {part} needs an axis named {needed}, and {grid.name or 'the grid'} has {', '.join(grid.axes)}"
+        )
+
+
+def _cells(
+    values: dict[str, Any],
+    grid_name: str,
+    grid: dict[str, Any],
+    measure: str,
+    evaluations: dict[str, list[str]],
+    directory: Path,
+) -> tuple[Cell, ...]:
+    """The product of a grid's axes, the first seed's whole grid first, so that an interrupted study has one complete table."""
+    base = [
+        *read_overrides("base", values.get("base", [])),
+        *read_overrides(f"grids.{grid_name}.base", grid.get("base", [])),
+    ]
+    program = "experiments.train"
+    if measure:
+        program, base = "experiments.benchmark", [f"benchmark.measure={measure}", *base]
+    axes = [_axis(str(key), choices) for key, choices in read_mapping(grid, "axes").items()]
+    seeds = read_list(values, "seeds", [0])
+    if not axes or not seeds:
+        raise ConfigError(f"the grid is empty: {'axes' if not axes else 'seeds'} has no entry")
+    if any(isinstance(seed, bool) or not isinstance(seed, int) for seed in seeds):
+        raise ConfigError(f"seeds must be whole numbers, not {seeds}")
+    twice = [seed for seed in seeds if seeds.count(seed) > 1]
+    if twice:
+        raise ConfigError(
+            f"seeds has {twice[0]} twice: a second run of it would be the first again"
+        )
+    named = [f"{label}:{hydra_value(overrides)}" for label, overrides in evaluations.items()]
+    added = [f"+evaluations={{{','.join(named)}}}"] if named else []
+    cells = []
+    for seed, choice in itertools.product(seeds, itertools.product(*axes)):
+        labels = tuple(label for label, _ in choice)
+        words = [grid_name, *labels] if grid_name else labels
+        name = "_".join(re.sub(r"[^\w=.-]+", "-", word).strip("-") for word in words)
+        if name.startswith(".") or not name or len(name) > 200 or name == "report":
+            raise ConfigError(f"'{name}' cannot name a cell's directory: use other labels")
+        out_dir = directory / name / f"seed={seed}"
+        chosen = [override for _, overrides in choice for override in overrides]
+        fixed = [f"seed={seed}", f"out_dir={hydra_value(str(out_dir))}"]
+        cells.append(
+            Cell(
+                name,
+                " / ".join(words),
+                seed,
+                (*base, *chosen, *fixed, *added),
+                out_dir,
+                labels,
+                program,
+            )
+        )
+    return tuple(cells)
+
+
+def check_names(cells: tuple[Cell, ...]) -> None:
+    twice = [
+        name
+        for name, count in Counter(str(cell.directory).casefold() for cell in cells).items()
+        if count > 1
+    ]
+    if twice:
+        raise ConfigError(
+            f"two cells have the same name, {Path(twice[0]).parent.name}: let labels and seeds differ in letters or digits"
+        )
+
+
+def _axis(key: str, choices: Any) -> list[tuple[str, list[str]]]:
+    """(label, overrides) of each choice. A word is its own label; a number is labelled key=number."""
+    if choices is None or choices == {} or choices == []:
+        raise ConfigError(f"the grid is empty: axis {key} has no entry")
+    if isinstance(choices, dict):
+        for label in map(str, choices):
+            if "$" in label or label.startswith("_") or not label.isprintable():
+                raise ConfigError(
+                    f"axis {key}: the label {label!r} cannot stand in a figure: leave out $, a leading _ and line breaks"
+                )
+        return [
+            (str(label), read_overrides(f"{key}.{label}", overrides))
+            for label, overrides in choices.items()
+        ]
+    if not isinstance(choices, list):
+        raise ConfigError(
+            f"axis {key} must be a list of values, or a mapping from label to a list of overrides"
+        )
+    if key in SET_BY_THE_STUDY:
+        raise ConfigError(f"axis {key} is set by the study itself: use its seeds and evaluations")
+    pairs = [(value, hydra_value(value)) for value in choices]
+    return [
+        (value if isinstance(value, str) else f"{key.rsplit('.', 1)[-1]}={text}", [f"{key}={text}"])
+        for value, text in pairs
+    ]
+
+
+def read_overrides(where: str, values: Any) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(v, str) and "=" in v for v in values):
+        raise ConfigError(
+            f"{where} must be a list of overrides such as [model.attention=lsh], not {values!r}"
+        )
+    for override in values:
+        if override.split("=", 1)[0].lstrip("+").split(".", 1)[0] in SET_BY_THE_STUDY:
+            raise ConfigError(
+                f"{where}: {override} is set by the study itself: use its seeds and evaluations"
+            )
+    return values
+
+
+def read_mapping(values: dict[str, Any], key: str) -> dict[str, Any]:
+    value = values.get(key) or {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{key} must be a mapping, not {value!r}")
+    return value
+
+
+def read_list(values: dict[str, Any], key: str, default: list[Any]) -> list[Any]:
+    value = values.get(key, default)
+    if not isinstance(value, list):
+        raise ConfigError(f"{key} must be a list, not {value!r}")
+    return value
+
+
+def hydra_value(value: Any) -> str:
+    """A plain value in Hydra's override grammar: quoted where a word holds anything but letters, digits and _./+-"""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)
+        case list():
+            return f"[{','.join(hydra_value(v) for v in value)}]"
+        case str() if re.fullmatch(r"[\w./+-]+", value):
+            return value
+        case str():  # backslashes count only where a quote follows
+            return (
+                '"'
+                + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value)
+                + '"'
+            )
+    raise ConfigError(f"{value!r} cannot be one value: use words, numbers or lists of them")

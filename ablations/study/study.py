@@ -1,0 +1,206 @@
+"""A study is a YAML grid; here it becomes cells, each one complete command.
+
+base: [experiment=duplication]
+axes:
+  train: {Full: [model.attention=shared_full], LSH-4: [model.lsh.n_hashes=4]}   # labels with overrides
+  optim.lr: [0.001, 0.002]                                                       # or a config key with values
+seeds: [0, 1]                                                                    # 2 x 2 x 2 = 8 cells
+baseline: Full / lr=0.001                            # the report part `paired` compares with it; without it, with the first label
+
+With `measure: attention | layer | step` its cells train nothing: they are `experiments.benchmark` commands. Such a study may have several
+products, each with tables and figures of its own, instead of axes and report:
+grids: {lengths: {base: [...], axes: {...}, report: [complexity]}, depths: {measure: step, axes: {...}}}
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ablations.study.grid import (
+    Cell,
+    Grid,
+    check_names,
+    make_grids,
+    read_list,
+    read_mapping,
+    read_overrides,
+)
+from ablations.study.paper_numbers import check_paper
+from experiments.compose import CONFIG_DIR, Bases, compose, presets
+from reformer_pl.config import ConfigError, RunConfig
+from reformer_pl.config.evaluations import load_named_evaluation
+
+KEYS = (
+    "description",
+    "timed",
+    "measure",
+    "base",
+    "axes",
+    "grids",
+    "seeds",
+    "evaluations",
+    "paper",
+    "report",
+    "baseline",
+    "notes",
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    name: str
+    description: str
+    timed: bool  # the report shows time: cells run alone, with all threads
+    cells: tuple[Cell, ...]
+    evaluations: dict[str, list[str]]
+    paper: dict[str, dict[str, dict[str, Any]]]  # the paper's numbers, report part -> row -> column
+    report: tuple[str, ...]
+    notes: tuple[str, ...]
+    directory: Path
+    grids: tuple[Grid, ...] = ()
+    baseline: str = ""  # the label that the others are compared with, seed by seed
+
+    @property
+    def is_benchmark(self) -> bool:
+        """Its cells measure (experiments.benchmark) and train nothing."""
+        return any(grid.measure for grid in self.grids)
+
+
+def load_study(name_or_path: str | Path, runs_dir: Path = Path("runs")) -> Study:
+    """A name below configs/study, or a path to a YAML file of the user's own. Raises ConfigError."""
+    path = _find(str(name_or_path))
+    name = path.stem
+    try:
+        if name == "single":
+            raise ConfigError("runs/single holds the single runs: give the file another name")
+        values = _read(path)
+        evaluations = {
+            str(k): read_overrides(f"evaluations.{k}", v)
+            for k, v in read_mapping(values, "evaluations").items()
+        }
+        for label in evaluations:
+            if label == "own":
+                raise ConfigError(
+                    "the evaluation name own is that of the model as it was trained: choose another"
+                )
+            if not re.fullmatch(r"[A-Za-z][\w.-]*", label) or label.lower() in (
+                "null",
+                "true",
+                "false",
+                "inf",
+                "nan",
+            ):
+                raise ConfigError(
+                    f"the evaluation name '{label}' must be a word of letters, digits and _.- with a letter first"
+                )
+        grids = make_grids(values, evaluations, runs_dir / name)
+        cells = tuple(cell for grid in grids for cell in grid.cells)
+        check_names(cells)
+        places = [grid.place(cell) for grid in grids for cell in grid.cells]
+        variants, lengths = ({place[i] for place in places} for i in (0, 1))
+        paper = check_paper(
+            read_mapping(values, "paper"),
+            {cell.train for cell in cells},
+            set(evaluations),
+            variants,
+            lengths,
+        )
+        report = tuple(dict.fromkeys(part for grid in grids for part in grid.report))
+        baseline = str(values.get("baseline", cells[0].train))
+        if baseline not in {cell.train for cell in cells}:
+            raise ConfigError(
+                f"baseline '{baseline}' is no variant of the study: choose {', '.join(dict.fromkeys(c.train for c in cells))}"
+            )
+        timed = values.get("timed", False)
+        if not isinstance(timed, bool):
+            raise ConfigError(f"timed is true or false, not {timed!r}")
+    except ConfigError as error:
+        raise ConfigError(f"study {name}: {error}") from error
+    description = " ".join(str(values.get("description", name)).split())
+    notes = tuple(str(note) for note in read_list(values, "notes", []))
+    return Study(
+        name,
+        description,
+        timed,
+        cells,
+        evaluations,
+        paper,
+        report,
+        notes,
+        runs_dir / name,
+        grids,
+        baseline,
+    )
+
+
+def compose_cells(study: Study) -> list[RunConfig]:
+    """Compose and check every cell and each of its evaluations, in the order of study.cells. Raises ConfigError."""
+    configs, bases = [], Bases()
+    for cell in study.cells:
+        place = str(cell)
+        try:
+            config = compose(cell.overrides, bases)
+            if config.evaluations != study.evaluations or config.out_dir != str(cell.directory):
+                raise ConfigError(
+                    f"Hydra reads the directory {cell.directory} or an evaluation's name as something else: rename it"
+                )
+            same_but_seed = (
+                cell.seed != study.cells[0].seed
+            )  # its evaluations were checked with the first seed
+            for label in () if same_but_seed else study.evaluations:
+                place = f"{cell}, evaluation {label}"
+                load_named_evaluation(config, label)
+        except ConfigError as error:
+            raise ConfigError(f"study {study.name}, {place}: {error}") from error
+        configs.append(config)
+    if "coverage" in study.report and not any(
+        config.trainer.coverage_every_steps for config in configs
+    ):
+        needed = "report: coverage needs trainer.coverage_every_steps, which no cell has"
+        raise ConfigError(
+            f"study {study.name}: {needed}: add trainer.coverage_every_steps=10 to base, or leave coverage out"
+        )
+    return configs
+
+
+def compose_variants(study: Study) -> dict[str, RunConfig]:
+    """The config of each train label, with its first seed. Raises ConfigError."""
+    first, bases = {cell.train: cell for cell in reversed(study.cells)}, Bases()
+    return {
+        label: compose(first[label].overrides, bases)
+        for label in dict.fromkeys(cell.train for cell in study.cells)
+    }
+
+
+def _find(name: str) -> Path:
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        path = Path(name)
+        if not path.is_file():
+            raise ConfigError(
+                f"there is no study file {name}: give the path of a YAML file, or one of {', '.join(presets('study'))}"
+            )
+        return path
+    if name not in presets("study"):
+        raise ConfigError(
+            f"study '{name}' is unknown: choose {', '.join(presets('study'))}, or give the path of a YAML file"
+        )
+    return CONFIG_DIR / "study" / f"{name}.yaml"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """OmegaConf's loader, for it refuses a label that is written twice, where PyYAML would drop the first."""
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must be a mapping with the keys {', '.join(KEYS)}")
+    unknown = [str(key) for key in values if key not in KEYS]
+    if unknown:
+        raise ConfigError(f"unknown key {', '.join(unknown)}: choose {', '.join(KEYS)}")
+    return values

@@ -1,0 +1,104 @@
+"""Measure a Work: its memory once, untimed, and its time again and again, if wanted in turn with a rival's."""
+
+import gc
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.benchmark import Measurement, TaskSpec, timer
+
+from experiments.benchmarking.work import Work, build_rival, build_work
+from experiments.device import find_device, hardware_name, set_threads
+from experiments.run_dir.outcome import OK, WOULD_NOT_FIT
+from reformer_pl.config import BenchmarkConfig, RunConfig
+from reformer_pl.measure import GIB, PeakMemory, predict_run
+
+
+class Seconds(NamedTuple):
+    """Of one repetition; `whole` ends with the optimiser's step, where there is one."""
+
+    forward: float
+    backward: float
+    whole: float
+
+
+def measure(config: RunConfig, known: dict[str, Any]) -> dict[str, Any]:
+    """The row of one case. `known` is what a case that fails still leaves: it gains the device and the prediction here."""
+    set_threads(config)
+    device = find_device(config)
+    known |= {"device": hardware_name(device), "threads": torch.get_num_threads()}
+    known["predicted_memory_gib"] = predicted = predict(config)
+    limit = config.benchmark.memory_limit_gib
+    if predicted is not None and 0 < limit < predicted:
+        return known | {
+            "status": WOULD_NOT_FIT,
+            "error": f"predicted to need {predicted:.3g} GiB, above benchmark.memory_limit_gib={limit:g}",
+        }
+    work = build_work(config, device)
+    rival = build_rival(config, device) if config.benchmark.paired else None
+    for first in (work, rival):
+        if first is not None:  # the optimiser's state exists afterwards, caches are warm
+            repeat(first)
+    peak_bytes = peak_memory(work, device)
+    ours, theirs = time_in_turn(work, rival, config.benchmark)
+    whole = Measurement(
+        1, [seconds.whole for seconds in ours], TaskSpec(config.benchmark.measure, "")
+    )
+    return known | {
+        "status": OK,
+        "error": None,
+        "n_repeats": len(ours),
+        "forward_seconds": median(seconds.forward for seconds in ours),
+        "backward_seconds": median(seconds.backward for seconds in ours),
+        "step_seconds": whole.median,
+        "step_seconds_iqr": whole.iqr,
+        "full_seconds": median(seconds.whole for seconds in theirs) if theirs else None,
+        "speedup": median(full.whole / this.whole for full, this in zip(theirs, ours, strict=True))
+        if theirs
+        else None,
+        "peak_memory_gib": peak_bytes / GIB,
+        "tokens_per_second": config.task.batch_size * config.task.length / whole.median,
+        "parameters": work.parameters,
+    }
+
+
+def predict(config: RunConfig) -> float | None:
+    """GiB that the case will need, counted as peak_memory_gib is; None for a public Reformer, whose memory nothing here predicts."""
+    predicted = predict_run(config)
+    return None if predicted is None else predicted["total"]
+
+
+def repeat(work: Work) -> Seconds:
+    """One repetition. The timer waits for a GPU to finish."""
+    start = timer()
+    out = work.forward()
+    middle = timer()
+    work.backward(out)
+    end = timer()
+    del out
+    work.finish()
+    return Seconds(middle - start, end - middle, timer() - start)
+
+
+def time_in_turn(
+    work: Work, rival: Work | None, benchmark: BenchmarkConfig
+) -> tuple[list[Seconds], list[Seconds]]:
+    """Repetitions of the two, one after the other, so that both see the same machine: (work's, rival's, as many or none)."""
+    ours: list[Seconds] = []
+    theirs: list[Seconds] = []
+    gc.collect()
+    start = timer()
+    while len(ours) < benchmark.repeats or timer() - start < benchmark.seconds:
+        ours.append(repeat(work))
+        if rival is not None:
+            theirs.append(repeat(rival))
+    return ours, theirs
+
+
+def peak_memory(work: Work, device: torch.device) -> int:
+    """Bytes of one repetition: with what is held, or where nothing is, above what lives already."""
+    held = list(work.held())
+    before = torch.cuda.memory_allocated(device) if device.type == "cuda" and not held else 0
+    with PeakMemory(device, held) as peak:
+        repeat(work)
+    return peak.bytes - before

@@ -1,0 +1,69 @@
+"""A run directory has one run at a time: its log.txt is locked (flock) for as long as the run lives.
+
+Where stdout is that file, as in a cell of a study, who started the run holds the lock; on SLURM nobody does, and the queue tells.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from experiments.run_dir.files import LOG
+from reformer_pl.config import ConfigError
+
+PATIENCE_SECONDS = 1.0  # `status` holds each log for a moment, to see whether its run lives
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """A directory for this run alone, made if it is not there. ConfigError where another run has it, or where it cannot be."""
+    path = directory / LOG
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        log = path.open("a")
+    except OSError as error:
+        raise ConfigError(
+            f"out_dir={directory} cannot be written ({error.strerror}): give another out_dir"
+        ) from error
+    with log:
+        if not is_stdout(path):
+            lock(log)
+        yield
+
+
+def is_stdout(path: Path) -> bool:
+    return os.path.samestat(os.fstat(1), path.stat())
+
+
+def lock(log: IO[Any]) -> None:
+    """A run's log for this process, and for those that inherit the file. ConfigError where another run has it."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise ConfigError(
+                    f"another process runs in {Path(log.name).parent}: wait for it, or stop it"
+                ) from None
+            time.sleep(0.01)
+        except OSError as error:
+            raise ConfigError(
+                f"{log.name} cannot be locked ({error.strerror}): give an out_dir on another file system"
+            ) from error
+
+
+def is_running(directory: Path) -> bool:
+    """Whether any process of a run lives, whoever started it."""
+    path = directory / LOG
+    if not path.exists():
+        return False
+    with path.open("rb") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -1,0 +1,129 @@
+"""coverage.jsonl: while a run trains, how much of full attention its hash buckets reach, by layer, head and number of rounds."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from experiments.run_dir.files import COVERAGE as FILE
+from experiments.run_dir.files import append_rows, drop_rows_after
+from reformer_pl.attention import MultiHeadAttention
+from reformer_pl.config import RunConfig, TrainerConfig
+from reformer_pl.config.rules import SHARED_QK
+from reformer_pl.coverage import ROUNDS
+from reformer_pl.measure import attention_coverage
+from reformer_pl.module import HELD_OUT, LitSequenceModel, derived_seed
+from reformer_pl.tasks.batches import generator
+
+COVERAGE = 3  # a word of its own beside TRAIN, HELD_OUT and DROPOUT of reformer_pl.module
+Row = dict[str, int | float]
+
+
+class CoverageFile(Callback):
+    """Appends rows to coverage.jsonl before the first step, at each due step and after the last one; the first rank alone.
+
+    Every time on the same held-out sequences, with rotations and queries drawn anew from (seed, step, layer): training is untouched. It
+    must stand after `Cost`, which has then stopped its clock, and before `Checkpoints`, so that no checkpoint is ahead of its rows.
+    """
+
+    def __init__(self, directory: Path, config: RunConfig) -> None:
+        self.path, self.config = directory / FILE, config
+
+    def drop_after(self, step: int) -> None:
+        """The rows that a run resumed at this step will repeat: from the start, all of them. For one rank to call."""
+        drop_rows_after(self.path, step or -1)
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.global_step == 0:
+            self._write(trainer, module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        if is_due(self.config.trainer, trainer.global_step):
+            self._write(trainer, module)
+
+    def _write(self, trainer: Trainer, module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        tokens, _ = trainer.datamodule.eval_batch(0)
+        tokens = tokens[:: trainer.world_size].to(
+            module.device
+        )  # as many sequences as this rank trains on
+        with trainer.precision_plugin.forward_context():
+            rows = cover(module, self.config, tokens, trainer.global_step)
+        append_rows(self.path, rows)
+
+
+def is_due(options: TrainerConfig, step: int) -> bool:
+    """At multiples of coverage_every_steps, the start included, and at the end."""
+    every = options.coverage_every_steps
+    return every > 0 and (step % every == 0 or step == options.max_steps)
+
+
+@torch.no_grad()
+def cover(module: LitSequenceModel, config: RunConfig, tokens: Tensor, step: int) -> list[Row]:
+    """One row per layer, head and number of rounds: the means over the sequences of tokens (B, L). Layers of other attention have none."""
+    rows: list[Row] = []
+    lsh = config.model.lsh
+    options = {
+        "chunk_len": lsh.chunk_len,
+        "n_buckets": lsh.n_buckets,
+        "bucket_mask": lsh.bucket_mask,
+        "window": lsh.window,
+    }
+
+    def measure(layer: int, qk: Tensor) -> None:
+        found = attention_coverage(
+            qk, **options, rounds=ROUNDS, generator=generator(config.seed, COVERAGE, step, layer)
+        )
+        mass, chance = (x.mean(1).tolist() for x in found)
+        for i, r in enumerate(ROUNDS):
+            for head in range(qk.shape[1]):
+                values = {"coverage": round(mass[i][head], 6), "chance": round(chance[i][head], 6)}
+                rows.append({"step": step, "layer": layer, "head": head, "rounds": r, **values})
+
+    with evaluating(module), watched(module, measure):
+        module.model(tokens, hash_seed=derived_seed(config.seed, HELD_OUT, 0))
+    return rows
+
+
+@contextmanager
+def watched(module: LitSequenceModel, measure: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """measure(layer, qk (B, H, L, D)) at every forward pass of a layer whose queries are its keys. Nothing is left on the modules."""
+    hooks = []
+    for layer, (attention, _) in enumerate(module.model.layers):
+        inner = attention.function
+        if isinstance(inner, MultiHeadAttention) and inner.kind in SHARED_QK:
+
+            def hook(
+                _: nn.Module,
+                __: Any,
+                y: Tensor,
+                layer: int = layer,
+                heads: int = inner.config.n_heads,
+            ) -> None:
+                with torch.autocast(y.device.type, enabled=False):
+                    measure(layer, y.unflatten(-1, (heads, -1)).transpose(1, 2))
+
+            hooks.append(inner.qk.register_forward_hook(hook))
+    try:
+        yield
+    finally:
+        for handle in hooks:
+            handle.remove()
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Without dropout inside, and in the mode of before after it."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)

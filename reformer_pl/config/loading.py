@@ -1,0 +1,134 @@
+"""Plain values and overrides to a checked RunConfig, and what differs between two of them.
+
+This file imports neither torch nor Hydra, so that a sweep can check a thousand configs in seconds.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, fields, is_dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from reformer_pl.config.rules import PEER_PACKAGES, ConfigError
+from reformer_pl.config.run_rules import check
+from reformer_pl.config.schema import RunConfig
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """The plain dict that is saved: no dataclass or OmegaConf object ever reaches a checkpoint."""
+    return asdict(config)
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values under dotted keys, as overrides name them; tuples as lists, as YAML reads them back."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return out
+
+
+def changes(before: RunConfig, after: RunConfig) -> str:
+    """What differs in the training of two configs, or in what they measure: "model.d_ff 64 -> 128, seed 0 -> 1", or an empty string.
+
+    Neither the place nor the evaluations count, for a trained model can be scored in further ways; nor a benchmark's memory limit.
+    """
+    old, new = _that_count(to_dict(before)), _that_count(to_dict(after))
+    return ", ".join(
+        f"{key} {old.get(key)} -> {new.get(key)}"
+        for key in sorted(old | new)
+        if old.get(key) != new.get(key)
+    )
+
+
+def changes_since(path: Path, config: RunConfig) -> str:
+    """`changes` from a config.yaml to a config. Raises OSError, YAMLError and ConfigError for a file that cannot be read."""
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise ConfigError("it holds no config")
+    same = _that_count(values) == _that_count(
+        to_dict(config)
+    )  # as it nearly always is: a load takes ten times as long
+    return "" if same else changes(load(values), config)
+
+
+def _that_count(values: dict[str, Any]) -> dict[str, Any]:
+    counted = flat(
+        {key: value for key, value in values.items() if key not in ("out_dir", "evaluations")}
+    )
+    counted.pop("benchmark.memory_limit_gib", None)
+    return counted
+
+
+def read_yaml(path: Path) -> Any:
+    """By libyaml, where PyYAML has it, ten times as fast. Raises OSError and YAMLError, the latter also for what is no UTF-8."""
+    return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def load(values: dict[str, Any], overrides: Iterable[str] = ()) -> RunConfig:
+    """Plain values, then dotted overrides, into a checked RunConfig. Unknown keys and wrong types raise ConfigError."""
+    return check(typed(values, overrides))
+
+
+def typed(values: dict[str, Any], overrides: Iterable[str] = ()) -> RunConfig:
+    """`load` without the rules between values, for one that is to be changed before it is checked."""
+    try:
+        merged = OmegaConf.merge(_schema(), values)
+        for override in overrides:
+            merged.merge_with(_dotted(override))
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise ConfigError(one_line(error)) from error
+    config.optim.betas = tuple(config.optim.betas)
+    return config
+
+
+@cache
+def _schema() -> DictConfig:
+    """Made once, for it takes as long as all the rest."""
+    return OmegaConf.structured(RunConfig)
+
+
+@cache
+def _dotted(override: str) -> DictConfig:
+    """One override as values. Raises ConfigError where it is none."""
+    if "=" not in override:
+        raise ConfigError(f"override '{override}' is not of the form key=value")
+    try:
+        return OmegaConf.from_dotlist([override])
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"override '{override}' cannot be read: put quotes around its value"
+        ) from error
+
+
+@cache
+def override_values(override: str) -> dict[str, Any]:
+    """One override, as flat values. Raises ConfigError where it is none."""
+    return flat(OmegaConf.to_container(_dotted(override)))
+
+
+def one_line(error: Exception) -> str:
+    """An OmegaConf or Hydra error as one sentence that names the key."""
+    key = getattr(error, "full_key", None)
+    if isinstance(error, ConfigKeyError | ConfigAttributeError) and is_dataclass(error.object_type):
+        return f"key {key} is unknown: {error.object_type.__name__} has {', '.join(f.name for f in fields(error.object_type))}"
+    lines = str(error).strip().splitlines()
+    text = lines[0] if lines else type(error).__name__
+    return f"{text} (key {key})" if key and str(key) not in text else text
+
+
+def check_installed(config: RunConfig) -> None:
+    """That the package of a peer is there: asked when something is about to start, for a config can be read without it."""
+    package = PEER_PACKAGES.get(config.benchmark.peer)
+    if package and find_spec(package) is None:
+        raise ConfigError(
+            f"benchmark.peer={config.benchmark.peer} needs the package {package}: pip install -e '.[peers]', or make peers"
+        )

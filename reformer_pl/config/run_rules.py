@@ -1,0 +1,114 @@
+"""The rules between the values of a run: every illegal combination is refused here, with the sentence that says the fix."""
+
+from dataclasses import asdict
+
+from reformer_pl.config.benchmark_rules import check_benchmark
+from reformer_pl.config.rules import (
+    ACCELERATORS,
+    MERGES,
+    OPTIMIZERS,
+    POSITIONS,
+    PRECISIONS,
+    RESIDUALS,
+    SCHEDULES,
+    SHARED_QK,
+    STRATEGIES,
+    TASKS,
+    ConfigError,
+    attention_pattern,
+    axial_split,
+    check_lsh,
+    check_positive,
+    check_word,
+)
+from reformer_pl.config.schema import RunConfig
+
+
+def check(config: RunConfig) -> RunConfig:
+    """Every rule between values, in one place. Raises ConfigError; returns the config unchanged."""
+    model, task, optim, trainer = config.model, config.task, config.optim, config.trainer
+    for name in ("d_model", "n_heads", "n_layers", "d_ff", "ff_chunks", "loss_chunks"):
+        check_positive(f"model.{name}", getattr(model, name))
+    if model.d_model % model.n_heads:
+        raise ConfigError(
+            f"model.n_heads {model.n_heads} does not divide model.d_model {model.d_model}"
+        )
+    if not 0 <= model.dropout < 1:
+        raise ConfigError(f"model.dropout {model.dropout} must be at least 0 and below 1")
+    check_word("model.residual", model.residual, RESIDUALS)
+    check_word("model.merge", model.merge, MERGES)
+    check_word("model.positions", model.positions, POSITIONS)
+    attention_pattern(model.attention, model.n_layers)
+    if model.merge == "concat" and model.residual != "reversible":
+        raise ConfigError(
+            f"model.merge=concat joins two streams and model.residual={model.residual} has one: use residual=reversible"
+        )
+    check_lsh(causal=True, **asdict(model.lsh))
+    check_positive("model.local.chunk_len", model.local.chunk_len)
+
+    check_word("task.name", task.name, TASKS)
+    for name in ("length", "batch_size"):
+        check_positive(f"task.{name}", getattr(task, name))
+    if task.eval_sequences < (task.name == "duplication"):
+        raise ConfigError(
+            f"task.eval_sequences {task.eval_sequences} must be at least 1 (enwik8 alone has 0, every whole window)"
+        )
+    if task.name == "duplication" and (task.length % 2 or task.length < 4):
+        raise ConfigError(
+            f"task.length {task.length} must be even and at least 4: an example is 0 w 0 w"
+        )
+    for name in ("ff_chunks", "loss_chunks"):
+        if getattr(model, name) > task.length:
+            raise ConfigError(
+                f"model.{name} {getattr(model, name)} exceeds task.length {task.length}"
+            )
+    if task.curve_sequences < 0:
+        raise ConfigError(f"task.curve_sequences {task.curve_sequences} must not be negative")
+    if model.positions == "axial":
+        axial_split(model.axial.shape, model.axial.dims, model.d_model, task.length)
+
+    check_word("optim.name", optim.name, OPTIMIZERS)
+    check_word("optim.schedule", optim.schedule, SCHEDULES)
+    if not (
+        0 < optim.lr < float("inf")
+        and optim.warmup_steps >= 0
+        and 0 <= optim.clip_norm < float("inf")
+    ):
+        raise ConfigError(
+            "optim.lr must be positive and finite, optim.warmup_steps and optim.clip_norm not negative"
+        )
+    if len(optim.betas) != 2 or not all(0 <= beta < 1 for beta in optim.betas):
+        raise ConfigError(
+            f"optim.betas {list(optim.betas)} must be two numbers of at least 0 and below 1"
+        )
+
+    check_word("trainer.accelerator", trainer.accelerator, ACCELERATORS)
+    check_word("trainer.strategy", trainer.strategy, STRATEGIES)
+    check_word("trainer.precision", trainer.precision, PRECISIONS)
+    for name in ("devices", "max_steps", "eval_every_steps", "log_every_steps"):
+        check_positive(f"trainer.{name}", getattr(trainer, name))
+    if trainer.coverage_every_steps < 0:
+        raise ConfigError(
+            f"trainer.coverage_every_steps {trainer.coverage_every_steps} must not be negative: 0 is never"
+        )
+    if trainer.coverage_every_steps and not set(
+        attention_pattern(model.attention, model.n_layers)
+    ) & set(SHARED_QK):
+        raise ConfigError(
+            f"trainer.coverage_every_steps asks what hashing reaches, and model.attention={model.attention} has no layer whose queries are "
+            f"its keys: use {' or '.join(SHARED_QK)} in it, or trainer.coverage_every_steps=0"
+        )
+    if trainer.devices > 1 and trainer.strategy != "ddp":
+        raise ConfigError(
+            f"trainer.devices {trainer.devices} needs trainer.strategy=ddp (or trainer=ddp)"
+        )
+    if task.batch_size % trainer.devices:
+        raise ConfigError(
+            f"task.batch_size {task.batch_size} counts all devices: it must be a multiple of trainer.devices {trainer.devices}"
+        )
+    if trainer.threads < 0 or not 0 <= config.seed < 2**32:
+        raise ConfigError(
+            "trainer.threads must not be negative, and seed must be at least 0 and below 2**32"
+        )
+    check_benchmark(config)
+    return config

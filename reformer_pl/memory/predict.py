@@ -1,0 +1,134 @@
+"""Memory predicted before anything runs: one training step, or one attention, on fake tensors.
+
+A fake tensor has a shape, a device and a lifetime but no data, so 64K tokens x 12 layers take seconds and no memory; no data set is read.
+The device is the CPU wherever this runs: its kernels and workspaces are counted, as `measure.PeakMemory` counts them in a real step.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from reformer_pl.config import RunConfig
+from reformer_pl.config.rules import ConfigError, attention_pattern
+from reformer_pl.memory.one_layer import attention_call, layer_call, out_dtype
+from reformer_pl.memory.peak import GIB, training_tensors
+from reformer_pl.memory.trace import MemoryTrace
+
+KINDS = ("parameters", "gradients", "optimizer", "activations", "temporary")
+
+
+def predict_step(config: RunConfig) -> dict[str, float]:
+    """GiB by kind at the peak of one training step: `measure.predict_memory` says what each kind is."""
+    from reformer_pl.model import (
+        SequenceModel,  # these import Lightning, which takes seconds that one attention does not need
+    )
+    from reformer_pl.module import build_optimizer
+    from reformer_pl.tasks import task_class
+
+    task, devices = config.task, config.trainer.devices
+    with traced_fakes(config) as trace:
+        model = SequenceModel(config.model, task_class(task.name).vocab_size, task.length)
+        trace.name(model.parameters(), "parameters")
+        optimizer = build_optimizer(config.optim, model.parameters())
+        for parameter in model.parameters():
+            parameter.grad = torch.empty_like(parameter)
+        trace.name((parameter.grad for parameter in model.parameters()), "gradients")
+        optimizer.step()  # the first step leaves the optimiser's state, and is no larger than the second, which follows
+        trace.name(training_tensors(nn.Module(), [optimizer]), "optimizer")
+        optimizer.zero_grad()
+        trace.hear_gradients(model)
+
+        whole = (
+            torch.zeros(task.batch_size, task.length, dtype=dtype)
+            for dtype in (torch.long, torch.bool)
+        )
+        tokens, scored = (
+            part[::devices] for part in whole
+        )  # a rank's rows are views of the whole batch
+        buckets = [
+            torch.empty_like(p) for p in model.parameters() if devices > 1
+        ]  # DDP reduces a copy of every gradient
+        trace.name(buckets, "gradients")
+        with autocast(config):
+            loss = model.loss(tokens, scored).mean()
+        trace.rename("temporary", "activations")
+        loss.backward()
+        if config.optim.clip_norm:
+            nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)
+        optimizer.step()
+    return _gib(trace)
+
+
+def predict_attention(config: RunConfig) -> dict[str, float]:
+    """GiB by kind of one attention, forward and backward, above its inputs: `measure.predict_attention_memory` says which."""
+    cpu, kind = (
+        torch.device("cpu"),
+        attention_pattern(config.model.attention, config.model.n_layers)[0],
+    )
+    with traced_fakes(config) as trace:
+        match config.benchmark.measure:
+            case "attention":
+                function, inputs = attention_call(
+                    config, "naive" if config.benchmark.peer == "naive" else kind, cpu
+                )
+            case "layer":
+                function, inputs = layer_call(config, kind, cpu)
+            case word:
+                raise ConfigError(
+                    f"benchmark.measure={word} is no single attention: choose attention or layer"
+                )
+        weights = list(function.parameters()) if isinstance(function, nn.Module) else []
+        wanted = [value for value in inputs if isinstance(value, Tensor)] + weights
+        upstream = torch.randn(
+            wanted[0].shape, dtype=out_dtype(config)
+        )  # the output has its first input's shape
+        trace.forget()
+        with autocast(config):
+            out = function(*inputs)
+        out = out if isinstance(out, Tensor) else out[0]
+        trace.rename("temporary", "activations")
+        trace.name(torch.autograd.grad(out, wanted, upstream), "gradients")
+    return _gib(trace)
+
+
+@contextmanager
+def traced_fakes(config: RunConfig) -> Iterator[MemoryTrace]:
+    """Every tensor made inside is fake, of the config's precision, and traced; the caller's random numbers are left alone."""
+    before = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]):
+        torch.set_default_dtype(
+            torch.float64 if config.trainer.precision == "64-true" else torch.float32
+        )
+        try:
+            with (
+                FakeTensorMode(),
+                MemoryTrace(config.trainer.threads or torch.get_num_threads()) as trace,
+            ):
+                yield trace
+        except RuntimeError as error:
+            if "overflow" in str(error):
+                raise ConfigError(
+                    f"no memory could hold a tensor of this config, of more than 2**63 bytes: {error}"
+                ) from error
+            raise
+        finally:
+            torch.set_default_dtype(before)
+
+
+def autocast(config: RunConfig) -> AbstractContextManager[Any]:
+    """What Lightning runs the forward pass under."""
+    return (
+        torch.autocast("cpu", dtype=torch.bfloat16)
+        if config.trainer.precision == "bf16-mixed"
+        else nullcontext()
+    )
+
+
+def _gib(trace: MemoryTrace) -> dict[str, float]:
+    peak = trace.peak()
+    kinds = {kind: peak.get(kind, 0) / GIB for kind in KINDS}
+    return kinds | {"total": sum(kinds.values())}

@@ -1,0 +1,130 @@
+"""Which tensors live when: every operator's results, counted in bytes until their last reference goes.
+
+For fake tensors, which have shapes and lifetimes but no data, so that a step of any size is counted in seconds.
+"""
+
+import weakref
+from collections.abc import Iterable
+from functools import partial, reduce
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+ATEN = torch.ops.aten
+
+
+class MemoryTrace(TorchDispatchMode):
+    """`with MemoryTrace(threads) as trace: ...` records each storage that an operator makes, and when it is freed.
+
+    Every storage has a kind, a word: "temporary" until `name` or `rename` says another.
+    """
+
+    def __init__(self, threads: int) -> None:
+        super().__init__()
+        self.threads = threads  # of the CPU: each has a workspace of its own
+        self.kinds: list[str] = []  # of storage 0, 1, ...
+        self.sizes: list[int] = []  # bytes
+        self.events: list[int] = []  # i: storage i is made; ~i: it is freed
+        self.alive: dict[int, tuple[int, weakref.ref]] = {}  # by address
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor):
+            return args[
+                0
+            ].fake_device  # asked so often by autograd that the long way would double the time
+        if func is ATEN._local_scalar_dense.default:
+            return 1  # a number is read: by Adafactor, and no shape depends on it
+        out = func(*args, **(kwargs or {}))
+        for value in tree_leaves(out):
+            if isinstance(value, Tensor):
+                self._see(value)
+        size = workspace_bytes(func, args, self.threads)
+        if size:
+            self.kinds.append("temporary")
+            self.sizes.append(size)
+            self.events += (len(self.sizes) - 1, ~(len(self.sizes) - 1))
+        return out
+
+    def name(self, tensors: Iterable[Tensor], kind: str) -> None:
+        """Say what kind of memory these are. What was there before the trace counts from now on."""
+        for tensor in tensors:
+            self.kinds[self._see(tensor)] = kind
+
+    def rename(self, before: str, after: str) -> None:
+        """Every living storage of one kind becomes another."""
+        for index, _ in self.alive.values():
+            if self.kinds[index] == before:
+                self.kinds[index] = after
+
+    def hear_gradients(self, model: nn.Module) -> None:
+        """A parameter's gradient becomes one of the "gradients" when backward leaves it there."""
+        for parameter in model.parameters():
+            parameter.register_post_accumulate_grad_hook(lambda p: self.name([p.grad], "gradients"))
+
+    def forget(self) -> None:
+        """Count from here, above what lives now."""
+        self.sizes = [0] * len(self.sizes)
+
+    def peak(self) -> dict[str, int]:
+        """Bytes by kind at the first moment at which all kinds together were most."""
+        now = most = at = 0
+        for place, event in enumerate(self.events, 1):
+            now += self.sizes[event] if event >= 0 else -self.sizes[~event]
+            if now > most:
+                most, at = now, place
+        totals: dict[str, int] = {}
+        for event in self.events[:at]:
+            index, sign = (event, 1) if event >= 0 else (~event, -1)
+            totals[self.kinds[index]] = totals.get(self.kinds[index], 0) + sign * self.sizes[index]
+        return totals
+
+    def _see(self, tensor: Tensor) -> int:
+        storage = tensor.untyped_storage()
+        address = storage._cdata
+        if address in self.alive:
+            return self.alive[address][0]
+        index = len(self.sizes)
+        self.kinds.append("temporary")
+        self.sizes.append(storage.nbytes())
+        self.events.append(index)
+        self.alive[address] = index, weakref.ref(storage, partial(self._freed, address))
+        return index
+
+    def _freed(self, address: int, reference: weakref.ref) -> None:
+        index, _ = self.alive.pop(address)
+        self.events.append(~index)
+
+
+def workspace_bytes(func: Any, args: Any, threads: int) -> int:
+    """What a CPU kernel takes and gives back within itself, which no tensor shows.
+
+    Elementwise operators copy an input of another dtype than the common one. Fused attention (ATen/native/cpu/FlashAttentionKernel.cpp)
+    holds, for each thread, the scores of one block of queries and keys. Not counted: sort's copy of its keys, and oneDNN's own, which
+    under bfloat16 is about 100 KiB for a product.
+    """
+    if torch.Tag.pointwise in func.tags:
+        mixed = [x for x in args if isinstance(x, Tensor) and x.dim() and x.dtype != torch.bool]
+        common = reduce(torch.promote_types, (x.dtype for x in mixed), torch.bool)
+        return sum(x.numel() * common.itemsize for x in mixed if x.dtype != common)
+    if func is ATEN._scaled_dot_product_flash_attention_for_cpu.default:
+        scores, sums = _flash_blocks(*args[:2])
+        return threads * (scores + sums)
+    if func is ATEN._scaled_dot_product_flash_attention_for_cpu_backward.default:
+        grad, query, key = args[:3]
+        scores, _ = _flash_blocks(query, key)
+        copied = 0 if grad.transpose(1, 2).is_contiguous() else grad.numel() * grad.element_size()
+        return copied + threads * 2 * scores  # and their gradient
+    return 0
+
+
+def _flash_blocks(query: Tensor, key: Tensor) -> tuple[int, int]:
+    """Bytes of one thread's block: the scores, in at least float32 (and once more as the inputs, if narrower), and the output so far."""
+    length, d = query.shape[2:]
+    rows = min(length, 256 if length >= 768 else 64 if length >= 192 else 32)
+    wide = torch.promote_types(query.dtype, torch.float32).itemsize
+    narrow = query.dtype.itemsize if query.dtype.itemsize < wide else 0
+    return rows * min(key.shape[2], 512) * (wide + narrow), rows * (d + 2) * wide
