@@ -38,7 +38,8 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def changes(before: RunConfig, after: RunConfig) -> str:
     """What differs in the training of two configs, or in what they measure: "model.d_ff 64 -> 128, seed 0 -> 1", or an empty string.
 
-    Neither the place nor the evaluations count, for a trained model can be scored in further ways; nor a benchmark's memory limit.
+    The directory does not count, nor the evaluations: a trained model can be scored in further ways.
+    Neither do the loggers and a benchmark's memory limit.
     """
     old, new = _that_count(to_dict(before)), _that_count(to_dict(after))
     return ", ".join(
@@ -63,7 +64,8 @@ def _that_count(values: dict[str, Any]) -> dict[str, Any]:
     counted = flat(
         {key: value for key, value in values.items() if key not in ("out_dir", "evaluations")}
     )
-    counted.pop("benchmark.memory_limit_gib", None)
+    for key in ("benchmark.memory_limit_gib", "trainer.loggers"):
+        counted.pop(key, None)
     return counted
 
 

@@ -22,6 +22,7 @@ SCHEDULES = ("constant", "rsqrt", "cosine")
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 ACCELERATORS = ("auto", "cpu", "gpu")
 STRATEGIES = ("auto", "ddp")
+LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")
 MEASURES = ("none", "attention", "layer", "step")
 PEERS = ("none", "naive", "transformers", "lucidrains")
 PEER_PACKAGES = {"transformers": "transformers", "lucidrains": "reformer_pytorch"}  # extra `peers`
