@@ -36,7 +36,7 @@ from experiments.run_dir.outcome import (
     record,
 )
 from experiments.safe_path import safe_path
-from reformer_pl.config import ConfigError, RunConfig
+from reformer_pl.config import ConfigError, RunConfig, check_installed
 
 
 def main(arguments: list[str]) -> int:
@@ -59,6 +59,7 @@ def main(arguments: list[str]) -> int:
             raise ConfigError(
                 f"{said}: use python -m experiments.benchmark {shlex.join(arguments)}"
             )
+        check_installed(config)
         if config.trainer.devices > 1:  # Lightning starts the other ranks with this environment
             os.environ.update(safe_path())
         with locked(Path(config.out_dir)) if first_rank() else nullcontext():

@@ -14,7 +14,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from reformer_pl.config.rules import PEER_PACKAGES, ConfigError
+from reformer_pl.config.rules import PEER_PACKAGES, TRACKERS, ConfigError, check_word
 from reformer_pl.config.run_rules import check
 from reformer_pl.config.schema import RunConfig
 
@@ -128,9 +128,23 @@ def one_line(error: Exception) -> str:
 
 
 def check_installed(config: RunConfig) -> None:
-    """That the package of a peer is there: asked when something is about to start, for a config can be read without it."""
+    """That the packages of a peer and of loggers are there.
+
+    Asked when something is about to start, for a config can be read without them.
+    """
     package = PEER_PACKAGES.get(config.benchmark.peer)
     if package and find_spec(package) is None:
         raise ConfigError(
-            f"benchmark.peer={config.benchmark.peer} needs the package {package}: pip install -e '.[peers]', or make peers"
+            f"benchmark.peer={config.benchmark.peer} needs the package {package}: "
+            "pip install -e '.[peers]', or make peers"
         )
+    for logger in config.trainer.loggers if config.benchmark.measure == "none" else ():
+        if logger in TRACKERS:
+            check_tracker(logger)
+
+
+def check_tracker(name: str) -> None:
+    """That the package of wandb or mlflow is there. Raises ConfigError with the command for pip."""
+    check_word("tracker", name, TRACKERS)
+    if find_spec(name) is None:
+        raise ConfigError(f"{name} is not installed: pip install 'reformer-pl[{name}]'")

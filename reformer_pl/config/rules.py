@@ -23,6 +23,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 ACCELERATORS = ("auto", "cpu", "gpu")
 STRATEGIES = ("auto", "ddp")
 LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")
+TRACKERS = ("wandb", "mlflow")  # loggers that need a package, which is an extra of the same name
 MEASURES = ("none", "attention", "layer", "step")
 PEERS = ("none", "naive", "transformers", "lucidrains")
 PEER_PACKAGES = {"transformers": "transformers", "lucidrains": "reformer_pytorch"}  # extra `peers`
