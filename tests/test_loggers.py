@@ -101,13 +101,14 @@ def test_another_logger_makes_no_other_run(plain: Path, capsys: pytest.CaptureFi
 def test_a_missing_package_is_one_line_before_anything_is_trained(
     word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    packages = {"wandb": "wandb", "mlflow": "mlflow, sqlalchemy, alembic"}[word]
     monkeypatch.setattr("reformer_pl.config.loading.find_spec", lambda name: None)
     directory = tmp_path / "run"
     assert train.main([*RUN, f"trainer.loggers=[csv,{word}]", f"out_dir={directory}"]) == 2
     error = capsys.readouterr().err
-    assert error == f"error: {word} is not installed: pip install 'reformer-pl[{word}]'\n"
+    assert error == f"error: {word} needs {packages}: pip install 'reformer-pl[{word}]'\n"
     assert not directory.exists()
-    with pytest.raises(ConfigError, match=f"{word} is not installed"):
+    with pytest.raises(ConfigError, match=f"{word} needs"):
         send_run(tmp_path, "study", "cell", word)
 
 
@@ -139,13 +140,19 @@ def test_lightnings_loggers_get_the_name_and_the_place_of_the_run(
     directory = tmp_path / "a study" / "LSH-2" / "seed=3"
     config = load({"trainer": {"loggers": ["tensorboard", "wandb", "mlflow"]}})
     assert len(loggers.build_loggers(config, directory)) == 2
-    where = "http://host" if mode else f"file:{directory}/mlruns"
+    folder = directory / "mlflow"
+    place = {
+        "tracking_uri": f"sqlite:///{folder}/mlflow.db",
+        "artifact_location": f"{folder}/artifacts",
+    }
+    if mode:
+        place = {"tracking_uri": "http://host"}
     assert calls == {
         "WandbLogger": (
             ("LSH-2/seed=3", directory),
             {"offline": mode is None, "project": "a-study"},
         ),
-        "MLFlowLogger": (("a study",), {"run_name": "LSH-2/seed=3", "tracking_uri": where}),
+        "MLFlowLogger": (("a study",), {"run_name": "LSH-2/seed=3", **place}),
     }
 
 

@@ -16,7 +16,7 @@ def send_run(directory: Path, study: str, cell: str, to: str) -> None:
     """Send the files of one finished run to `to`, which is "wandb" or "mlflow".
 
     The run is called `cell` there, in a project or experiment called `study`. The files stay as they
-    are. Without WANDB_MODE or MLFLOW_TRACKING_URI it goes to wandb/ or mlruns/ in the run's
+    are. Without WANDB_MODE or MLFLOW_TRACKING_URI it goes to wandb/ or mlflow/ in the run's
     directory, as in training. Raises ConfigError where the package is missing, and where the run
     has no result.
     """
