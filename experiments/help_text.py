@@ -1,7 +1,5 @@
 """What --help lists: the presets, and every key of a run with its default and what it means, as reformer_pl/config/schema.py says."""
 
-import inspect
-import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -30,17 +28,15 @@ def help_text(about: str, group: str = "") -> str:
 
 
 def key_lines(config: Any, prefix: str = "") -> Iterator[str]:
-    """A line for each key of a config: its default, and what the comment behind it says."""
-    comments = dict(
-        re.findall(r"^    (\w+): [^#\n]*  # (.*)$", inspect.getsource(type(config)), re.MULTILINE)
-    )
+    """A line for each key of a config: its default, and what its field says."""
+    comments = {field.name: field.metadata.get("help", "") for field in fields(config)}
     for name in (field.name for field in fields(config)):
         value = getattr(config, name)
         if is_dataclass(value):
             yield from key_lines(value, f"{prefix}{name}.")
         else:
             said = f"{prefix}{name}={_said(value)}"
-            yield f"  {said:<38}{comments.get(name, '')}".rstrip()
+            yield f"  {said:<38}{comments[name]}".rstrip()
 
 
 def _said(value: object) -> str:

@@ -302,22 +302,20 @@ def test_hashing_happens_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> Non
     """The second pass neither hashes nor sorts: it attends along the very plan of the first."""
     hashed: list[Tensor] = []
     attended: list[Plan] = []
-    hash_buckets, attend, make_plan = attention.hash_buckets, attention.attend, attention.make_plan
+    attend, hash_and_sort = attention.attend, attention.hash_and_sort
     planned: list[Plan] = []
 
-    def spy_hash(*args: object) -> Tensor:
-        hashed.append(hash_buckets(*args))
-        return hashed[-1]
-
-    def spy_plan(*args: object) -> Plan:
-        planned.append(make_plan(*args))
-        return planned[-1]
+    def spy_hash(*args: Tensor, **options: object) -> tuple[Plan, Tensor]:
+        plan, buckets = hash_and_sort(*args, **options)
+        planned.append(plan)
+        hashed.append(buckets)
+        return plan, buckets
 
     def spy_attend(qk: Tensor, v: Tensor, plan: Plan) -> Tensor:
         attended.append(plan)
         return attend(qk, v, plan)
 
-    for name, spy in (("hash_buckets", spy_hash), ("make_plan", spy_plan), ("attend", spy_attend)):
+    for name, spy in (("hash_and_sort", spy_hash), ("attend", spy_attend)):
         monkeypatch.setattr(attention, name, spy)
     run(
         build(

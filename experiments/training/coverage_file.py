@@ -13,7 +13,6 @@ from experiments.run_dir.files import COVERAGE as FILE
 from experiments.run_dir.files import append_rows, drop_rows_after
 from reformer_pl.attention import MultiHeadAttention
 from reformer_pl.config import RunConfig, TrainerConfig
-from reformer_pl.config.rules import SHARED_QK
 from reformer_pl.coverage import ROUNDS
 from reformer_pl.measure import attention_coverage
 from reformer_pl.module import HELD_OUT, LitSequenceModel, derived_seed
@@ -96,21 +95,20 @@ def cover(module: LitSequenceModel, config: RunConfig, tokens: Tensor, step: int
 def watched(module: LitSequenceModel, measure: Callable[[int, Tensor], None]) -> Iterator[None]:
     """measure(layer, qk (B, H, L, D)) at every forward pass of a layer whose queries are its keys. Nothing is left on the modules."""
     hooks = []
-    for layer, (attention, _) in enumerate(module.model.layers):
-        inner = attention.function
-        if isinstance(inner, MultiHeadAttention) and inner.kind in SHARED_QK:
+    for layer, attention, _ in module.model.attentions():
+        if isinstance(attention, MultiHeadAttention) and attention.shared_qk:
 
             def hook(
                 _: nn.Module,
                 __: Any,
                 y: Tensor,
                 layer: int = layer,
-                heads: int = inner.config.n_heads,
+                heads: int = attention.n_heads,
             ) -> None:
                 with torch.autocast(y.device.type, enabled=False):
                     measure(layer, y.unflatten(-1, (heads, -1)).transpose(1, 2))
 
-            hooks.append(inner.qk.register_forward_hook(hook))
+            hooks.append(attention.qk.register_forward_hook(hook))
     try:
         yield
     finally:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reformer_pl.attention import Memo, MultiHeadAttention, run_kernel
+from reformer_pl.attention import Memo, MultiHeadAttention, build_attention
 from reformer_pl.config import RunConfig
-from reformer_pl.config.rules import SHARED_QK
+from reformer_pl.config.rules import SHARED_QK, ConfigError
 
 Call = tuple[
     Callable[..., Any], tuple[Any, ...]
@@ -20,15 +20,27 @@ Call = tuple[
 
 
 def attention_call(config: RunConfig, kind: str, device: torch.device) -> Call:
-    """The kernel alone on q, k, v, or qk and v, (B, H, L, D) of normal numbers; LSH hashes and sorts, too. `naive` is `naive_full`."""
+    """The kernel alone on q, k, v, or qk and v, each (B, H, L, D) of normal numbers.
+
+    LSH hashes and sorts, too. `naive` is `naive_full`. Raises ConfigError for an attention that has
+    weights of its own, and so no kernel.
+    """
     model, task = config.model, config.task
     shape = (task.batch_size, model.n_heads, task.length, model.d_model // model.n_heads)
+    with torch.device("meta"):  # the projections are not used
+        attention = (
+            MultiHeadAttention(model, naive_full)
+            if kind == "naive"
+            else build_attention(model, kind)
+        )
+    if not isinstance(attention, MultiHeadAttention):
+        raise ConfigError(
+            f"model.attention={kind} has weights of its own, and so no kernel to be measured alone: "
+            "use benchmark.measure=layer"
+        )
 
     def kernel(*inputs: Tensor) -> Tensor:
-        q, k, v = inputs if len(inputs) == 3 else (inputs[0], *inputs)
-        if kind == "naive":
-            return naive_full(q, k, v)
-        return run_kernel(kind, q, k, v, model, Memo(config.seed))[0]
+        return attention.run_kernel(inputs, Memo(config.seed))[0]
 
     dtype = out_dtype(config)
     inputs = tuple(
@@ -39,8 +51,8 @@ def attention_call(config: RunConfig, kind: str, device: torch.device) -> Call:
 
 
 def layer_call(config: RunConfig, kind: str, device: torch.device) -> Call:
-    """MultiHeadAttention on x (B, L, d_model) of normal numbers, as after a LayerNorm."""
-    return placed(MultiHeadAttention(config.model, kind), config, device), (
+    """The attention with its projections on x (B, L, d_model) of normal numbers, as after a LayerNorm."""
+    return placed(build_attention(config.model, kind), config, device), (
         draw_x(config, device),
         Memo(config.seed),
     )
