@@ -168,7 +168,10 @@ def log_tail(directory: Path, n_lines: int) -> list[str]:
 
 
 def safe_name(text: str) -> str:
-    """A text as a file name: letters, digits and =._- stay. Of a long one the start and a hash of all, so that two texts share no name."""
+    """A text as a file name: letters, digits and =._- stay.
+
+    Of a long text the start stays, with a hash of all of it: two texts share no name.
+    """
     name = "".join(c if c.isalnum() or c in "=._-" else "-" for c in text)
     return (
         name
@@ -178,7 +181,10 @@ def safe_name(text: str) -> str:
 
 
 def claim_directory(config: RunConfig) -> Path:
-    """Make config.out_dir and leave config.yaml in it; refuse a directory in which a run of another config has begun to train."""
+    """Make config.out_dir and leave config.yaml in it.
+
+    Raises ConfigError for a directory in which a run of another config has begun to train.
+    """
     directory = Path(config.out_dir)
     path = directory / CONFIG
     try:
@@ -188,16 +194,22 @@ def claim_directory(config: RunConfig) -> Path:
             reason = changes(before, config)
             if reason:
                 raise ConfigError(
-                    f"out_dir={directory} holds a run with another config ({reason}): give another out_dir, or delete it to start over"
+                    f"out_dir={directory} holds a run with another config ({reason}): "
+                    "give another out_dir, or delete it to start over"
                 )
             if to_dict(before) | {"out_dir": ""} == to_dict(config) | {"out_dir": ""}:
                 return directory
-        replace_text(path, yaml.safe_dump(to_dict(config), sort_keys=False))
+        replace_text(path, config_text(config))
     except OSError as error:
         raise ConfigError(
             f"out_dir={directory} cannot be written ({error.strerror}): give another out_dir"
         ) from error
     return directory
+
+
+def config_text(config: RunConfig) -> str:
+    """A config as config.yaml has it."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False)
 
 
 def read_config(directory: Path, overrides: list[str]) -> RunConfig:
