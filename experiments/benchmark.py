@@ -1,15 +1,16 @@
 """Measure cost without training.
 
 examples:
-  python -m experiments.benchmark benchmark.measure=layer model.attention=full,lsh task.length=1024,4096
-  python -m experiments.benchmark benchmark.measure=attention task.length=16384 benchmark.paired=true
+  python -m experiments.benchmark benchmark.measure=layer model.attention=full,lsh task.length=1024
+  python -m experiments.benchmark benchmark.measure=attention task.length=1024,4096
+  python -m experiments.benchmark benchmark.measure=layer task.length=16384 benchmark.paired=true
   python -m experiments.benchmark benchmark.measure=step model.residual=standard,reversible
 
-The arguments are Hydra overrides of configs/run.yaml; `python -m experiments.train --help` lists all
-keys. Values with commas are several cases, their product: each runs in a process of its own, and a
-table of all, in milliseconds and MiB, ends the output. A case that is done is not measured again; one
-that failed is. Each leaves config.yaml, log.txt and result.json in its directory, as a training run
-does. --cfg job prints the config of each case and measures nothing.
+The arguments are Hydra overrides of configs/run.yaml. `python -m experiments.train --help` lists
+all keys. Values with commas are several cases, their product: each runs in a process of its own,
+and a table of all, in milliseconds and MiB, ends the output. A case that is done is not measured
+again; one that failed is. Each leaves config.yaml, log.txt and result.json in its directory, as a
+training run does. --cfg job prints the config of each case and measures nothing.
 
 exit codes: 0 done, 1 a case failed, was out of memory or would not fit (result.json says which),
 2 bad input, 130 stopped by Ctrl-C

@@ -29,11 +29,11 @@ ConfigStore.instance().store(name="schema", node=RunConfig)
 def compose(overrides: Iterable[str], bases: Bases | None = None) -> RunConfig:
     """Compose configs/run.yaml with overrides, check it, and give the run its default directory.
 
-    Give the cells of a study one dict of `bases`, empty at first: then Hydra composes once what they
-    have in common (compose_many.py).
+    Give the cells of a study one dict of `bases`, empty at first: then Hydra composes once what
+    they have in common (compose_many.py).
 
-    Raises ConfigError with one sentence for an unknown key, word, preset or value. The second, strict
-    load catches `+model.lsh.n_hash=2`, which Hydra accepts and would drop in silence.
+    Raises ConfigError with one sentence for an unknown key, word, preset or value. The second,
+    strict load catches `+model.lsh.n_hash=2`, which Hydra accepts and would drop in silence.
     """
     overrides = list(overrides)
     refuse_hydra_keys(overrides)
@@ -89,7 +89,10 @@ def presets(group: str) -> list[str]:
 
 
 def _reason(error: Exception) -> str:
-    """Hydra wraps the useful sentence: prefer the cause, and name the override or the valid presets."""
+    """The useful sentence of an error, which Hydra wraps: that of its cause.
+
+    It names the override or the valid presets.
+    """
     if isinstance(error, OverrideParseException):
         return (
             f"'{error.override}' is no override: write key=value, "

@@ -1,11 +1,11 @@
 """Many configs that differ in a few values, composed on what they have in common.
 
-Hydra takes a tenth of a second for a config, and the cells of a study are hundreds. So Hydra composes
-once what cells share: presets, lists, evaluations. The numbers and words in which they differ are
-plain values, and are set on a copy of that.
+Hydra takes a tenth of a second for a config, and the cells of a study are hundreds. So Hydra
+composes once what cells share: presets, lists, evaluations. The numbers and words in which they
+differ are plain values, and are set on a copy of that.
 
-This second road to a config must lead to the same place as Hydra's. tests/test_compose.py holds both
-equal: test_any_override_means_what_it_means_to_hydra over the grammar of overrides, and
+This second road to a config must lead to the same place as Hydra's. tests/test_compose.py holds
+both equal: test_any_override_means_what_it_means_to_hydra over the grammar of overrides, and
 test_every_cell_of_every_study_is_what_hydra_composes over the studies that are here.
 """
 
@@ -80,8 +80,8 @@ def _order_matters(key: str, other: Override) -> bool:
 def _base(overrides: list[str], compose_whole: ComposeWhole) -> RunConfig | None:
     """Not checked: it may be legal only together with what is set on it.
 
-    None for one that cannot be changed afterwards, and for one that Hydra refuses: the sentence that
-    says why is that of the whole command.
+    None for one that cannot be changed afterwards, and for one that Hydra refuses: the sentence
+    that says why is that of the whole command.
     """
     try:
         values, refers = compose_whole(overrides)

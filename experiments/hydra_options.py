@@ -18,7 +18,7 @@ if you know Hydra:
                     model.attention=full,lsh
   hydra.*           not here: Hydra only composes. out_dir names the run's directory, in which
                     config.yaml and log.txt are
-  --config-name     and all other options of Hydra: not here, for configs/run.yaml is the one root"""
+  --config-name     and all other options of Hydra: not here. configs/run.yaml is the one root"""
 
 
 def split_options(arguments: list[str]) -> tuple[list[str], bool]:

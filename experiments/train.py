@@ -8,10 +8,11 @@ examples:
   python -m experiments.train experiment=smoke optim.lr=1e-2 --cfg job
 
 The arguments are Hydra overrides of configs/run.yaml. The run's directory, which it prints, is
-out_dir, or else lies below runs/single and is named by the overrides. The same command resumes a run
-that was stopped, and prints the result of one that is done. Evaluations that it names in addition,
-by +evaluations={NAME:[key=value]}, are then made. Ctrl-C saves a checkpoint and stops, a second one
-stops at once. In a folder that holds a package named experiments itself, write python -P -m.
+out_dir, or else lies below runs/single and is named by the overrides. The same command resumes a
+run that was stopped, and prints the result of one that is done. Evaluations that it names in
+addition, by +evaluations={NAME:[key=value]}, are then made. Ctrl-C saves a checkpoint and stops, a
+second one stops at once. In a folder with a package of its own that is named experiments, write
+python -P -m: Python would else import that one.
 
 exit codes: 0 done, 1 failed or out of memory (result.json says which), 2 bad input, 130 Ctrl-C
 """
@@ -125,7 +126,7 @@ def run(config: RunConfig, directory: Path) -> dict[str, Any] | None:
 
 
 def add_evaluations(config: RunConfig, directory: Path, done: dict[str, Any]) -> dict[str, Any]:
-    """A run that is done is not trained again; evaluations that its config gained since are made."""
+    """Make the evaluations that the config of a finished run has gained. It trains no more."""
     names = missing_evaluations(directory, config.evaluations)
     if first_rank():
         missing = f", but for {', '.join(names)}" if names else ""

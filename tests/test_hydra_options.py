@@ -1,4 +1,7 @@
-"""What a Hydra user types: --cfg job prints the config and starts nothing, the rest is refused with the reason, and --help says so."""
+"""What a Hydra user types: --cfg job prints the config and starts nothing.
+
+The rest is refused with the reason, and --help says so.
+"""
 
 from pathlib import Path
 from types import ModuleType

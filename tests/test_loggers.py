@@ -1,4 +1,7 @@
-"""trainer.loggers: what Lightning's loggers get of a run, and what is refused. The files of the run stay the same."""
+"""trainer.loggers: what Lightning's loggers get of a run, and what is refused.
+
+The files of the run stay the same.
+"""
 
 import csv
 import sys
@@ -127,7 +130,7 @@ def test_what_is_no_logger_is_refused(words: str, reason: str) -> None:
 def test_lightnings_loggers_get_the_name_and_the_place_of_the_run(
     mode: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """wandb stays offline, and mlflow in the run's directory, unless the user's environment says more."""
+    """wandb stays offline and mlflow in the run's directory, unless the environment says more."""
     calls = {}
     for name in ("WandbLogger", "MLFlowLogger"):
         monkeypatch.setattr(

@@ -1,6 +1,7 @@
 """The files of a run directory: their names, and how they are read and replaced.
 
-A crash leaves either the old file or the new one. Every function takes the run's directory or a path in it, never a cell.
+A crash leaves either the old file or the new one. Every function takes the run's directory, or a
+path in it.
 """
 
 import hashlib
@@ -50,13 +51,16 @@ def written_at(path: Path) -> int | None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all. Raises OSError, of a full disk say, and leaves no half file beside."""
+    """Write a file whole or not at all. Raises OSError, for a full disk say, and leaves no rest."""
     partial = write_partial(path, text)
     os.replace(partial, path)
 
 
 def write_partial(path: Path, text: str) -> Path:
-    """The text in a file beside `path`, which then takes its place. Raises OSError and leaves nothing."""
+    """Write the text into a file that is then to take the place of `path`.
+
+    Raises OSError and leaves nothing.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -96,9 +100,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file; none where there is no such file. Raises ConfigError for a damaged row.
+    """The rows of a JSON-lines file; none where there is no such file.
 
-    What follows the last newline is half a row of a run that is writing or was killed.
+    What follows the last newline is half a row of a run that is writing or was killed. Raises
+    ConfigError for a damaged row.
     """
     if not path.exists():
         return []
@@ -136,7 +141,10 @@ def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def drop_rows_after(path: Path, step: int) -> list[dict[str, Any]]:
-    """Keep the rows of a JSON-lines file up to a step, and return them. A row cut short by a crash goes too."""
+    """Keep the rows of a JSON-lines file up to a step, and return them.
+
+    A row that a crash cut short goes too.
+    """
     kept = []
     for line in path.read_text().splitlines() if path.is_file() else ():
         try:
@@ -228,7 +236,10 @@ def load_config_file(path: Path) -> RunConfig:
 
 
 def read_config_values(directory: Path) -> dict[str, Any]:
-    """A run's config.yaml as plain values; empty where there is none. Raises ConfigError for one that is no YAML."""
+    """A run's config.yaml as plain values; empty where there is none.
+
+    Raises ConfigError for one that is no YAML.
+    """
     path = directory / CONFIG
     try:
         values = read_yaml(path) if path.exists() else {}

@@ -24,14 +24,20 @@ TENSORBOARD = "tensorboard"
 
 
 def build_loggers(config: RunConfig, directory: Path) -> list[Logger]:
-    """The loggers of a run, named by its directory: runs/STUDY/CELL/seed=N is CELL/seed=N of STUDY."""
+    """The loggers of a run, named by its directory.
+
+    That of runs/STUDY/CELL/seed=N is called CELL/seed=N, in STUDY.
+    """
     *_, study, cell, seed = ("runs", "run", *directory.resolve().parts)
     words = [word for word in config.trainer.loggers if word != TENSORBOARD]
     return [build_logger(word, directory, study, f"{cell}/{seed}") for word in words]
 
 
 def build_logger(word: str, directory: Path, study: str, run: str) -> Logger:
-    """One logger. `study` is the project of wandb and the experiment of mlflow, `run` its name there."""
+    """One logger. `study` is the project of wandb or the experiment of mlflow, `run` a name there.
+
+    Raises ConfigError for an unknown word.
+    """
     match word:
         case "csv":
             return CSVLogger(directory, name="csv")
