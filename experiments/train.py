@@ -36,6 +36,7 @@ from experiments.run_dir.outcome import (
     record,
 )
 from reformer_pl.config import ConfigError, RunConfig
+from reformer_pl.metrics import SCORES
 
 
 def main(arguments: list[str]) -> int:
@@ -79,14 +80,15 @@ def tell(done: dict[str, Any] | None, directory: Path | None) -> int:
     if done is None:
         print("stopped: the same command resumes", file=sys.stderr)
         return 130
-    names = ("loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds")
-    said = ", ".join(f"{name} {done[name]:.4g}" for name in names if done[name] is not None)
+    names = (*(score.name for score in SCORES), "peak_memory_gib", "step_seconds")
+    said = ", ".join(f"{name} {done[name]:.4g}" for name in names if done.get(name) is not None)
     print(f"{done['status']}: {said or done['error']} ({directory})", flush=True)
     if not is_ok(done):
         return 1
     known = done["baseline"]
     print(
-        f"{known['name']} alone: " + ", ".join(f"{name} {known[name]:.4g}" for name in names[:3]),
+        f"{known['name']} alone: "
+        + ", ".join(f"{name} {known[name]:.4g}" for name in names if name in known),
         flush=True,
     )
     return 0

@@ -23,6 +23,7 @@ from experiments.run_dir.files import (
 )
 from experiments.run_dir.provenance import PACKAGES, now, provenance
 from reformer_pl.config import ConfigError
+from reformer_pl.metrics import SCORES
 
 OK = "ok"
 OOM = "oom"  # out of memory
@@ -36,8 +37,8 @@ UNEVALUATED = "unevaluated"  # of a reader: trained, without one of its evaluati
 # step, and from the end of the last one to the result, which the held-out scores are a part of. Seconds of a step, and of training, are
 # forward, backward and update, without making the batch.
 RESULT_NUMBERS = (
-    "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters", "train_seconds",
-    "startup_seconds", "closing_seconds",
+    "steps", *(score.name for score in SCORES), "peak_memory_gib", "step_seconds",
+    "tokens_per_second", "parameters", "train_seconds", "startup_seconds", "closing_seconds",
 )  # fmt: skip
 # And of a benchmark's; times are medians, step_seconds is the whole, full_seconds and speedup (full / this) belong to `paired`.
 BENCHMARK_NUMBERS = (

@@ -22,6 +22,7 @@ from reformer_pl.config import RunConfig
 from reformer_pl.config.evaluations import load_named_evaluation
 from reformer_pl.config.rules import attention_pattern
 from reformer_pl.measure import GIB
+from reformer_pl.metrics import score_names
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.tasks import build_task
 from reformer_pl.tasks.batches import SequenceData
@@ -71,11 +72,11 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
         return None
 
     own = score(trainer, module, data)
-    if not math.isfinite(
-        own["loss_nats"]
-    ):  # the training loss may have been finite when it was last looked at
+    scores = {name: own[name] for name in score_names(config.task.name)}
+    broken = [value for value in scores.values() if not math.isfinite(value)]
+    if broken:  # the training loss may have been finite when it was last looked at
         raise FloatingPointError(
-            f"the held-out loss is {own['loss_nats']} at the end: lower optim.lr or set optim.clip_norm"
+            f"the held-out loss is {broken[0]} at the end: lower optim.lr or set optim.clip_norm"
         )
     _evaluate(trainer, config, data, module.state_dict(), directory, config.evaluations)
 
@@ -83,7 +84,7 @@ def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
         "status": OK,
         "error": None,
         "steps": config.trainer.max_steps,
-        **{name: own[name] for name in ("loss_nats", "accuracy", "bits_per_dim")},
+        **scores,
         "peak_memory_gib": cost.peak_bytes / GIB,
         "step_seconds": cost.median_step_seconds,
         "tokens_per_second": tokens_per_step / cost.median_step_seconds,
