@@ -23,6 +23,8 @@ class Sublayer(nn.Module):
     The function is (x (B, L, d_model), memo) -> (y, memo), and so is the sublayer.
     """
 
+    draws_itself = False
+
     def __init__(self, function: nn.Module, config: ModelConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.d_model)
