@@ -42,6 +42,7 @@ from experiments.run_dir.outcome import (
 )
 from experiments.safe_path import safe_path
 from reformer_pl.config import ConfigError, RunConfig, check_installed
+from reformer_pl.metrics import SCORES
 
 
 def main(arguments: list[str]) -> int:
@@ -95,13 +96,13 @@ def tell(done: dict[str, Any] | None, directory: Path | None) -> int:
     if done is None:
         print("stopped: the same command resumes", file=sys.stderr)
         return 130
-    names = ("loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds")
-    numbers = ", ".join(f"{name} {done[name]:.4g}" for name in names if done[name] is not None)
-    print(f"{done['status']}: {numbers or done['error']} ({directory})", flush=True)
+    names = (*(score.name for score in SCORES), "peak_memory_gib", "step_seconds")
+    values = [f"{name} {done[name]:.4g}" for name in names if done.get(name) is not None]
+    print(f"{done['status']}: {', '.join(values) or done['error']} ({directory})", flush=True)
     if not is_ok(done):
         return 1
     baseline = done["baseline"]
-    scores = ", ".join(f"{name} {baseline[name]:.4g}" for name in names[:3])
+    scores = ", ".join(f"{name} {baseline[name]:.4g}" for name in names if name in baseline)
     print(f"{baseline['name']} alone: {scores}", flush=True)
     return 0
 

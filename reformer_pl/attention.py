@@ -57,6 +57,8 @@ class MultiHeadAttention(nn.Module):
     those that do not: a checkpoint of one loads strictly into another (paper, section 2).
     """
 
+    draws_itself = False
+
     def __init__(
         self, config: ModelConfig, kernel: Callable[..., Tensor], *, shared_qk: bool = False
     ) -> None:

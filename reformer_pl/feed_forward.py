@@ -15,6 +15,8 @@ class FeedForward(nn.Module):
     in the backward pass, where each chunk is computed again.
     """
 
+    draws_itself = False
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.ff_chunks = config.ff_chunks

@@ -12,7 +12,7 @@ from reformer_pl.attention import Memo, build_attention
 from reformer_pl.config import ModelConfig
 from reformer_pl.config.rules import MERGES, RESIDUALS, ConfigError, attention_pattern
 from reformer_pl.feed_forward import FeedForward
-from reformer_pl.loss import TokenLoss, token_loss
+from reformer_pl.loss import Loss, TokenLoss, token_loss
 from reformer_pl.positions import STD, build_positions
 from reformer_pl.residual import run_checkpoint, run_reversible, run_standard
 
@@ -22,6 +22,8 @@ class Sublayer(nn.Module):
 
     The function is (x (B, L, d_model), memo) -> (y, memo), and so is the sublayer.
     """
+
+    draws_itself = False
 
     def __init__(self, function: nn.Module, config: ModelConfig) -> None:
         super().__init__()
@@ -90,11 +92,12 @@ class SequenceModel(nn.Module):
                 )
         return self.norm(x)
 
-    def loss(self, tokens: Tensor, scored: Tensor, hash_seed: int = 0) -> TokenLoss:
-        """Sums of nats and of correct guesses over the tokens where scored (B, L) is True."""
-        return token_loss(
-            self(tokens, hash_seed), self.head, tokens, scored, self.config.loss_chunks
-        )
+    def loss(
+        self, tokens: Tensor, scored: Tensor, hash_seed: int = 0, loss: type[Loss] = TokenLoss
+    ) -> Loss:
+        """The loss, and the scores, of the tokens (B, L) where scored (B, L) is True."""
+        hidden = self(tokens, hash_seed)
+        return token_loss(hidden, self.head, tokens, scored, self.config.loss_chunks, loss)
 
 
 def merge(word: str, x1: Tensor, x2: Tensor) -> Tensor:

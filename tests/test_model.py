@@ -1,5 +1,7 @@
 """SequenceModel: chunked = plain, positions, merge, shift right, and no look into the future."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +9,7 @@ from torch import Tensor
 from reformer_pl.attention import build_attention
 from reformer_pl.config import ConfigError
 from reformer_pl.config.rules import ATTENTIONS
-from reformer_pl.loss import BitsPerDim, token_loss
+from reformer_pl.loss import WeightedMean, token_loss
 from reformer_pl.measure import PeakMemory
 from reformer_pl.model import SequenceModel, merge
 from reformer_pl.positions import AxialPositions, build_positions
@@ -64,7 +66,7 @@ def test_the_loss_counts_the_scored_tokens_alone() -> None:
 
 
 def test_bits_per_dim_weighs_tokens() -> None:
-    metric = BitsPerDim()
+    metric = WeightedMean(math.log(2))
     metric.update(torch.tensor(2.0), torch.tensor(3))
     metric.update(torch.tensor(4.0), torch.tensor(1))
     assert float(metric.compute()) == pytest.approx((2 * 3 + 4) / 4 / 0.6931471805599453)

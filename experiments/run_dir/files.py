@@ -15,8 +15,8 @@ import yaml
 
 from reformer_pl.config import ConfigError, RunConfig, changes, load, read_yaml, to_dict
 from reformer_pl.config.evaluations import load_evaluation
+from reformer_pl.config.saved import CONFIG_FILE as CONFIG
 
-CONFIG = "config.yaml"
 LOG = "log.txt"
 METRICS = "metrics.jsonl"
 COVERAGE = "coverage.jsonl"

@@ -24,6 +24,7 @@ from experiments.run_dir.files import (
 )
 from experiments.run_dir.provenance import PACKAGES, now, provenance
 from reformer_pl.config import ConfigError
+from reformer_pl.metrics import SCORES
 
 OK = "ok"
 OOM = "oom"  # out of memory
@@ -38,7 +39,7 @@ UNEVALUATED = "unevaluated"  # of a reader: trained, without one of its evaluati
 # the start of the process to the first step, and from the end of the last step to the result. The
 # held-out scores are a part of the latter.
 RESULT_NUMBERS = (
-    "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds",
+    "steps", *(score.name for score in SCORES), "peak_memory_gib", "step_seconds",
     "tokens_per_second", "parameters", "train_seconds", "startup_seconds", "closing_seconds",
 )  # fmt: skip
 # Those of a benchmark. Times are medians, and step_seconds is the whole. full_seconds and speedup

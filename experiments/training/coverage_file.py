@@ -57,10 +57,9 @@ class CoverageFile(Callback):
     def _write(self, trainer: Trainer, module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        tokens, _ = trainer.datamodule.eval_batch(0)
-        tokens = tokens[:: trainer.world_size].to(
-            module.device
-        )  # as many sequences as this rank trains on
+        # As many sequences as this rank trains on.
+        batch = trainer.datamodule.eval_batch(0).rows(0, trainer.world_size)
+        tokens = batch.tokens.to(module.device)
         with trainer.precision_plugin.forward_context():
             rows = cover(module, self.config, tokens, trainer.global_step)
         append_rows(self.path, rows)
