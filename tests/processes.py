@@ -1,4 +1,7 @@
-"""Runs in processes of their own, to be killed at will. The fork server imports torch once, so that a run starts in milliseconds."""
+"""Runs in processes of their own, to be killed at will.
+
+The fork server imports torch once, so that a run starts in milliseconds.
+"""
 
 import importlib
 import json
@@ -30,7 +33,10 @@ TIMES = (
 
 
 class Fault(NamedTuple):
-    """Send `signal` to the own process, or raise it if it is an exception, when function `path` of `module` is called for the nth time."""
+    """What happens when function `path` of `module` is called for the nth time.
+
+    `signal` is sent to the own process, or raised if it is an exception.
+    """
 
     signal: int | Exception
     module: str
@@ -46,7 +52,10 @@ def start(
     file_bytes: int | None = None,
     **environment: str,
 ) -> BaseProcess:
-    """`python -m MODULE ARGUMENTS`, output in `log`. The system lets no file of it grow beyond `file_bytes`, as a full disk would."""
+    """`python -m MODULE ARGUMENTS`, with its output in `log`.
+
+    The system lets no file of it grow beyond `file_bytes`, as a full disk would.
+    """
     process = CONTEXT.Process(
         target=_child, args=(module, arguments, log, faults, file_bytes, environment)
     )

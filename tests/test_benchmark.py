@@ -1,4 +1,7 @@
-"""A benchmark's rows are real: every kind of measurement runs, is counted as it says, fails as data, and is a cell of a study."""
+"""A benchmark's rows are real: every kind of measurement runs, and is counted as it says.
+
+Each fails as data, and is a cell of a study.
+"""
 
 import json
 import math
@@ -266,7 +269,7 @@ def test_every_kernel_and_layer_gives_gradients_in_every_precision(what: str, ki
 
 
 def test_a_step_is_a_training_step() -> None:
-    """The same weights as zero_grad, loss, backward, clipping and the optimiser's step by hand, three times."""
+    """The same weights as zero_grad, loss, backward, clipping and a step by hand, three times."""
     config = tiny("benchmark.measure=step", "model.attention=lsh", "optim.clip_norm=0.1")
     work = build_work(config, CPU)
     for _ in range(3):
@@ -290,7 +293,7 @@ def test_a_step_is_a_training_step() -> None:
 
 @pytest.mark.parametrize("peer", PEER_STEPS)
 def test_gradients_reach_every_weight_of_a_peer(peer: str) -> None:
-    """Both public Reformers train nothing, in silence, where the input of their stack needs no gradient."""
+    """Both public Reformers silently train nothing where the stack's input needs no gradient."""
     need(peer)
     config = tiny(*PEER_LAYERS[peer])
     layer = peer_layer(config)

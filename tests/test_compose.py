@@ -1,4 +1,4 @@
-"""The cells of a study are composed on what they have in common, to exactly what Hydra makes of each whole command."""
+"""The cells of a study are composed on what they share, to what Hydra makes of each whole command."""
 
 import pytest
 
@@ -64,7 +64,8 @@ COMMANDS = (
     "no override",
     "trainer.coverage_every_steps=5 model.attention=full",
     "model.n_heads=3",
-    "model.positions=axial model.d_model=64 model.axial.dims=[16,48] task.length=64 model.axial.shape=[8,8] model.lsh.chunk_len=8",
+    "model.positions=axial model.d_model=64 model.axial.dims=[16,48] task.length=64 "
+    "model.axial.shape=[8,8] model.lsh.chunk_len=8",
     "model.merge=concat model.residual=reversible",
     "seed=-1",
 )  # fmt: skip

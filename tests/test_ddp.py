@@ -1,4 +1,4 @@
-"""Two processes train as one: the same gradients, the same numbers, one set of files, and no process left behind."""
+"""Two processes train as one: the same numbers, one set of files, and no process left behind."""
 
 import json
 import os
@@ -110,7 +110,10 @@ def gradients_of_a_rank(rank: int, directory: Path) -> None:
 
 
 def overlap_of_a_rank(rank: int, directory: Path) -> None:
-    """Write down the order of events: a layer's backward has ended, a bucket of gradients starts its all-reduce."""
+    """Write down the order of events.
+
+    They are: a layer's backward has ended, a bucket of gradients starts its all-reduce.
+    """
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{directory}/rendezvous", rank=rank, world_size=2
@@ -285,7 +288,10 @@ def test_a_failing_run_on_two_processes_says_so(tmp_path: Path) -> None:
 def test_a_rank_that_alone_runs_out_of_memory_is_recorded_and_the_run_resumes(
     alone: Path, tmp_path: Path
 ) -> None:
-    """The first rank only learns that the second is gone, but the result says why; with memory enough it ends as if undisturbed."""
+    """The first rank only learns that the second is gone, but the result says why.
+
+    With memory enough the run ends as if undisturbed.
+    """
     arguments, log = [*RUN, *DDP, f"out_dir={tmp_path}"], tmp_path / "log.txt"
     fault = Fault(
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
@@ -341,7 +347,10 @@ def test_ctrl_c_on_the_command_line_ends_both_processes_and_resumes(tmp_path: Pa
 
 
 def test_a_cell_of_a_study_runs_on_two_processes_and_is_evaluated_on_two(tmp_path: Path) -> None:
-    """By the real drivers; the second evaluation, by the command of its own, prints one line with the numbers of the first."""
+    """By the real drivers.
+
+    The second evaluation, by its own command, prints one line with the numbers of the first.
+    """
     study = tmp_path / "pair.yaml"
     base = [*(word for word in RUN if not word.startswith("+evaluations")), *DDP]
     evaluations = {"Full": ["model.attention=shared_full"]}

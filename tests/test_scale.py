@@ -1,4 +1,7 @@
-"""The driver with many cells: what it composes and opens for each, counted, for a thousand cells multiply it. And what it imports."""
+"""The driver with many cells: what it composes and opens for each, and what it imports.
+
+A thousand cells multiply it, so it is counted.
+"""
 
 import gc
 import json
@@ -95,7 +98,10 @@ def many(study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_a_driver_does_little_for_each_of_many_cells(
     many: Study, counted: Counter[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It composes once what they have in common, and opens each file of a cell once or twice, not once for each of the others."""
+    """It composes once what they have in common, and opens each file of a cell once or twice.
+
+    It does not open a file once for each of the other cells.
+    """
     assert len(many.cells) == N_CELLS
     with opened() as files:
         assert main(["run", "./mine.yaml", "--parallel", "20"]) == 0

@@ -1,4 +1,7 @@
-"""`tensorboard --logdir runs/STUDY`, read with TensorBoard's own backend: a run that was killed twice, a whole one, a failed one."""
+"""`tensorboard --logdir runs/STUDY`, read with TensorBoard's own backend.
+
+Its runs: one that was killed twice, a whole one, a failed one.
+"""
 
 import signal
 from pathlib import Path
@@ -38,7 +41,10 @@ def curves(board: EventMultiplexer) -> dict[str, dict[str, list[ScalarDatum]]]:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, EventMultiplexer]:
-    """(the study's folder, a TensorBoard that watched while its first run was killed, resumed, killed and resumed)"""
+    """(the study's folder, a TensorBoard that watched it)
+
+    It watched while the first run was killed, resumed, killed and resumed.
+    """
     study = tmp_path_factory.mktemp("study")
     board = EventMultiplexer().AddRunsFromDirectory(str(study))
     for name, overrides in COMMANDS.items():

@@ -1,4 +1,7 @@
-"""One run under real faults: killed, interrupted, fed nonsense, out of memory. The same command always ends with the same numbers."""
+"""One run under real faults: killed, interrupted, fed nonsense, out of memory.
+
+The same command always ends with the same numbers.
+"""
 
 import errno
 import io
@@ -38,9 +41,9 @@ RUN = [
 ]
 BATCH_END = ("experiments.training.callbacks", "MetricsFile.on_train_batch_end")
 KEYS = {
-    "status", "error", "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds", "tokens_per_second",
-    "parameters", "train_seconds", "startup_seconds", "closing_seconds", "baseline", "device", "threads", "versions", "git_commit",
-    "finished_at",
+    "status", "error", "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib",
+    "step_seconds", "tokens_per_second", "parameters", "train_seconds", "startup_seconds",
+    "closing_seconds", "baseline", "device", "threads", "versions", "git_commit", "finished_at",
 }  # fmt: skip
 NUMBERS = (
     "steps",
@@ -102,7 +105,7 @@ KILLS = {
 
 @pytest.mark.parametrize("n_sequences", [17, 24])
 def test_the_held_out_score_is_the_mean_over_tokens(n_sequences: int, tmp_path: Path) -> None:
-    """Whatever the batches: the last of 17 sequences is a batch of its own, and no dearer than the others."""
+    """The last of 17 sequences is a batch of its own, and counts as much as each of the others."""
     arguments = [
         *SMOKE,
         "trainer.precision=64-true",
@@ -563,7 +566,10 @@ def test_a_failing_run_says_so_in_its_result(tmp_path: Path, what: str) -> None:
 
 
 def test_a_full_disk_costs_no_checkpoint(whole: Path, tmp_path: Path) -> None:
-    """The second checkpoint cannot be written; the first is whole, and the run goes on from it once there is room."""
+    """The second checkpoint cannot be written; the first is whole.
+
+    The run goes on from it once there is room.
+    """
     arguments, log = [*RUN, f"out_dir={tmp_path}"], tmp_path / "log.txt"
     assert (
         exit_code(
