@@ -1,4 +1,7 @@
-"""What a benchmark times: one repetition in three parts, built from a config and random data; no data set and no Trainer."""
+"""What a benchmark times: one repetition in three parts, built from a config and random data.
+
+There is no data set and no Trainer.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,14 +20,16 @@ from reformer_pl.precision import autocast, dtypes
 
 @dataclass(frozen=True)
 class Work:
-    """One repetition: `out = forward()`, `backward(out)`, `finish()`. Nothing but what `held` names lives from one to the next."""
+    """One repetition: `out = forward()`, `backward(out)`, `finish()`.
+
+    Only what `kept` names lives from one repetition to the next, and counts as memory: all of a
+    training step, nothing of an attention or a layer.
+    """
 
     forward: Callable[[], Tensor]
     backward: Callable[[Tensor], Any]
     finish: Callable[[], Any]
-    held: Callable[
-        [], Iterable[Tensor]
-    ]  # counts as memory: all of a training step, nothing of an attention or a layer
+    kept: Callable[[], Iterable[Tensor]]
     parameters: int
 
 
@@ -109,7 +114,10 @@ def step_work(config: RunConfig, device: torch.device) -> Work:
 
 
 def _differentiated(config: RunConfig, call: Call, device: torch.device) -> Work:
-    """Forward, then the gradients in all inputs and parameters: they and the output count as memory, the inputs do not."""
+    """Forward, then the gradients in all inputs and parameters.
+
+    These and the output count as memory; the inputs do not.
+    """
     function, inputs = call
     weights = list(function.parameters()) if isinstance(function, nn.Module) else []
     wanted = [value for value in inputs if isinstance(value, Tensor)] + weights

@@ -1,4 +1,7 @@
-"""coverage.jsonl: while a run trains, how much of full attention its hash buckets reach, by layer, head and number of rounds."""
+"""coverage.jsonl: how much of full attention the hash buckets reach while a run trains.
+
+It has a row for each layer, head and number of rounds.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,17 +26,22 @@ Row = dict[str, int | float]
 
 
 class CoverageFile(Callback):
-    """Appends rows to coverage.jsonl before the first step, at each due step and after the last one; the first rank alone.
+    """Appends rows to coverage.jsonl before the first step, at each due step and after the last.
 
-    Every time on the same held-out sequences, with rotations and queries drawn anew from (seed, step, layer): training is untouched. It
-    must stand after `Cost`, which has then stopped its clock, and before `Checkpoints`, so that no checkpoint is ahead of its rows.
+    Only the first rank does so, every time on the same held-out sequences. Rotations and queries
+    are drawn anew from (seed, step, layer), so that training is untouched. The callback must stand
+    after `Cost`, which has then stopped its clock, and before `Checkpoints`, so that no checkpoint
+    is ahead of its rows.
     """
 
     def __init__(self, directory: Path, config: RunConfig) -> None:
         self.path, self.config = directory / FILE, config
 
     def drop_after(self, step: int) -> None:
-        """The rows that a run resumed at this step will repeat: from the start, all of them. For one rank to call."""
+        """Drop the rows that a run resumed at this step will repeat: from the start, all of them.
+
+        For one rank to call.
+        """
         drop_rows_after(self.path, step or -1)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -65,7 +73,10 @@ def is_due(options: TrainerConfig, step: int) -> bool:
 
 @torch.no_grad()
 def cover(module: LitSequenceModel, config: RunConfig, tokens: Tensor, step: int) -> list[Row]:
-    """One row per layer, head and number of rounds: the means over the sequences of tokens (B, L). Layers of other attention have none."""
+    """One row per layer, head and number of rounds: means over the sequences of tokens (B, L).
+
+    Layers of other attention have none.
+    """
     rows: list[Row] = []
     lsh = config.model.lsh
     options = {
@@ -76,10 +87,10 @@ def cover(module: LitSequenceModel, config: RunConfig, tokens: Tensor, step: int
     }
 
     def measure(layer: int, qk: Tensor) -> None:
-        found = attention_coverage(
+        measured = attention_coverage(
             qk, **options, rounds=ROUNDS, generator=generator(config.seed, COVERAGE, step, layer)
         )
-        mass, chance = (x.mean(1).tolist() for x in found)
+        mass, chance = (x.mean(1).tolist() for x in measured)
         for i, r in enumerate(ROUNDS):
             for head in range(qk.shape[1]):
                 values = {"coverage": round(mass[i][head], 6), "chance": round(chance[i][head], 6)}
@@ -92,7 +103,10 @@ def cover(module: LitSequenceModel, config: RunConfig, tokens: Tensor, step: int
 
 @contextmanager
 def watched(module: LitSequenceModel, measure: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """measure(layer, qk (B, H, L, D)) at every forward pass of a layer whose queries are its keys. Nothing is left on the modules."""
+    """measure(layer, qk (B, H, L, D)) at every forward pass of a layer whose queries are its keys.
+
+    Nothing is left on the modules.
+    """
     hooks = []
     for layer, attention, _ in module.model.attentions():
         if isinstance(attention, MultiHeadAttention) and attention.shared_qk:

@@ -51,5 +51,6 @@ def load_weights(module: LitSequenceModel, weights: dict[str, Any], name: str) -
         module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         raise ConfigError(
-            f"the checkpoint does not fit the evaluation '{name}': attention may differ, sizes of weights not"
+            f"the checkpoint does not fit the evaluation '{name}': "
+            "attention may differ, sizes of weights not"
         ) from error

@@ -22,6 +22,11 @@ SCHEDULES = ("constant", "rsqrt", "cosine")
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 ACCELERATORS = ("auto", "cpu", "gpu")
 STRATEGIES = ("auto", "ddp")
+LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")
+TRACKERS = {  # the packages that a logger needs: an extra of its name installs them
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+}
 MEASURES = ("none", "attention", "layer", "step")
 PEERS = ("none", "naive", "transformers", "lucidrains")
 PEER_PACKAGES = {"transformers": "transformers", "lucidrains": "reformer_pytorch"}  # extra `peers`
