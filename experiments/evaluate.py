@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
 def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     """Score the checkpoint of a run under its config, changed by overrides.
 
-    Returns loss_nats, accuracy (0-1), bits_per_dim and the number of sequences, and writes them
+    Returns the scores of the task and the number of sequences, and writes them
     below evaluations/. Raises ConfigError.
     """
     config = read_config(directory, overrides)

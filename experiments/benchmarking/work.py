@@ -79,7 +79,10 @@ def peer_call(config: RunConfig, device: torch.device) -> Call:
 
 
 def step_work(config: RunConfig, device: torch.device) -> Work:
-    """A training step on random tokens: loss, backward, clipping if configured, the optimiser; as the Trainer takes it."""
+    """A training step on random tokens, as the Trainer takes it.
+
+    It is loss, backward, clipping if configured, and the optimiser.
+    """
     from reformer_pl.module import (  # lightning takes seconds to import
         LitSequenceModel,
         build_optimizer,
