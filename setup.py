@@ -3,11 +3,13 @@
 from setuptools import find_namespace_packages, setup
 
 FOLDERS = ("reformer_pl", "experiments", "ablations")
+CONFIGS = "experiments.configs"
 
 setup(
     packages=[
         *find_namespace_packages(include=[f"{folder}*" for folder in FOLDERS]),
-        "experiments.configs",
+        CONFIGS,
+        *(f"{CONFIGS}.{group}" for group in find_namespace_packages("configs")),
     ],
-    package_dir={"experiments.configs": "configs"},
+    package_dir={CONFIGS: "configs"},
 )
