@@ -17,6 +17,9 @@ from rich.console import Console
 
 from ablations.__main__ import main
 from ablations.launch.local import progress, sweep
+from ablations.launch.local.launcher import Local
+from ablations.launch.options import Options
+from ablations.launch.run import run
 from ablations.study import Study, compose_cells, load_study
 from experiments.run_dir.lock import is_running
 from fake_cells import alive, begun, driver, pids, result, until
@@ -175,18 +178,15 @@ def test_progress_on_a_terminal_and_off_it(
     monkeypatch.setattr(progress, "HEARTBEAT_SECONDS", 0)
     study = study_of("hangs")
     screen = io.StringIO()
-    sweep.run(
-        [study],
-        sweep.Options(timeout_seconds=2),
-        Console(file=screen, force_terminal=True, width=120),
-    )
+    console = Console(file=screen, force_terminal=True, width=120)
+    run([study], Options(timeout_seconds=2), Local(console))
     assert "mine: 0 done, 1 running, 0 failed, 0 waiting" in screen.getvalue()
     assert (
         "20/1000" in screen.getvalue()
         and "10.00" in screen.getvalue()
         and "1:38" in screen.getvalue()
     )
-    sweep.run([study], sweep.Options(timeout_seconds=2, retry=True), Console())
+    run([study], Options(timeout_seconds=2, retry=True), Local())
     said = capfd.readouterr().out
     assert "hangs seed=0: step 20/1000, loss 1.5000, 10.00 steps/s, 1:38 left" in said
     assert "mine: 0 done, 1 running, 0 failed, 0 waiting, 0:0" in said and "about 1:38 left" in said
