@@ -216,6 +216,22 @@ def test_the_smoke_study_from_grid_to_report(
         assert rows and {row["split"] for row in rows} == {"train", "valid"}
 
 
+def test_folders_of_the_user_that_are_named_as_the_project_s_do_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Real cells, started where the user has packages `experiments` and `ablations` of their own."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("experiments", "ablations", "reformer_pl"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the wrong folder')")
+    values = {
+        "base": ["experiment=smoke", "trainer.max_steps=2", "trainer.eval_every_steps=2"],
+        "axes": {"model.attention": ["local"]},
+    }
+    Path("mine.yaml").write_text(json.dumps(values))
+    assert main(["run", "./mine.yaml"]) == 0, capfd.readouterr().out
+
+
 def test_a_finished_study_gains_an_evaluation_without_training(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

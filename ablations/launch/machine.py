@@ -92,30 +92,6 @@ def free_port(taken: Iterable[int] = ()) -> int:
             return port
 
 
-def outside_of_a_job() -> dict[str, str]:
-    """This process's environment, without that of the SLURM job that the driver may run in."""
-    if "SLURM_JOB_ID" not in os.environ:
-        return dict(os.environ)
-    kept = (
-        name
-        for name in os.environ
-        if not name.startswith(("SLURM_", "SBATCH_")) or name == "SLURM_CONF"
-    )
-    return {name: os.environ[name] for name in kept}
-
-
-def python_path() -> dict[str, str]:
-    """PYTHONPATH of a cell where the driver has the project from the folder that it runs in.
-
-    The cells look there no more by themselves (PYTHONSAFEPATH). An installed project needs nothing.
-    """
-    root = Path(__file__).resolve().parents[2]
-    if root != Path.cwd():
-        return {}
-    others = os.environ.get("PYTHONPATH")
-    return {"PYTHONPATH": f"{root}{os.pathsep}{others}" if others else str(root)}
-
-
 def environment_of(
     config: RunConfig, threads: int | None, gpus: tuple[int, ...], port: int | None
 ) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What a job of a cell does: each process that srun starts becomes the cell's own command.
 
-submitit loads this function by its name on the compute node, so this file imports nothing of the project.
+submitit loads this function by its name on the compute node, so this file imports next to nothing.
 """
 
 import os
@@ -8,11 +8,7 @@ import signal
 import socket
 from pathlib import Path
 
-CELL_ENVIRONMENT = {
-    "PYTHONUNBUFFERED": "1",
-    "HYDRA_FULL_ERROR": "0",
-    "PYTHONSAFEPATH": "1",  # a folder named experiments where the user stands is not the project's
-}
+from ablations.launch.cell_environment import CELL_ENVIRONMENT
 
 
 def become(command: list[str], directory: str) -> None:

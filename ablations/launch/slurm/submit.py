@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ablations.launch.machine import outside_of_a_job
+from ablations.launch.cell_environment import CELL_ENVIRONMENT, python_path
 from ablations.launch.slurm.become import become
+from ablations.launch.slurm.environment import outside_of_a_job
 from ablations.launch.slurm.queue import write_record
 from ablations.launch.slurm.settings import Slurm
 from ablations.study import Study
@@ -73,7 +74,7 @@ def _sbatch(
     executor = _executor(study, slurm, processes_per_node, name, len(cells))
     commands = [cell.command() for cell in cells]
     try:
-        with _outside_of_a_job():
+        with _environment_of_jobs():
             jobs = executor.map_array(become, commands, [str(cell.directory) for cell in cells])
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         reason = " ".join(str(error).split())
@@ -111,11 +112,17 @@ def _print_job(number: str, cells: list[Cell], slurm: Slurm, processes_per_node:
 
 
 @contextmanager
-def _outside_of_a_job() -> Iterator[None]:
-    """A driver that runs in a job itself submits as if it did not."""
-    kept = outside_of_a_job()
-    removed = {name: os.environ.pop(name) for name in list(os.environ) if name not in kept}
+def _environment_of_jobs() -> Iterator[None]:
+    """sbatch hands its environment on to the jobs, also to submitit, which starts the cells there.
+
+    A driver that runs in a job itself submits as if it did not.
+    """
+    before = dict(os.environ)
+    inherited = outside_of_a_job() | CELL_ENVIRONMENT | python_path()
+    os.environ.clear()
+    os.environ.update(inherited)
     try:
         yield
     finally:
-        os.environ.update(removed)
+        os.environ.clear()
+        os.environ.update(before)
