@@ -223,7 +223,14 @@ def _add_run_options(sub: argparse.ArgumentParser) -> None:
     repeated.add_argument("--force", action="store_true", help=FORCE)
     sub.add_argument("--dry-run", action="store_true", help=DRY_RUN)
     sub.add_argument("--launcher", default="local", metavar="WORD", help=LAUNCHER)
-    sub.add_argument("--slurm", type=Path, dest="launcher_file", metavar="FILE", help=SLURM)
+    sub.add_argument(
+        "--slurm",
+        "--launcher-file",
+        type=Path,
+        dest="launcher_file",
+        metavar="FILE",
+        help=SLURM,
+    )
     sub.add_argument(
         "--wait",
         action="store_true",
