@@ -142,15 +142,16 @@ def _plan(study: Study) -> int:
 
 
 def _report(study: Study) -> int:
-    from ablations.report.report import (  # pandas and matplotlib take seconds to import
-        print_tables,
-        write_report,
-    )
+    # pandas and matplotlib take seconds to import
+    from ablations.report.report import load_report
+    from ablations.report.write import write_report
+    from ablations.report.writers.terminal import print_tables
 
     settle(study.cells)
-    path = write_report(study)
+    report = load_report(study)
+    path = write_report(report)
     print(f"{study.name}: {study.description}")
-    print_tables(study)
+    print_tables(report)
     print(f"report: {path}")
     return 0
 
@@ -160,7 +161,7 @@ def _compare(before: Study, after: Study, out: Path | None) -> int:
         comparison,
         write_comparison,
     )
-    from ablations.report.report import print_table
+    from ablations.report.writers.terminal import print_table
 
     table = comparison(before, after)
     path = write_comparison(table, after, out or after.directory / "report")
