@@ -125,6 +125,8 @@ def legend_below(figure: Figure, axes: Axes) -> None:
     def legend_of(rows: int) -> Legend:
         columns = math.ceil(len(names) / rows)
         return figure.legend(
+            artists,
+            names,
             loc="outside lower center",
             ncols=columns,
             handlelength=2.2,

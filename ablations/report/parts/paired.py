@@ -3,6 +3,7 @@
 A seed fixes the initial weights and the data order. Its noise is common to both runs of a pair, and leaves their difference.
 """
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -38,6 +39,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     ]
     metrics = compared_metrics(judged_by(study), cells)
     rows, data = compare_pairs(pairs, metrics, study.baseline)
+    rows = _mark_better(rows, metrics)
     finished = base[base["status"] == OK]
     means = ", ".join(f"{m.header} {m.scale * finished[m.name].mean():.4g}" for m in metrics)
     caption = (
@@ -66,7 +68,8 @@ def compare_pairs(
     pairs = list(pairs)
     differences = [_differences(pair, metrics) for pair in pairs]  # in the units shown
     places = [
-        _places(metric, column) for metric, column in zip(metrics, zip(*differences, strict=False), strict=True)
+        _places(metric, column)
+        for metric, column in zip(metrics, zip(*differences, strict=False), strict=True)
     ]
     rows = []
     for pair, all_metrics in zip(pairs, differences, strict=True):
@@ -79,16 +82,23 @@ def compare_pairs(
             ]
         ended = map(Words, pair.ended)
         rows.append(Row(pair.label, (*entries, Value(n), *ended), pair.label))
-    for j, (metric, decimals) in enumerate(zip(metrics, places, strict=True)):
-        means = [round(row[j].mean, decimals) for row in differences]
-        for i in best_of([0.0, *means], metric.better):  # 0 is the baseline
-            if i and means[i - 1]:
-                rows[i - 1] = with_best(rows[i - 1], j)
     data = [
         {"label": pair.label} | _stored(metrics, all_metrics)
         for pair, all_metrics in zip(pairs, differences, strict=True)
     ]
     return rows, pd.DataFrame(data)
+
+
+def _mark_better(rows: list[Row], metrics: list[Metric]) -> list[Row]:
+    """The best difference of each metric is marked, where it is better than 0, which is the baseline."""
+    rows = list(rows)
+    for column, metric in enumerate(metrics):
+        entries = [row.entries[column] for row in rows]
+        means = [round(e.mean, e.places) if isinstance(e, Value) else math.nan for e in entries]
+        for i in best_of([0.0, *means], metric.better):
+            if i and means[i - 1]:
+                rows[i - 1] = with_best(rows[i - 1], column)
+    return rows
 
 
 def _differences(pair: Pair, metrics: list[Metric]) -> list[Difference]:
