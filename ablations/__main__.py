@@ -123,15 +123,16 @@ def _plan(study: Study) -> int:
 
 
 def _report(study: Study) -> int:
-    from ablations.report.report import (  # pandas and matplotlib take seconds to import
-        print_tables,
-        write_report,
-    )
+    # pandas and matplotlib take seconds to import
+    from ablations.report.report import load_report
+    from ablations.report.write import write_report
+    from ablations.report.writers.terminal import print_tables
 
     settle(study.cells)
-    path = write_report(study)
+    report = load_report(study)
+    path = write_report(report)
     print(f"{study.name}: {study.description}")
-    print_tables(study)
+    print_tables(report)
     print(f"report: {path}")
     return 0
 
@@ -141,7 +142,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         comparison,
         write_comparison,
     )
-    from ablations.report.report import print_table
+    from ablations.report.writers.terminal import print_table
 
     before, after = (open_source(name, arguments.runs_dir) for name in arguments.study)
     table = comparison(before, after)

@@ -30,13 +30,21 @@ from experiments.run_dir.files import (
 )
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS, MISSING, OK, read_evaluation, read_result
 from reformer_pl.config import ConfigError, flat
+from reformer_pl.config.rules import TASKS
+from reformer_pl.metrics import task_metrics
 
 # The columns of results.csv, in this order. Units: nats, 0-1, bits, GiB, seconds, tokens a second.
 COLUMNS = (
     "study", "cell", "train", "eval", "seed", "status", "steps", "loss_nats", "accuracy", "bits_per_dim",
     "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters",
 )  # fmt: skip
-SCORES = ("loss_nats", "accuracy", "bits_per_dim")
+SCORES = ("loss_nats", "accuracy", "bits_per_dim")  # always there
+# Of tasks with a metric of their own: a column where a cell has it.
+OTHER_SCORES = tuple(
+    dict.fromkeys(
+        metric.name for task in TASKS for metric in task_metrics(task) if metric.name not in SCORES
+    )
+)
 COSTS = (
     "peak_memory_gib",
     "step_seconds",
@@ -98,16 +106,12 @@ def load_results(*sources: Study | str | Path, runs_dir: Path = Path("runs")) ->
         [key for row in rows for key in row if key.startswith(prefix)]
         for prefix in ("baseline.", "config.", "version.")
     ]
-    named, configs, versions = (list(dict.fromkeys(group)) for group in groups)
-    measured = [
-        name
-        for name in ("measure", "peer", *BENCHMARK_ONLY)
-        if any(row.get(name) is not None for row in rows)
-    ]
-    own = ("study", "cell", "train", "eval", "seed", "status", "error", *SCORES, *COSTS, *COUNTS)
-    frame = _typed(
-        rows, (*own, *measured, *named, *configs, *PLAIN_PROVENANCE, *versions, "directory")
-    )
+    baselines, configs, versions = (list(dict.fromkeys(group)) for group in groups)
+    run = ("study", "cell", "train", "eval", "seed", "status", "error")
+    numbers = (*SCORES, *_present(OTHER_SCORES, rows), *COSTS, *COUNTS)
+    measured = _present(("measure", "peer", *BENCHMARK_ONLY), rows)
+    made_by = (*PLAIN_PROVENANCE, *versions, "directory")
+    frame = _typed(rows, (*run, *numbers, *measured, *baselines, *configs, *made_by))
     for name in configs:
         values = [row.get(name) for row in rows]
         if all(
@@ -122,8 +126,9 @@ def load_results(*sources: Study | str | Path, runs_dir: Path = Path("runs")) ->
 
 
 def score_rows(study: Study) -> pd.DataFrame:
-    """The rows of results.csv: one per cell x evaluation with exactly `COLUMNS`; a study without evaluations has one per cell, eval "own".
-    A study whose cells measure and train nothing has one row per cell with exactly `MEASURED_COLUMNS`.
+    """The rows of results.csv: one per cell x evaluation with the columns `COLUMNS`, and after the scores those of `OTHER_SCORES` that
+    a cell has. A study without evaluations has one per cell, eval "own". One whose cells measure and train nothing has one row per cell
+    with exactly `MEASURED_COLUMNS`.
 
     A trained cell whose evaluation is not there, or was made under other overrides than the study now says, is "missing" in that row.
     Raises ConfigError for a result file that is not JSON.
@@ -132,10 +137,10 @@ def score_rows(study: Study) -> pd.DataFrame:
         return _typed(
             [{"study": study.name, **_trained(cell)} for cell in study.cells], MEASURED_COLUMNS
         )
-    return _typed(
-        [row for cell in study.cells for row in _rows_of(study.name, cell, study.evaluations)],
-        COLUMNS,
-    )
+    rows = [row for cell in study.cells for row in _rows_of(study.name, cell, study.evaluations)]
+    after_scores = COLUMNS.index(SCORES[-1]) + 1
+    others = _present(OTHER_SCORES, rows)
+    return _typed(rows, (*COLUMNS[:after_scores], *others, *COLUMNS[after_scores:]))
 
 
 def load_cells(study: Study) -> pd.DataFrame:
@@ -148,6 +153,7 @@ def load_cells(study: Study) -> pd.DataFrame:
         *own,
         *COUNTS,
         *SCORES,
+        *OTHER_SCORES,
         *COSTS,
         "measure",
         "peer",
@@ -163,7 +169,10 @@ def load_curves(study: Study) -> pd.DataFrame:
 
     `split` is "train" or "valid"; `seconds` and `tokens` count training so far. Cells without a metrics file add no row.
     """
-    return pd.DataFrame(_rows(study, METRICS), columns=list(CURVE_COLUMNS))
+    rows, after_scores = _rows(study, METRICS), CURVE_COLUMNS.index(SCORES[-1]) + 1
+    others = _present(OTHER_SCORES, rows)
+    columns = (*CURVE_COLUMNS[:after_scores], *others, *CURVE_COLUMNS[after_scores:])
+    return pd.DataFrame(rows, columns=list(columns))
 
 
 def load_coverage(study: Study) -> pd.DataFrame:
@@ -185,8 +194,8 @@ def finished_cells(study: Study) -> pd.DataFrame:
     return cells
 
 
-def labels(study: Study) -> list[str]:
-    """The train labels in the study's order: the rows of every table, and the colours of every figure."""
+def variant_labels(study: Study) -> list[str]:
+    """The variants in the study's order: the rows of every table, and the colours of every figure."""
     return list(dict.fromkeys(cell.train for cell in study.cells))
 
 
@@ -210,8 +219,8 @@ def _rows_of(
     """A row for each evaluation; one for the model as it was trained where there is none, or where it is asked for."""
     trained = {"study": study, **_trained(cell)}
     scored = [
-        {**trained, "eval": name, **_evaluated(cell, name, said, trained["status"])}
-        for name, said in evaluations.items()
+        {**trained, "eval": name, **_evaluated(cell, name, overrides, trained["status"])}
+        for name, overrides in evaluations.items()
     ]
     return scored if scored and not own else [{**trained, "eval": OWN}, *scored]
 
@@ -229,7 +238,7 @@ def _all_known(study: Study, cell: Cell) -> list[dict[str, Any]]:
                     **rows[0],
                     "eval": path.stem,
                     "status": OK,
-                    **{key: found.get(key) for key in SCORES},
+                    **{key: found.get(key) for key in (*SCORES, *OTHER_SCORES)},
                 }
             )
     config = {
@@ -248,13 +257,18 @@ def _all_known(study: Study, cell: Cell) -> list[dict[str, Any]]:
 
 
 def _evaluated(cell: Cell, name: str, overrides: list[str], status: str) -> dict[str, Any]:
-    scores: dict[str, Any] = dict.fromkeys(SCORES)
+    scores: dict[str, Any] = dict.fromkeys((*SCORES, *OTHER_SCORES))
     if status != OK:
         return scores
     found = read_evaluation(cell.directory, name, overrides)
     if found is None:
         return {**scores, "status": MISSING}
-    return {key: found.get(key) for key in SCORES}
+    return {key: found.get(key) for key in (*SCORES, *OTHER_SCORES)}
+
+
+def _present(names: tuple[str, ...], rows: list[dict[str, Any]]) -> list[str]:
+    """Those of the names that a row has a value of."""
+    return [name for name in names if any(row.get(name) is not None for row in rows)]
 
 
 def _typed(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
@@ -265,6 +279,6 @@ def _typed(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame
     for column in columns:
         if column in COUNTS:
             frame[column] = frame[column].astype("Int64")
-        elif column in (*SCORES, *COSTS, *BENCHMARK_ONLY):
+        elif column in (*SCORES, *OTHER_SCORES, *COSTS, *BENCHMARK_ONLY):
             frame[column] = frame[column].astype(float)
     return frame

@@ -27,6 +27,20 @@ class Metric:
     short_places: int = 2  # decimals where a figure writes the number
     suffix: str = ""  # behind the number where no header says the unit
     divisor: float = 1.0  # of a score: the mean that the loss gives is divided by it
+    noun: str = ""  # without the unit; empty: the header
+    short_axis: str = ""  # of a narrow figure's axis; empty: the axis
+    bounds: tuple[float, float] | None = None  # of the stored number, where it has any
+
+    @property
+    def words(self) -> str:
+        """For a sentence: "accuracy in %", "bits per dim"."""
+        return f"{self.noun or self.header}{f' in {self.suffix}' if self.suffix else ''}"
+
+    @property
+    def title(self) -> str:
+        """At the start of a sentence, without the unit: "Accuracy", "Bits per dim"."""
+        noun = self.noun or self.header
+        return noun[:1].upper() + noun[1:]
 
     def better(self, values: Iterable[float]) -> float:
         """The best of some values."""
@@ -35,16 +49,27 @@ class Metric:
 
 ACCURACY = Metric(
     "accuracy", "accuracy (%)", "Held-out accuracy (%)",
-    scale=100, places=1, higher_is_better=True, short_places=1, suffix="%",
+    scale=100, places=1, higher_is_better=True, short_places=1, suffix="%", noun="accuracy",
+    bounds=(0, 1),
 )  # fmt: skip
 BITS_PER_DIM = Metric(
     "bits_per_dim", "bits per dim", "Held-out bits per dim", places=3, divisor=math.log(2)
 )
 LOSS_NATS = Metric("loss_nats", "loss (nats)", "Held-out loss (nats)", places=3)
 SCORES = (LOSS_NATS, ACCURACY, BITS_PER_DIM)  # of all tasks, in the order of result.json
-STEP_SECONDS = Metric("step_seconds", "s/step", "Seconds per training step")
-MEMORY_GIB = Metric("peak_memory_gib", "memory (GiB)", "Peak memory (GiB)")
-MEMORY_MIB = Metric("peak_memory_gib", "memory (MiB)", "Peak memory (MiB)", scale=1024)
+STEP_SECONDS = Metric(
+    "step_seconds", "s/step", "Seconds per training step", short_axis="Seconds per step"
+)
+TRAIN_SECONDS = Metric("train_seconds", "training (s)", "Training time (s)", places=0)
+TOKENS_PER_SECOND = Metric(
+    "tokens_per_second", "tokens/s", "Tokens per second", places=0, higher_is_better=True
+)
+MEMORY_GIB = Metric(
+    "peak_memory_gib", "memory (GiB)", "Peak memory (GiB)", suffix="GiB", noun="memory"
+)
+MEMORY_MIB = Metric(
+    "peak_memory_gib", "memory (MiB)", "Peak memory (MiB)", scale=1024, suffix="MiB", noun="memory"
+)
 
 
 def memory_metric(most_gib: float) -> Metric:

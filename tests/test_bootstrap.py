@@ -8,19 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablations.report.intervals import mean_interval, paired_difference
-from ablations.report.numbers import number, signed, with_interval
-from ablations.report.pareto import pareto_front
-from ablations.report.parts.hash_rounds import rounds_drawing, rounds_table
-from ablations.report.parts.loss_memory import memory_drawings
-from ablations.report.parts.paired import paired_table
-from ablations.report.report import write_report
-from ablations.report.table import Table, loss_memory
-from ablations.report.writers.latex import latex_cell
+from ablations.report.bootstrap import mean_interval, paired_difference
+from ablations.report.numbers import signed
+from ablations.report.pareto_front import pareto_front
+from ablations.report.parts import hash_rounds, loss_memory, paired
+from ablations.report.report import load_report
+from ablations.report.table import Table, Value, Words, text_of
+from ablations.report.writers.latex import latex_entry
 from ablations.results import load_cells
 from ablations.study import Study, load_study
 from reformer_pl.config import ConfigError
-from test_report import _study, fail, write_run
+from test_report import _study, best_places, fail, report_page, write_run
 
 # label: overrides, bits per dim of seeds 0, 1, 2, MiB, seconds a step
 VARIANTS = {
@@ -29,10 +27,13 @@ VARIANTS = {
     "LSH-4": (["model.attention=lsh", "model.lsh.n_hashes=4"], (4.18, 4.25, 4.27), 80.0, 0.30),
 }
 
+# A task that is judged by bits per dim.
+TINY = ["experiment=enwik8", "model.d_model=32", "model.n_heads=2", "task.length=64"]
+
 
 def made_up(folder: Path, seeds: list[int], **values: object) -> Study:
     study = _study(folder, "rounds", {
-        "timed": True, "base": ["experiment=smoke"], "axes": {"train": {label: said for label, (said, *_) in VARIANTS.items()}},
+        "timed": True, "base": TINY, "axes": {"train": {label: changes for label, (changes, *_) in VARIANTS.items()}},
         "seeds": seeds, "report": ["loss_memory", "paired", "hash_rounds"], **values,
     })  # fmt: skip
     baseline = {"name": "byte frequencies", "loss_nats": 3.5, "bits_per_dim": 5.13, "accuracy": 0.1}
@@ -91,7 +92,7 @@ def test_a_paired_difference_takes_equal_seeds_only_and_cancels_their_noise() ->
 def test_the_paired_table_says_differences_words_and_n(tmp_path: Path) -> None:
     study = made_up(tmp_path, [0, 1, 2])
     rows = {
-        row[0]: dict(zip(_paired(study).header, row, strict=True)) for row in _paired(study).rows
+        row[0]: dict(zip(_paired(study).header, row, strict=True)) for row in _paired(study).texts()
     }
     assert rows["LSH-4"] == {
         "variant": "LSH-4", "bits per dim": "-0.017 [-0.030, 0.000]", "memory (MiB)": "+20.0", "s/step": "+0.200", "n": "3",
@@ -101,30 +102,31 @@ def test_the_paired_table_says_differences_words_and_n(tmp_path: Path) -> None:
         rows["LSH-1"]["bits per dim"] == "+0.307 [+0.300, +0.310]"
         and rows["LSH-1"]["memory (MiB)"] == "-20.0"
     )
-    assert {(_paired(study).rows[i][0], _paired(study).header[j]) for i, j in _paired(study).best} == {
+    assert best_places(_paired(study)) == {
         ("LSH-4", "bits per dim"), ("LSH-1", "memory (MiB)"),
     }  # fmt: skip
     cells = {(cell.train, cell.seed): cell for cell in study.cells}
     fail(cells["LSH-4", 0].directory, "oom", "out of memory")
     for seed in (0, 1, 2):
         fail(cells["LSH-1", seed].directory, "would_not_fit", "too large")
-    rows = {row[0]: row for row in _paired(study).rows}
+    rows = {row[0]: row for row in _paired(study).texts()}
     assert rows["LSH-4"][1:] == ("-0.015 [-0.030, 0.000]", "+20.0", "+0.200", "2", "2 ok, 1 oom")
     assert rows["LSH-1"][1:] == (*["would not fit"] * 3, "0", "3 would_not_fit")
     for seed in (1, 2):
         fail(cells["Full", seed].directory, "failed", "boom")
-    assert {row[0]: row for row in _paired(study).rows}["LSH-4"][1] == "no equal seed"
+    assert {row[0]: row for row in _paired(study).texts()}["LSH-4"][1] == "no equal seed"
     fail(cells["Full", 0].directory, "failed", "boom")
-    assert {row[0]: row for row in _paired(study).rows}["LSH-4"][1] == "Full: failed"
+    assert {row[0]: row for row in _paired(study).texts()}["LSH-4"][1] == "Full: failed"
 
 
 def _paired(study: Study) -> Table:
-    return paired_table(study, load_cells(study))
+    (table,) = paired.tables(study, load_cells(study))
+    return table
 
 
 def test_the_baseline_is_named_or_the_first_and_one_seed_has_no_interval(tmp_path: Path) -> None:
     study = made_up(tmp_path, [0], baseline="LSH-4")
-    rows = {row[0]: row for row in _paired(study).rows}
+    rows = {row[0]: row for row in _paired(study).texts()}
     assert list(rows) == ["Full", "LSH-1"] and rows["Full"][1:] == (
         "+0.020",
         "-20.0",
@@ -147,12 +149,12 @@ def test_the_pareto_front_by_hand_in_the_table_and_in_the_figure(tmp_path: Path)
     assert pareto_front([1, math.nan, 2], [math.nan, 1, 3]) == [False, False, True]
     study = made_up(tmp_path, [0, 1, 2])
     cells = load_cells(study)
-    table = loss_memory(study, cells)
-    marked = [row[0] for row in table.rows if row[table.header.index("Pareto front")] == "yes"]
+    (table,) = loss_memory.tables(study, cells)
+    marked = [row[0] for row in table.texts() if row[table.header.index("Pareto front")] == "yes"]
     assert marked == ["Full", "LSH-1", "LSH-4"]
     line = next(
         line
-        for line in memory_drawings(study, cells)[0].figure.axes[0].lines
+        for line in loss_memory.figures(study, cells, [])[0].figure.axes[0].lines
         if line.get_label() == "Pareto front"
     )
     corners = set(zip(np.round(line.get_xdata(), 6), np.round(line.get_ydata(), 6), strict=True))
@@ -167,14 +169,15 @@ def test_hash_rounds_put_lsh_against_its_rounds_and_the_rest_beside(tmp_path: Pa
     study = made_up(tmp_path, [0, 1, 2])
     fail(study.cells[2].directory, "oom", "out of memory")  # LSH-4, seed 0
     cells = load_cells(study)
-    rows = {row[0]: row for row in rounds_table(study, cells).rows}
+    (table,) = hash_rounds.tables(study, cells)
+    rows = {row[0]: row for row in table.texts()}
     assert list(rows) == ["Full", "LSH-1", "LSH-4"] and [row[1] for row in rows.values()] == [
         "-",
         "1",
         "4",
     ]
     assert rows["LSH-4"][2:] == ("4.260 [4.250, 4.270]", "80.0", "0.300", "2 ok, 1 oom")
-    drawing = rounds_drawing(study, cells)
+    (drawing,) = hash_rounds.figures(study, cells, [table])
     for axes, want in zip(
         drawing.figure.axes, ([4.556667, 4.26], [40.0, 80.0], [0.15, 0.30]), strict=True
     ):
@@ -213,7 +216,7 @@ def test_two_axes_make_a_series_for_each_choice_beside_the_rounds(tmp_path: Path
             step_seconds=0.1,
             parameters=1000,
         )
-    data = rounds_table(study, load_cells(study)).data
+    data = hash_rounds.tables(study, load_cells(study))[0].data
     assert list(zip(data["series"], data["rounds"], strict=True)) == [
         ("standard", 1), ("standard", 2), ("reversible", 1), ("reversible", 2),
     ]  # fmt: skip
@@ -237,7 +240,7 @@ def test_two_series_of_rounds_are_two_even_where_their_labels_share_one_part(
         write_run(
             cell.directory, [row], 10, None, peak_memory_gib=0.1, step_seconds=0.1, parameters=1000
         )
-    data = rounds_table(study, load_cells(study)).data
+    data = hash_rounds.tables(study, load_cells(study))[0].data
     assert data.groupby("series")["rounds"].apply(list).tolist() == [[1, 2], [1, 2]]
 
 
@@ -246,7 +249,7 @@ def test_hash_rounds_are_reported_while_no_cell_with_lsh_has_ended(tmp_path: Pat
     for cell in study.cells:
         if cell.train != "Full":
             (cell.directory / "result.json").unlink()
-    page = write_report(study).read_text()
+    page = report_page(study).read_text()
     assert "Not every cell ended well: LSH-1 (2 missing), LSH-4 (2 missing)" in page
 
 
@@ -254,7 +257,7 @@ def test_every_new_part_is_written_as_files_and_shown_on_the_page(tmp_path: Path
     study = made_up(
         tmp_path, [0, 1, 2], report=["loss_memory", "paired", "hash_rounds", "learning_curves"]
     )
-    page = write_report(study)
+    page = report_page(study)
     written = {path.name for path in page.parent.iterdir()}
     assert {
         f"{name}.{suffix}" for name in ("paired", "hash_rounds") for suffix in ("csv", "md", "tex")
@@ -273,20 +276,25 @@ def test_memory_predicted_stands_beside_measured_and_needs_no_finished_run(
     from ablations.report.parts import memory_prediction
 
     kinds = dict.fromkeys(memory_prediction.KINDS, 10 / 1024)
-    monkeypatch.setattr(memory_prediction.KNOWN, "of", lambda config: {**kinds, "total": 50 / 1024})
+    asked = []
+    monkeypatch.setattr(
+        "reformer_pl.measure.predict_run",
+        lambda config: asked.append(config) or {**kinds, "total": 50 / 1024},
+    )
     study = made_up(tmp_path, [0, 1, 2], report=["memory_prediction"])
     for cell in study.cells:
         if cell.train == "LSH-1":
             fail(cell.directory, "would_not_fit", "too large")
-    table = memory_prediction.prediction_table(study, load_cells(study))
-    rows = {row[0]: row[6:] for row in table.rows}
+    report = load_report(study)
+    (table,), (drawing,) = report.tables, report.figures
+    rows = {row[0]: row[6:] for row in table.texts()}
     assert rows["Full"] == ("50.0", "60.0", "1.200", "3 ok") and rows["LSH-1"] == (
         "50.0",
         "would not fit",
         "-",
         "3 would_not_fit",
     )
-    (drawing,) = memory_prediction.prediction_drawings(study, load_cells(study))
+    assert len(asked) == len(VARIANTS)  # a prediction takes seconds: each is made once
     points = {
         (line.get_xdata()[0], round(line.get_ydata()[0], 6))
         for line in drawing.figure.axes[0].lines
@@ -302,15 +310,11 @@ def test_texts() -> None:
         "+1,234.5",
         "-",
     )
-    assert (
-        with_interval(4.2, 4.1, 4.3, 2) == "4.20 [4.10, 4.30]"
-        and with_interval(4.2, math.nan, math.nan, 2) == "4.20"
-    )
-    assert (
-        with_interval(60.0, 60.0, 60.0, 1, number) == "60.0"
-        and with_interval(math.nan, math.nan, math.nan, 1) == "-"
-    )
-    assert latex_cell("4.20 [4.10, 4.30]", True) == (
+    assert text_of(Value(4.2, 4.1, 4.3, 2)) == "4.20 [4.10, 4.30]"
+    assert text_of(Value(4.2, places=2)) == "4.20" and text_of(Value(60.0, 60.0, 60.0, 1)) == "60.0"
+    assert text_of(Value(math.nan, places=1)) == "-"
+    assert text_of(Value(1, 0, 2, signed=True, note="(n = 2)")) == "+1 [0, +2] (n = 2)"
+    assert latex_entry(Value(4.2, 4.1, 4.3, 2, best=True)) == (
         r"\begin{tabular}[t]{@{}r@{}}\textbf{4.20}\\{\scriptsize [4.10, 4.30]}\end{tabular}"
     )
-    assert latex_cell("5 %", False) == r"5 \%"
+    assert latex_entry(Words("5 %")) == r"5 \%"

@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ablations.report.figure import Drawing
-from ablations.report.report import write_report
-from test_report import EVALUATIONS, TRAINED, VARIANTS, duplication_study, fail, memory_study
+from ablations.report.drawing.figure import Drawing
+from test_report import (
+    EVALUATIONS,
+    TRAINED,
+    VARIANTS,
+    duplication_study,
+    fail,
+    memory_study,
+    report_page,
+)
 from test_speed_report import power_laws
 
 if TYPE_CHECKING:  # `make test` runs without it
@@ -61,9 +68,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             Drawing, "save", lambda drawing, directory: None
         )  # PNG and PDF take longer than the page
         return {
-            "lm": write_report(lm),
-            "dup": write_report(dup),
-            "speed": write_report(power_laws(folder / "speed")),
+            "lm": report_page(lm),
+            "dup": report_page(dup),
+            "speed": report_page(power_laws(folder / "speed")),
         }
 
 

@@ -37,7 +37,7 @@ def sweep(
         folder,
         "lm",
         {
-            "base": ["experiment=smoke"],
+            "base": ["experiment=enwik8"],
             "axes": {"train": axes},
             "seeds": [0, 1, 2],
             "report": ["loss_memory"],
@@ -54,6 +54,7 @@ def sweep(
             }
             write_run(cell.directory, [row], 10, BASELINE, **costs)
             values = {
+                "task": {"name": "enwik8"},
                 "model": {"attention": cell.labels[0], "lsh": {"n_buckets": None}},
                 "optim": {"betas": [0.9, 0.98]},
                 "seed": cell.seed,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import definition
-from ablations.report.part_words import study_drawings, study_tables
+from ablations.report.report import build_report
 from ablations.results import COVERAGE_COLUMNS, load_cells, load_coverage
 from ablations.study import Study, load_study
 from experiments import train
@@ -332,8 +332,9 @@ def test_the_report_shows_the_mean_and_the_range_over_layers_heads_and_seeds_tha
     study = recorded_study(tmp_path)
     found, cells = load_coverage(study), load_cells(study)
     assert tuple(found.columns) == COVERAGE_COLUMNS and len(found) == 4 * 5 * 4 * len(ROUNDS)
-    (table,) = study_tables(study, cells)
-    texts = {row[0]: row[1:] for row in table.rows}
+    report = build_report(study, cells)
+    (table,), (drawing,) = report.tables, report.figures
+    texts = {row[0]: row[1:] for row in table.texts()}
     assert len(texts) == 2 * len(ROUNDS) and table.header == (
         "trained with",
         "start",
@@ -346,7 +347,6 @@ def test_the_report_shows_the_mean_and_the_range_over_layers_heads_and_seeds_tha
     assert texts["Full, 2 rounds"] == ("20.6 (20.0-21.2)", "10.0") * 3  # seeds are cells 0 and 2
     assert texts["LSH-1, 1 round"] == ("10.8 (10.3-11.3)", "5.0") * 3  # cell 3 alone
     assert "Full: 0, 10, 20" in table.caption and set(table.data["n"]) == {8, 4}
-    (drawing,) = study_drawings(study, cells)
     full, lsh = drawing.figure.axes
     assert (full.get_title(), lsh.get_title()) == ("Trained with Full", "Trained with LSH-1")
     assert list(full.lines[2].get_xdata()) == [0, 5, 10, 15, 20]
@@ -359,9 +359,10 @@ def test_a_study_without_coverage_rows_says_so(tmp_path: Path) -> None:
     study = recorded_study(tmp_path)
     for cell in study.cells:
         (cell.directory / "coverage.jsonl").unlink()
-    assert load_coverage(study).empty and study_drawings(study, load_cells(study)) == []
-    (table,) = study_tables(study, load_cells(study))
+    report = build_report(study, load_cells(study))
+    assert load_coverage(study).empty and report.figures == ()
+    (table,) = report.tables
     assert (
-        table.rows == (("Full", *["-"] * 6), ("LSH-1", *["-"] * 6))
+        table.texts() == [("Full", *["-"] * 6), ("LSH-1", *["-"] * 6)]
         and "none recorded" in table.caption
     )

@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from ablations.report.report import markdown
-from ablations.report.table import train_eval
-from ablations.results import COSTS, load_cells, load_results, score_rows
+from ablations.report.parts.train_eval import score_table
+from ablations.report.writers.markdown import markdown
+from ablations.results import COSTS, load_cells, load_results
 from ablations.study import Study, load_study
 from ablations.study.grid import Cell
 from fake_cells import ROOT
@@ -158,4 +158,4 @@ def test_a_study_of_24_cells_survives_two_sigkills_of_its_driver(tmp_path: Path)
 
 
 def table(study: Study) -> str:
-    return markdown(train_eval(study, load_cells(study), score_rows(study)))
+    return markdown(score_table(study, load_cells(study)))

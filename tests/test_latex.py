@@ -1,5 +1,6 @@
 """Tables as LaTeX: plain ASCII that any engine reads, and, where there is a TeX, compiled in two columns without an overfull line."""
 
+import math
 import re
 import shutil
 import subprocess
@@ -8,35 +9,33 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ablations.report.parts.speed_tables import speed_tables
-from ablations.report.table import Table, loss_memory
+from ablations.report.report import load_report
+from ablations.report.table import Entry, Formula, Row, Table, Value, Words
 from ablations.report.writers.latex import (
     ACCENTS,
     GREEK,
     SPECIAL,
     escape,
     latex,
-    latex_cell,
+    latex_entry,
     latex_formula,
     latex_header,
 )
-from ablations.results import load_cells
-from ablations.study import Study
 from test_report import memory_study
 from test_speed_report import power_laws
 
-STUDY = Study("my_study", "", False, (), {}, {}, (), (), Path("runs/my_study"))
+STUDY = "my_study"
 LETTERS = "αβγδεζηθικλμνξπρστυφχψω"
 ODD = "".join(SPECIAL) + LETTERS + "éèêñüçåčÅß"
 WIDE = tuple(f"column number {i}" for i in range(14))
 
 
-def table(
-    *rows: tuple[str, ...],
-    header: tuple[str, ...] = ("variant", "x", "y"),
-    best: frozenset[tuple[int, int]] = frozenset(),
-) -> Table:
-    return Table("t", "50% & more: n_h heads, L² ± 1 — “so”", header, rows, best, pd.DataFrame())
+def table(*rows: tuple[str | Entry, ...], header: tuple[str, ...] = ("variant", "x", "y")) -> Table:
+    lines = tuple(
+        Row(label, tuple(Words(one) if isinstance(one, str) else one for one in entries), label)
+        for label, *entries in rows
+    )
+    return Table("t", "50% & more: n_h heads, L² ± 1 — “so”", header, lines, pd.DataFrame())
 
 
 def odd_tables(folder: Path) -> list[str]:
@@ -46,17 +45,20 @@ def odd_tables(folder: Path) -> list[str]:
     lm, speed = memory_study(folder / "lm", [0, 1]), power_laws(folder / "speed")
     return [
         latex(
-            table((ODD, "1.0 ± 0.1", "-"), ("[b", "-3 [-4, -2]", "[5]"), ("*c", "", "+1")), STUDY
+            table((ODD, "1.0 ± 0.1", "-"), ("[b", Value(-3, -4, -2), "[5]"), ("*c", "", "+1")),
+            STUDY,
         ),
         latex(
             table(
-                ("a variant with a long name", *["1,234,567.8 [1,000,000.1, 2,000,000.2]"] * 14),
+                (
+                    "a variant with a long name",
+                    *[Value(1_234_567.8, 1_000_000.1, 2_000_000.2, 1)] * 14,
+                ),
                 header=("variant", *WIDE),
             ),
             STUDY,
         ),
-        latex(loss_memory(lm, load_cells(lm)), lm),
-        *(latex(one, speed) for one in speed_tables(speed, load_cells(speed))),
+        *(latex(one, study.name) for study in (lm, speed) for one in load_report(study).tables),
     ]
 
 
@@ -74,33 +76,29 @@ def test_every_table_is_ascii(tmp_path: Path) -> None:
 
 
 def test_signs_ranges_and_symbols() -> None:
-    assert (
-        latex_cell("-0.017 [-0.030, 0.000]", False).count("$-$0.0") == 2
-        and latex_cell("-", True) == "--"
-    )
-    assert (
-        latex_cell("1024-4096 (3)", False) == "1024--4096 (3)"
-        and latex_cell("34.1 (30.0-38.2)", True) == r"\textbf{34.1 (30.0--38.2)}"
-    )
-    assert (
-        latex_cell("1e-05", False) == "1e-05" and escape("LSH-4, n_heads=4") == r"LSH-4, n\_heads=4"
-    )
+    interval = Value(-0.017, -0.030, 0.0, 3, signed=True)
+    assert latex_entry(interval).count("$-$0.0") == 2 and latex_entry(Words("-")) == "--"
+    assert latex_entry(Words("1024-4096 (3)")) == "1024--4096 (3)"
+    coverage = Value(34.1, places=1, note="(30.0-38.2)", best=True)
+    assert latex_entry(coverage) == r"\textbf{34.1 (30.0--38.2)}"
+    assert latex_entry(Words("1e-05")) == "1e-05" and latex_entry(Value(math.nan)) == "--"
+    assert escape("LSH-4, n_heads=4") == r"LSH-4, n\_heads=4"
     assert escape("n_h heads, d_model 256") == r"$n_{\mathrm{h}}$ heads, $d_{\mathrm{model}}$ 256"
     assert (
         latex_formula("max(b n_h l, l²) n_l")
         == r"$\max(b\,n_{\mathrm{h}}\,l, l^2)\,n_{\mathrm{l}}$"
     )
-    assert latex_formula("-") == "--" and latex_formula("O(L log L)?") == "O(L log L)?"
+    assert latex_entry(Formula("-")) == "--" and latex_formula("O(L log L)?") == "O(L log L)?"
 
 
 def test_a_header_is_no_wider_than_it_must_be_and_a_wide_table_takes_both_columns() -> None:
     assert (
-        latex_header("memory ratio", ["1.0"], 1)
+        latex_header("memory ratio", len("1.0"), 1)
         == r"\begin{tabular}[b]{@{}r@{}}memory\\ratio\end{tabular}"
     )
     assert (
-        latex_header("memory ratio", ["1.0 and a word"], 1) == "memory ratio"
-        and latex_header("trained with", ["x"], 0) == "trained with"
+        latex_header("memory ratio", len("1.0 and a word"), 1) == "memory ratio"
+        and latex_header("trained with", 1, 0) == "trained with"
     )
     narrow, wide = (
         latex(table(("LSH-4", "1.0", "2.0")), STUDY),
@@ -110,7 +108,7 @@ def test_a_header_is_no_wider_than_it_must_be_and_a_wide_table_takes_both_column
         r"\begin{table}[t]" in narrow and r"\begin{table*}[t]" in wide and r"\end{table*}" in wide
     )
     intervals = latex(
-        table(*[("a", "100.0 [99.9, 100.0]")] * 2, header=("variant", "x")), STUDY
+        table(*[("a", Value(100, 99.9, 100, 1))] * 2, header=("variant", "x")), STUDY
     )  # stand below their numbers
     assert r"\begin{table}[t]" in intervals
 
@@ -129,8 +127,8 @@ def test_every_table_compiles_with_booktabs_and_fits_its_column(tmp_path: Path) 
         command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120
     )
     assert ended.returncode == 0, ended.stdout[-2000:]
-    told = (tmp_path / "paper.log").read_text(errors="replace")
-    assert not re.findall(r"Overfull \\hbox.*|Missing character.*|Float too large.*", told)
+    log = (tmp_path / "paper.log").read_text(errors="replace")
+    assert not re.findall(r"Overfull \\hbox.*|Missing character.*|Float too large.*", log)
 
 
 def test_accents_are_all_written() -> None:

@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablations.report.figure import Drawing
+from ablations.report.drawing.belongs import belongs
+from ablations.report.drawing.figure import Drawing
 from ablations.report.parts import learning_curves as curves
-from ablations.report.parts.loss_memory import memory_drawings
-from ablations.report.report import write_report
-from ablations.report.table import Table
-from ablations.report.writers.page_tables import table_html, variant_of_row
-from ablations.report.writers.svg import Target, belongs, inline_svg
+from ablations.report.parts import loss_memory
+from ablations.report.table import Row, Table, Value, Words
+from ablations.report.writers.page_tables import table_html
+from ablations.report.writers.svg import Target, inline_svg
 from ablations.results import load_cells
 from test_bootstrap import made_up
 from test_coverage import recorded_study
-from test_report import TRAINED, VARIANTS, duplication_study, memory_study
+from test_report import TRAINED, VARIANTS, duplication_study, memory_study, report_page
 from test_speed_report import LENGTHS, power_laws
 
 
@@ -54,7 +54,7 @@ class Page(HTMLParser):
 
 
 def test_every_point_leads_to_the_cells_it_is_the_mean_of(tmp_path: Path) -> None:
-    page = Page(write_report(memory_study(tmp_path, [0, 1])))
+    page = Page(report_page(memory_study(tmp_path, [0, 1])))
     names = {"cell-" + re.sub(r"[^\w=.-]+", "-", label) for label in VARIANTS}
     for figure in (
         "loss_memory",
@@ -70,12 +70,12 @@ def test_every_point_leads_to_the_cells_it_is_the_mean_of(tmp_path: Path) -> Non
 
 
 def test_a_square_of_the_heat_map_leads_to_the_training_it_evaluates(tmp_path: Path) -> None:
-    page = Page(write_report(duplication_study(tmp_path, [0])))
+    page = Page(report_page(duplication_study(tmp_path, [0])))
     assert page.linked_from("train_eval") == {f"cell-{train}": 5 for train in TRAINED}
 
 
 def test_each_point_of_a_benchmarks_line_leads_to_its_own_cell(tmp_path: Path) -> None:
-    page = Page(write_report(power_laws(tmp_path)))
+    page = Page(report_page(power_laws(tmp_path)))
     ran = {
         f"cell-{length}_{variant}" for length in LENGTHS for variant in ("Full", "LSH-4", "Naive")
     } - {"cell-8192_Naive"}
@@ -89,7 +89,7 @@ def test_each_point_of_a_benchmarks_line_leads_to_its_own_cell(tmp_path: Path) -
 
 def test_each_point_of_a_line_over_rounds_leads_to_its_own_variant(tmp_path: Path) -> None:
     study = made_up(tmp_path, [0, 1], report=["hash_rounds"])
-    page = Page(write_report(study))
+    page = Page(report_page(study))
     hashed = [cell.name for cell in study.cells if cell.seed == 0]
     assert page.linked_from("hash_rounds") == dict.fromkeys(
         (f"cell-{name}" for name in hashed), 3
@@ -97,7 +97,7 @@ def test_each_point_of_a_line_over_rounds_leads_to_its_own_variant(tmp_path: Pat
 
 
 def test_every_line_of_a_panel_leads_to_its_variant(tmp_path: Path) -> None:
-    page = Page(write_report(recorded_study(tmp_path)))
+    page = Page(report_page(recorded_study(tmp_path)))
     assert page.linked_from("coverage") == {"cell-Full": 4, "cell-LSH-1": 4} and set(
         page.references
     ) <= set(page.ids)
@@ -105,7 +105,7 @@ def test_every_line_of_a_panel_leads_to_its_variant(tmp_path: Path) -> None:
 
 def test_equal_runs_give_equal_figures_and_long_curves_small_ones(tmp_path: Path) -> None:
     study = memory_study(tmp_path, [0])
-    first, again = (memory_drawings(study, load_cells(study))[0].svg() for _ in range(2))
+    first, again = (loss_memory.figures(study, load_cells(study), [])[0].svg() for _ in range(2))
     assert first == again
     steps = np.arange(1, 2001)
     rows = [
@@ -115,7 +115,7 @@ def test_equal_runs_give_equal_figures_and_long_curves_small_ones(tmp_path: Path
     ]
     noise = np.random.default_rng(0).normal(size=len(rows))
     long = pd.DataFrame(rows).assign(bits_per_dim=noise, tokens=1, seconds=1.0)
-    drawing = Drawing("learning_curves", "", curves.learning_curves(study, load_cells(study), long))
+    drawing = Drawing("learning_curves", "", curves.draw_curves(study, load_cells(study), long))
     assert (
         len(inline_svg(drawing.svg(), "learning_curves", "", lambda label: Target(label, 0)))
         < 450_000
@@ -148,31 +148,21 @@ def test_a_point_can_be_clicked_around_it_but_not_on_another() -> None:
     )
 
 
-def test_rows_belong_to_the_longest_variant_they_begin_with() -> None:
-    variants = ["LSH-4", "LSH-4, duplicates counted", "Full"]
-    rows = [
-        "LSH-4",
-        "LSH-4, paper",
-        "LSH-4, duplicates counted",
-        "LSH-4, duplicates counted, 2 rounds",
-        "LSH-40",
-        "byte frequencies",
-    ]
-    assert [variant_of_row(row, variants) for row in rows] == [0, 0, 1, 1, None, None]
-
-
 def test_a_papers_row_shares_a_body_with_its_own_and_a_baseline_stays_below() -> None:
     rows = (
-        ("LSH-4", "1.0 [0.9, 1.1]"),
-        ("LSH-4, paper", "2.0"),
-        ("Full", "-"),
-        ("byte frequencies", "5"),
+        Row("LSH-4", (Value(1, 0.9, 1.1, places=1, best=True),), "LSH-4"),
+        Row("LSH-4, paper", (Value(2, places=1),), "LSH-4", "paper"),
+        Row("Full", (Words("-"),), "Full"),
+        Row("Full, 2 rounds", (Words("oom"),), "Full"),
+        Row("byte frequencies", (Value(5),), "", "baseline"),
     )
-    html = table_html(
-        Table("t", "", ("variant", "x"), rows, frozenset({(0, 1)}), pd.DataFrame()),
-        ["LSH-4", "Full"],
-    )
+    table = Table("t", "", ("variant", "x"), rows, pd.DataFrame())
+    html = table_html(table, ["LSH-4", "Full"])
     bodies = re.findall(r'<tbody data-variants="(\d)">(.*?)</tbody>', html, re.DOTALL)
-    assert [(number, body.count("<tr")) for number, body in bodies] == [("0", 2), ("1", 1)]
+    assert [(number, body.count("<tr")) for number, body in bodies] == [
+        ("0", 2),
+        ("1", 1),
+        ("1", 1),
+    ]
     assert "LSH-4, paper" in bodies[0][1] and "byte frequencies" in html[html.index("<tfoot>") :]
     assert '<td><strong>1.0</strong> <span class="interval">[0.9, 1.1]</span></td>' in html

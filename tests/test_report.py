@@ -14,18 +14,21 @@ import pytest
 import yaml
 from rich.console import Console
 
-from ablations.report import figure as plots
-from ablations.report.numbers import digits
+from ablations.report.drawing.point_labels import label_points
+from ablations.report.numbers import best_of, digits
 from ablations.report.parts import learning_curves as curves
-from ablations.report.parts import loss_memory as memory_plots
-from ablations.report.point_labels import label_points
-from ablations.report.report import markdown, print_tables, write_report
-from ablations.report.table import Table, best_of, loss_memory, train_cost, train_eval
+from ablations.report.parts import loss_memory, train_eval
+from ablations.report.report import load_report
+from ablations.report.table import Row, Table, Value, Words, is_best
+from ablations.report.write import write_report
 from ablations.report.writers.latex import escape, latex
+from ablations.report.writers.markdown import markdown
+from ablations.report.writers.terminal import print_tables
 from ablations.results import COLUMNS, load_cells, load_curves, load_results, score_rows
 from ablations.study import Study, load_study
 from experiments.run_dir.outcome import read_result
 from reformer_pl.config import ConfigError
+from reformer_pl.metrics import BITS_PER_DIM
 
 EVALUATIONS = {
     "Full": ["model.attention=shared_full"],
@@ -187,6 +190,21 @@ def _study(folder: Path, name: str, values: dict[str, object]) -> Study:
     return load_study(folder / f"{name}.yaml", folder / "runs")
 
 
+def report_page(study: Study) -> Path:
+    """The page of the study's report, written with all its files."""
+    return write_report(load_report(study))
+
+
+def best_places(table: Table) -> set[tuple[str, str]]:
+    """(label, header) of the numbers that are bold."""
+    return {
+        (row.label, name)
+        for row in table.rows
+        for name, entry in zip(table.header[1:], row.entries, strict=True)
+        if is_best(entry)
+    }
+
+
 def test_results_csv_has_the_agreed_columns_and_one_row_per_cell_and_evaluation(
     tmp_path: Path,
 ) -> None:
@@ -194,7 +212,7 @@ def test_results_csv_has_the_agreed_columns_and_one_row_per_cell_and_evaluation(
     fail(study.cells[1].directory, "oom", "out of memory")
     (study.cells[2].directory / "result.json").unlink()
     (study.cells[3].directory / "evaluations" / "LSH-8.json").unlink()
-    page = write_report(study)
+    page = report_page(study)
     found = pd.read_csv(page.parent / "results.csv")
     assert tuple(found.columns) == COLUMNS and len(found) == 4 * 2 * 5
     oom = found[(found["train"] == "LSH-4") & (found["seed"] == 0)]
@@ -230,8 +248,8 @@ def test_an_evaluation_made_under_other_overrides_does_not_count(tmp_path: Path)
 def test_train_eval_is_the_mean_and_interval_of_the_seeds_that_ended_well(tmp_path: Path) -> None:
     study = duplication_study(tmp_path, [0, 1, 2])
     fail(study.cells[3].directory, "failed", "boom")  # LSH-1, seed 0
-    table = train_eval(study, load_cells(study), score_rows(study))
-    rows = {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
+    table, cost = train_eval.tables(study, load_cells(study))
+    rows = {row[0]: dict(zip(table.header, row, strict=True)) for row in table.texts()}
     for train in TRAINED:
         ended = [
             cell
@@ -255,15 +273,15 @@ def test_train_eval_is_the_mean_and_interval_of_the_seeds_that_ended_well(tmp_pa
             )
             assert rows[f"{train}, paper"][name] == f"{100 * PAPER[train][name]:.1f}"
     assert rows["LSH-1"]["seeds"] == "2 ok, 1 failed" and rows["Full"]["seeds"] == "3 ok"
-    cost = {row[0]: row for row in train_cost(study, load_cells(study)).rows}
+    costs = {row[0]: row for row in cost.texts()}
     seconds = [
         json.loads((cell.directory / "result.json").read_text())["train_seconds"]
         for cell in study.cells
         if cell.train == "Full"
     ]
     assert (
-        cost["Full"][2] == f"{mean(seconds):.0f} [{min(seconds):.0f}, {max(seconds):.0f}]"
-        and cost["Full"][1] == "400"
+        costs["Full"][2] == f"{mean(seconds):.0f} [{min(seconds):.0f}, {max(seconds):.0f}]"
+        and costs["Full"][1] == "400"
     )
 
 
@@ -272,25 +290,24 @@ def test_one_seed_has_no_spread_and_a_variant_without_a_result_keeps_its_row(
 ) -> None:
     study = duplication_study(tmp_path, [0], paper=False)
     fail(study.cells[2].directory, "timeout", "no end after 60 s")
-    table = train_eval(study, load_cells(study), score_rows(study))
-    assert table.rows[2] == ("LSH-2", *["timeout"] * 5, "1 timeout")
-    assert all("[" not in text for row in table.rows for text in row) and len(table.rows) == 4
+    table, _ = train_eval.tables(study, load_cells(study))
+    assert table.texts()[2] == ("LSH-2", *["timeout"] * 5, "1 timeout")
+    assert all("[" not in text for row in table.texts() for text in row) and len(table.rows) == 4
     assert table.data.loc[table.data["train"] == "LSH-2", "accuracy_mean"].isna().all()
 
 
 def test_loss_memory_ratios_baseline_and_best(tmp_path: Path) -> None:
     study = memory_study(tmp_path, [0])
     fail(study.cells[4].directory, "oom", "out of memory")  # LSH
-    table = loss_memory(study, load_cells(study))
-    rows = {row[0]: row for row in table.rows}
+    (table,) = loss_memory.tables(study, load_cells(study))
+    rows = {row[0]: row for row in table.texts()}
     assert table.header[3] == "memory (MiB)" and rows["Transformer"][3:5] == ("212.4", "1.00")
     assert (
         rows["Reformer"][4] == f"{97.5 / 212.4:.2f}" and rows["Reformer"][6] == f"{0.71 / 0.31:.2f}"
     )
     assert rows["LSH"] == ("LSH", "oom", "-", "oom", "-", "oom", "-", "-", "-", "", "1 oom")
     assert rows["byte frequencies"][1] == "5.130" and rows["byte frequencies"][3] == "-"
-    best = {(table.rows[i][0], table.header[j]) for i, j in table.best}
-    assert best == {
+    assert best_places(table) == {
         ("Reformer", "bits per dim"),
         ("Reversible + chunked", "memory (MiB)"),
         ("Transformer", "s/step"),
@@ -299,7 +316,7 @@ def test_loss_memory_ratios_baseline_and_best(tmp_path: Path) -> None:
         table.data.set_index("train").loc["LSH"].drop(["n", "seeds", "pareto_front"]).isna().all()
     )
     front = {
-        row[0] for row in table.rows if row[9] == "yes"
+        row[0] for row in table.texts() if row[9] == "yes"
     }  # Transformer is beaten by itself with checkpoints
     assert front == {"Transformer + checkpoint", "Reversible + chunked", "Reformer"}
 
@@ -307,7 +324,8 @@ def test_loss_memory_ratios_baseline_and_best(tmp_path: Path) -> None:
 def test_the_first_variant_failing_leaves_no_ratio(tmp_path: Path) -> None:
     study = memory_study(tmp_path, [0])
     fail(study.cells[0].directory, "oom", "out of memory")
-    rows = {row[0]: row for row in loss_memory(study, load_cells(study)).rows}
+    (table,) = loss_memory.tables(study, load_cells(study))
+    rows = {row[0]: row for row in table.texts()}
     assert rows["Reformer"][3:5] == ("97.5", "-")
 
 
@@ -362,7 +380,7 @@ def test_the_page_needs_no_network_and_links_only_to_files_that_are_there(
 ) -> None:
     study = make(tmp_path, [0, 1])
     fail(study.cells[1].directory, "oom", "tried to allocate <2> GiB & more")
-    page = write_report(study)
+    page = report_page(study)
     html, links = page.read_text(), Links()
     links.feed(html)
     assert not re.search(r"//[a-z]|<script [^>]*src|@import|url\((?!#)|xmlns", html)
@@ -388,7 +406,7 @@ def test_the_page_needs_no_network_and_links_only_to_files_that_are_there(
 
 def test_the_learning_curves_leave_every_evaluation_in_a_csv(tmp_path: Path) -> None:
     study = duplication_study(tmp_path, seeds=[0, 1])
-    page = write_report(study)
+    page = report_page(study)
     read = pd.read_csv(page.parent / "learning_curves.csv")
     held_out = load_curves(study).query("split == 'valid'")
     assert len(read) == len(held_out) > 0 and set(read["train"]) == set(held_out["train"])
@@ -402,9 +420,8 @@ def test_report_refuses_a_study_without_a_finished_cell(tmp_path: Path) -> None:
         "fresh",
         {"axes": {"train": TRAINED}, "report": ["train_eval"], "evaluations": EVALUATIONS},
     )
-    for refused in (write_report, print_tables):
-        with pytest.raises(ConfigError, match=r"fresh has no finished cell: run it with"):
-            refused(study)
+    with pytest.raises(ConfigError, match=r"fresh has no finished cell: run it with"):
+        load_report(study)
     assert not study.directory.exists()
 
 
@@ -412,7 +429,7 @@ def test_a_study_whose_cells_all_failed_has_a_report_that_says_so(tmp_path: Path
     study = memory_study(tmp_path, [0])
     for cell in study.cells:
         fail(cell.directory, "oom", "out of memory")
-    page = write_report(study)
+    page = report_page(study)
     assert "6 oom" in page.read_text() and not list(page.parent.glob("*.png"))
 
 
@@ -420,17 +437,19 @@ def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     study = memory_study(tmp_path, [0])
     (study.directory / "report").write_text("in the way")
     with pytest.raises(ConfigError, match="cannot be written"):
-        write_report(study)
+        report_page(study)
 
 
 def test_latex_and_markdown_escape_what_their_grammar_would_eat() -> None:
     assert escape("50% of a_b & {c} # $d ~ e^f \\g ± <h>") == (
         r"50\% of a\_b \& \{c\} \# \$d \textasciitilde{} e\textasciicircum{}f \textbackslash{}g $\pm$ \textless{}h\textgreater{}"
     )
-    rows = (("a_b | c", "1.0 ± 0.1"), ("100%", "-"))
-    table = Table("t", "50% & more", ("train", "x"), rows, frozenset({(0, 1)}), pd.DataFrame())
-    study = Study("my_study", "", False, (), {}, {}, (), (), Path("runs/my_study"))
-    text = latex(table, study)
+    rows = (
+        Row("a_b | c", (Value(1, places=1, note="± 0.1", best=True),), "a_b | c"),
+        Row("100%", (Words("-"),), "100%"),
+    )
+    table = Table("t", "50% & more", ("train", "x"), rows, pd.DataFrame())
+    text = latex(table, "my_study")
     assert (
         r"a\_b \textbar{} c & \textbf{1.0 $\pm$ 0.1} \\" in text
         and r"\caption{50\% \& more}" in text
@@ -450,7 +469,7 @@ def test_the_terminal_shows_every_row(tmp_path: Path) -> None:
     study = memory_study(tmp_path, [0])
     fail(study.cells[4].directory, "oom", "out of memory")
     with (tmp_path / "out.txt").open("w") as file:
-        print_tables(study, Console(file=file))
+        print_tables(load_report(study), Console(file=file))
     text = (tmp_path / "out.txt").read_text()
     assert (
         all(label in text for label in VARIANTS) and "1 oom" in text and "byte frequencies" in text
@@ -477,7 +496,7 @@ def test_curves_are_the_mean_of_the_seeds_that_ended_well_in_the_same_colours_ev
     study = memory_study(tmp_path, [0, 1, 2])
     fail(study.cells[5].directory, "failed", "boom")  # Reformer, seed 0
     cells = load_cells(study)
-    axes = curves.learning_curves(study, cells, load_curves(study)).axes[0]
+    axes = curves.draw_curves(study, cells, load_curves(study)).axes[0]
     drawn = {line.get_label(): line for line in axes.lines}
     ended = [cell for cell in study.cells if cell.train == "Reformer" and cell.seed != 0]
     rows = [
@@ -489,7 +508,7 @@ def test_curves_are_the_mean_of_the_seeds_that_ended_well_in_the_same_colours_ev
         [mean(values) for values in zip(*held_out, strict=True)]
     )
     assert drawn["byte frequencies: 5.13"].get_ydata() == pytest.approx([5.13, 5.13])
-    scatter = memory_plots.loss_memory(study, cells).axes[0]
+    scatter = loss_memory.against_memory(study, cells, BITS_PER_DIM).axes[0]
     points = {
         line.get_xdata()[0]: line.get_color()
         for line in scatter.lines
@@ -503,9 +522,8 @@ def test_curves_are_the_mean_of_the_seeds_that_ended_well_in_the_same_colours_ev
 
 def test_the_heat_map_prints_the_table(tmp_path: Path) -> None:
     study = duplication_study(tmp_path, [0, 1])
-    cells = load_cells(study)
-    data = train_eval(study, cells, score_rows(study)).data
-    here, paper = plots.heat_map(study, cells).axes[:2]
+    data = train_eval.tables(study, load_cells(study))[0].data
+    here, paper = train_eval.heat_map(study, data).axes[:2]
     assert [text.get_text() for text in here.texts] == [
         f"{100 * value:.1f}" for value in data["accuracy_mean"]
     ]

@@ -8,16 +8,16 @@ import pandas as pd
 import pytest
 import yaml
 
-from ablations.report.parts import speed_plots
-from ablations.report.parts.speed_rows import exponent, grid_rows, slope
-from ablations.report.parts.speed_tables import complexity, speed_tables
-from ablations.report.report import write_report
+from ablations.report.benchmark_rows import exponent, grid_rows, slope
+from ablations.report.drawing.growth import growth
+from ablations.report.report import load_report
 from ablations.report.table import Table
 from ablations.results import load_cells
 from ablations.study import Study, load_study
 from ablations.study.grid import Cell
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS
 from reformer_pl.config import ConfigError
+from test_report import best_places, report_page
 
 LENGTHS = (1024, 2048, 4096, 8192)
 POWERS = {
@@ -89,11 +89,11 @@ def power_laws(folder: Path, paired: bool = False) -> Study:
 
 
 def tables_of(study: Study) -> dict[str, Table]:
-    return {table.name: table for table in speed_tables(study, load_cells(study))}
+    return {table.name: table for table in load_report(study).tables}
 
 
 def by_row(table: Table) -> dict[str, dict[str, str]]:
-    return {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
+    return {row[0]: dict(zip(table.header, row, strict=True)) for row in table.texts()}
 
 
 def test_seconds_and_memory_by_length_with_their_ratios_and_the_papers_row(tmp_path: Path) -> None:
@@ -123,11 +123,7 @@ def test_seconds_and_memory_by_length_with_their_ratios_and_the_papers_row(tmp_p
         and by_row(tables["length_memory_ratio"])["Naive"]["4096"] == "4.00"
     )
     assert by_row(tables["length_memory_ratio"])["LSH-4"]["8192"] == "1.00"
-    best = {
-        (table.rows[i][0], table.header[j])
-        for table in (tables["length_time"],)
-        for i, j in table.best
-    }
+    best = best_places(tables["length_time"])
     assert (
         ("LSH-4", "8192") in best
         and ("Full", "8192") not in best
@@ -172,9 +168,7 @@ def test_exponents_of_a_power_law_are_exact(tmp_path: Path) -> None:
     assert (rows["LSH-4"]["memory, paper"], rows["Full"]["time, paper"]) == ("b n_h l n_r c", "-")
     for cell in study.cells[3:]:  # one length is left
         spoil(cell, "oom", "out of memory")
-    row = by_row(complexity(study, study.grids[0], grid_rows(study.grids[0], load_cells(study))))[
-        "LSH-4"
-    ]
+    row = by_row(tables_of(study)["complexity"])["LSH-4"]
     assert (row["time exponent"], row["lengths"], row["time 8192 / 4096"]) == (
         "-",
         "1024 (1)",
@@ -184,7 +178,7 @@ def test_exponents_of_a_power_law_are_exact(tmp_path: Path) -> None:
 
 def test_cost_compares_with_the_first_variant_at_the_same_length(tmp_path: Path) -> None:
     table = tables_of(power_laws(tmp_path))["cost"]
-    rows = {row[:2]: row for row in table.rows}
+    rows = {row[:2]: row for row in table.texts()}
     assert (
         table.header[:3] == ("variant", "length", "forward (s)")
         and table.header[6] == table.header[8] == "x Full"
@@ -281,7 +275,7 @@ def test_a_layer_costs_its_slope_and_its_parameters_are_told_apart(tmp_path: Pat
 
 def test_pages_are_written(tmp_path: Path) -> None:
     study = power_laws(tmp_path)
-    page = write_report(study)
+    page = report_page(study)
     text = page.read_text()
     assert (
         "would not fit" in text
@@ -294,7 +288,7 @@ def test_pages_are_written(tmp_path: Path) -> None:
     assert {path.stem for path in page.parent.glob("*.tex")} == set(tables_of(study))
     assert r"\,l^2$" in (page.parent / "complexity.tex").read_text()
     (tmp_path / "layers").mkdir()
-    page = write_report(layers_study(tmp_path / "layers"))
+    page = report_page(layers_study(tmp_path / "layers"))
     assert (page.parent / "per_layer_depths.pdf").exists() and (
         page.parent / "cost_widths.csv"
     ).exists()
@@ -303,9 +297,7 @@ def test_pages_are_written(tmp_path: Path) -> None:
 def test_a_figure_draws_the_table(tmp_path: Path) -> None:
     study = power_laws(tmp_path)
     rows = grid_rows(study.grids[0], load_cells(study))
-    axes = speed_plots.growth(
-        rows, "step_seconds", "Seconds", "Length", study.paper["length_time"]
-    ).axes[0]
+    axes = growth(rows, "step_seconds", "Seconds", "Length", study.paper["length_time"]).axes[0]
     drawn = {line.get_label(): line for line in axes.lines}
     assert list(drawn["Naive"].get_xdata()) == [1024, 2048, 4096] and list(
         drawn["Naive"].get_ydata()

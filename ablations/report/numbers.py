@@ -20,19 +20,16 @@ def signed(value: float, places: int) -> str:
     return f"{value:+,.{places}f}"
 
 
-def with_interval(
-    mean: float, low: float, high: float, places: int, write: Callable[[float, int], str] = number
-) -> str:
-    """ "99.9 [99.7, 100.0]", or the number alone where there is no interval, or one that rounds to the number."""
-    told, ends = write(mean, places), [write(low, places), write(high, places)]
-    return (
-        told
-        if pd.isna(mean) or pd.isna(low) or ends == [told, told]
-        else f"{told} [{', '.join(ends)}]"
-    )
-
-
 def digits(values: Iterable[float]) -> int:
     """Decimals that leave the smallest number of a column three digits."""
     smallest = min((abs(value) for value in values if not pd.isna(value) and value), default=1.0)
     return min(6, max(0, 2 - math.floor(math.log10(smallest))))
+
+
+def best_of(values: Iterable[float], better: Callable[[list[float]], float]) -> list[int]:
+    """The places of the best number, ties included; none where there is nothing to compare."""
+    values = list(values)
+    present = [value for value in values if not pd.isna(value)]
+    if len(present) < 2:
+        return []
+    return [i for i, value in enumerate(values) if value == better(present)]

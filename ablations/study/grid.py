@@ -8,22 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations.study.report_words import REPORT_WORDS, words_for
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS, RESULT_NUMBERS
 from reformer_pl.config import ConfigError
 
 GRID_KEYS = ("measure", "base", "axes", "report")
-REPORT_PARTS = (
-    "train_eval",
-    "loss_memory",
-    "paired",
-    "hash_rounds",
-    "memory_prediction",
-    "learning_curves",
-    "coverage",
-)
-SPEED_PARTS = {  # the parts of a study with a measure, and the axis each needs (a config key may stand for it: task.length)
-    "cost": None, "speedup": "length", "length_time": "length", "length_memory": "length", "complexity": "length", "per_layer": "n_layers",
-}  # fmt: skip
 GROWN = ("length", "n_layers")
 SET_BY_THE_STUDY = ("seed", "out_dir", "evaluations")
 
@@ -118,19 +107,22 @@ def make_grids(
 
 
 def _check_part(part: str, grid: Grid) -> None:
-    known = tuple(SPEED_PARTS) if grid.measure else REPORT_PARTS
-    if part not in known:
+    words = words_for("benchmarks" if grid.measure else "training")
+    if part not in words:
         raise ConfigError(
-            f"report: '{part}' is unknown{' in a study with a measure' if grid.measure else ''}: choose {', '.join(known)}"
+            f"report: '{part}' is unknown{' in a study with a measure' if grid.measure else ''}: "
+            f"choose {', '.join(words)}"
         )
-    if part == "paired" and len({cell.train for cell in grid.cells}) == 1:
+    needs = REPORT_WORDS[part]
+    if len({cell.train for cell in grid.cells}) < needs.variants:
         raise ConfigError(
-            "report: paired compares variants with a baseline, and there is only one variant: leave it out"
+            f"report: {part} compares variants with a baseline, and there is only one variant: "
+            "leave it out"
         )
-    needed = SPEED_PARTS.get(part)
-    if needed and grid.grown != needed:
+    if needs.axis and grid.grown != needs.axis:
         raise ConfigError(
-            f"report: {part} needs an axis named {needed}, and {grid.name or 'the grid'} has {', '.join(grid.axes)}"
+            f"report: {part} needs an axis named {needs.axis}, and {grid.name or 'the grid'} has "
+            f"{', '.join(grid.axes)}"
         )
 
 

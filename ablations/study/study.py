@@ -31,8 +31,9 @@ from ablations.study.grid import (
     read_overrides,
 )
 from ablations.study.paper_numbers import check_paper
+from ablations.study.report_words import REPORT_WORDS
 from experiments.compose import CONFIG_DIR, Bases, compose, presets
-from reformer_pl.config import ConfigError, RunConfig
+from reformer_pl.config import ConfigError, RunConfig, flat, to_dict
 from reformer_pl.config.evaluations import load_named_evaluation
 
 KEYS = (
@@ -158,13 +159,13 @@ def compose_cells(study: Study) -> list[RunConfig]:
         except ConfigError as error:
             raise ConfigError(f"study {study.name}, {place}: {error}") from error
         configs.append(config)
-    if "coverage" in study.report and not any(
-        config.trainer.coverage_every_steps for config in configs
-    ):
-        needed = "report: coverage needs trainer.coverage_every_steps, which no cell has"
-        raise ConfigError(
-            f"study {study.name}: {needed}: add trainer.coverage_every_steps=10 to base, or leave coverage out"
-        )
+    for word in study.report:
+        needs = REPORT_WORDS[word]
+        if needs.key and not any(flat(to_dict(config))[needs.key] for config in configs):
+            reason = f"report: {word} needs {needs.key}, which no cell has"
+            raise ConfigError(
+                f"study {study.name}: {reason}: add {needs.example} to base, or leave {word} out"
+            )
     return configs
 
 

@@ -1,160 +1,123 @@
-"""Attention coverage in a report: how much of full attention's probability mass the hash buckets reach, by training step.
+"""`coverage`: how much of full attention's probability mass the hash buckets reach, by training step.
 
-A study asks for it with `report: [coverage]` and `trainer.coverage_every_steps` among its overrides.
+The runs record it where `trainer.coverage_every_steps` is set.
 """
 
 import math
+from collections.abc import Iterable
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ablations.report.figure import COLOURS, GREY, MARKERS, PAGE_INCHES, STYLE, Drawing
+from ablations.report.drawing.belongs import belongs
+from ablations.report.drawing.figure import COLOURS, GREY, MARKERS, PAGE_INCHES, STYLE, Drawing
 from ablations.report.numbers import MISSING, number
-from ablations.report.table import Table
-from ablations.report.writers.svg import belongs
-from ablations.results import labels, load_coverage
+from ablations.report.table import Entry, Row, Table, Value, Words
+from ablations.results import load_coverage, variant_labels
 from ablations.study import Study
 from experiments.run_dir.outcome import OK
 
 TIMES = ("start", "middle", "end")
 PANELS_A_ROW = 3
+CHANCE = {"linestyle": (0, (4, 2)), "linewidth": 0.9}
+COLUMNS = (
+    "train",
+    "rounds",
+    "time",
+    "step",
+    "n",
+    "coverage_mean",
+    "coverage_min",
+    "coverage_max",
+    "chance_mean",
+)
 
 
-def coverage_table(study: Study, cells: pd.DataFrame) -> Table:
+def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     """Coverage in %, mean and range over heads, at the start, the middle and the end of training, and what chance would reach."""
-    found = _ended(study, cells)
-    steps = {label: _times(mine["step"].unique()) for label, mine in found.groupby("train")}
-    columns = [
-        "train",
-        "rounds",
-        "time",
-        "step",
-        "n",
-        "coverage_mean",
-        "coverage_min",
-        "coverage_max",
-        "chance_mean",
-    ]
-    kept, rows = [], []
-    for label in labels(study):
-        mine = found[found["train"] == label]
-        for rounds in sorted(mine["rounds"].unique()) or [None]:
-            texts = []
-            for time in TIMES:
-                now = mine[
-                    (mine["rounds"] == rounds) & (mine["step"] == steps.get(label, {}).get(time))
-                ]
-                texts += [_range(now["coverage"]), number(100 * now["chance"].mean(), 1)]
-                if rounds is not None:
-                    held = now["coverage"].agg(["mean", "min", "max"]).tolist()
-                    kept.append(
-                        (
-                            label,
-                            rounds,
-                            time,
-                            steps[label][time],
-                            len(now),
-                            *held,
-                            now["chance"].mean(),
-                        )
-                    )
-            rows.append((label if rounds is None else f"{label}, {_rounds(rounds)}", *texts))
-    told = "; ".join(
-        f"{label}: {', '.join(str(step) for step in chosen.values())}"
-        for label, chosen in steps.items()
+    data, steps = coverage_data(study, cells)
+    rows = []
+    for variant in variant_labels(study):
+        recorded = data[data["train"] == variant]
+        for rounds, values in recorded.groupby("rounds"):
+            entries = [entry for row in values.to_dict("records") for entry in _entries(row)]
+            rows.append(Row(f"{variant}, {_rounds(rounds)}", tuple(entries), variant))
+        if recorded.empty:
+            rows.append(Row(variant, (Words(MISSING),) * 2 * len(TIMES), variant))
+    chosen = "; ".join(
+        f"{variant}: {', '.join(map(str, by_time.values()))}"
+        for variant, by_time in sorted(steps.items())
     )
-    unset = "none recorded: set trainer.coverage_every_steps"
     caption = (
-        "Attention coverage in %: the share of full attention's probability mass on keys that the hash buckets reach: mean (lowest-highest)"
-        f" over layers, heads and seeds that ended well, at three training steps ({told or unset}). Chance is the share of a "
-        "query's keys that is reached: the mass that as many random keys would hold."
+        "Attention coverage in %: the share of full attention's probability mass on keys that the "
+        "hash buckets reach: mean (lowest-highest) over layers, heads and seeds that ended well, "
+        f"at three training steps ({chosen or 'none recorded: set trainer.coverage_every_steps'}). "
+        "Chance is the share of a query's keys that is reached: the mass that as many random keys "
+        "would hold."
     )
     header = ("trained with", *(name for time in TIMES for name in (time, "chance")))
-    return Table(
-        "coverage", caption, header, tuple(rows), frozenset(), pd.DataFrame(kept, columns=columns)
-    )
+    return [Table("coverage", caption, header, tuple(rows), data)]
 
 
-def coverage_drawings(study: Study, cells: pd.DataFrame) -> list[Drawing]:
+def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Drawing]:
     """The figure, or none where nothing was recorded."""
-    found = _ended(study, cells)
-    if found.empty:
+    recorded = _of_finished(study, cells)
+    if recorded.empty:
         return []
     caption = (
-        "Attention coverage while training, a panel for each variant trained: the share of full attention's probability mass on keys that "
-        "the hash buckets reach, by the number of rounds. Line: mean over layers, heads and seeds; band: lowest to highest; dashed: the "
-        "share of a query's keys that is reached, which is the mass that as many random keys would hold."
+        "Attention coverage while training, a panel for each variant trained: the share of full "
+        "attention's probability mass on keys that the hash buckets reach, by the number of "
+        "rounds. Line: mean over layers, heads and seeds; band: lowest to highest; dashed: the "
+        "share of a query's keys that is reached, which is the mass that as many random keys would "
+        "hold."
     )
-    return [Drawing("coverage", caption, coverage_curves(study, found))]
+    return [Drawing("coverage", caption, coverage_curves(study, recorded))]
+
+
+def coverage_data(study: Study, cells: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, dict]]:
+    """(a row for each variant, number of rounds and time; the step of each time by variant)."""
+    recorded, rows, steps = _of_finished(study, cells), [], {}
+    for variant in variant_labels(study):
+        own = recorded[recorded["train"] == variant]
+        if own.empty:
+            continue
+        steps[variant] = _times(own["step"].unique())
+        for rounds in sorted(own["rounds"].unique()):
+            for time, step in steps[variant].items():
+                now = own[(own["rounds"] == rounds) & (own["step"] == step)]
+                coverage = now["coverage"].agg(["mean", "min", "max"]).tolist()
+                chance = now["chance"].mean()
+                rows.append((variant, rounds, time, step, len(now), *coverage, chance))
+    return pd.DataFrame(rows, columns=list(COLUMNS)), steps
 
 
 @mpl.rc_context(STYLE)
-def coverage_curves(study: Study, found: pd.DataFrame) -> Figure:
+def coverage_curves(study: Study, recorded: pd.DataFrame) -> Figure:
     """Coverage in % by training step from `results.load_coverage`: a panel per variant, a line per number of rounds, chance dashed."""
-    shown = [label for label in labels(study) if (found["train"] == label).any()]
-    columns = min(PANELS_A_ROW, len(shown))
-    high = math.ceil(len(shown) / columns)
-    figure = Figure(figsize=(PAGE_INCHES * max(columns, 2) / PANELS_A_ROW, 0.4 + 1.9 * high))
-    panels = figure.subplots(high, columns, sharex=True, sharey=True, squeeze=False).flatten()
-    all_rounds = sorted(found["rounds"].unique())
-    for axes, label in zip(panels, shown, strict=False):
+    variants = [label for label in variant_labels(study) if (recorded["train"] == label).any()]
+    columns = min(PANELS_A_ROW, len(variants))
+    rows = math.ceil(len(variants) / columns)
+    figure = Figure(figsize=(PAGE_INCHES * max(columns, 2) / PANELS_A_ROW, 0.4 + 1.9 * rows))
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    all_rounds = sorted(recorded["rounds"].unique())
+    for axes, variant in zip(panels, variants, strict=False):
+        own = recorded[recorded["train"] == variant]
         for i, rounds in enumerate(all_rounds):
-            mine = found[(found["train"] == label) & (found["rounds"] == rounds)]
-            at = 100 * mine.groupby("step")["coverage"].agg(["mean", "min", "max"])
-            style = {"color": COLOURS[i % len(COLOURS)], "zorder": 3 + i}
-            axes.plot(
-                at.index,
-                at["mean"],
-                marker=MARKERS[i % len(MARKERS)],
-                markevery=0.22,
-                markersize=3.2,
-                gid=belongs(label),
-                **style,
-            )
-            beside = {"gid": belongs(label, linked=False)}
-            axes.fill_between(
-                at.index,
-                at["min"],
-                at["max"],
-                color=style["color"],
-                alpha=0.14,
-                linewidth=0,
-                **beside,
-            )
-            axes.plot(
-                100 * mine.groupby("step")["chance"].mean(),
-                linestyle=(0, (4, 2)),
-                linewidth=0.9,
-                **style,
-                **beside,
-            )
-        axes.set_title(f"Trained with {label}")
+            _draw_rounds(axes, own[own["rounds"] == rounds], variant, i)
+        axes.set_title(f"Trained with {variant}")
         axes.set_xlim(left=0)
         axes.set_ylim(0, 102)
         axes.set_xlabel("Training step")
         axes.tick_params(labelbottom=True)  # below a panel that is not in the last row, too
-    for axes in panels[len(shown) :]:
+    for axes in panels[len(variants) :]:
         axes.remove()
-    for axes in panels[: len(shown) : columns]:
+    for axes in panels[: len(variants) : columns]:
         axes.set_ylabel("Attention mass reached (%)")
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=COLOURS[i % len(COLOURS)],
-            marker=MARKERS[i % len(MARKERS)],
-            markersize=3.2,
-            label=_rounds(n),
-        )
-        for i, n in enumerate(all_rounds)
-    ]
-    handles.append(
-        Line2D(
-            [], [], color=GREY, linestyle=(0, (4, 2)), linewidth=0.9, label="as many random keys"
-        )
-    )
+    handles = [Line2D([], [], label=_rounds(n), **_style(i)) for i, n in enumerate(all_rounds)]
+    handles.append(Line2D([], [], color=GREY, label="as many random keys", **CHANCE))
     figure.legend(
         handles=handles,
         loc="outside lower center",
@@ -165,27 +128,46 @@ def coverage_curves(study: Study, found: pd.DataFrame) -> Figure:
     return figure
 
 
-def _ended(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
+def _draw_rounds(axes: Axes, rows: pd.DataFrame, variant: str, i: int) -> None:
+    """The i-th number of rounds: the mean as a line, the range as a band, chance dashed."""
+    steps = rows.groupby("step")
+    coverage = 100 * steps["coverage"].agg(["mean", "min", "max"])
+    style, beside = _style(i) | {"zorder": 3 + i}, belongs(variant, linked=False)
+    axes.plot(coverage.index, coverage["mean"], markevery=0.22, gid=belongs(variant), **style)
+    band = {"color": style["color"], "alpha": 0.14, "linewidth": 0}
+    axes.fill_between(coverage.index, coverage["min"], coverage["max"], gid=beside, **band)
+    dashed = {"color": style["color"], "zorder": 3 + i, **CHANCE}
+    axes.plot(100 * steps["chance"].mean(), gid=beside, **dashed)
+
+
+def _style(i: int) -> dict[str, object]:
+    return {
+        "color": COLOURS[i % len(COLOURS)],
+        "marker": MARKERS[i % len(MARKERS)],
+        "markersize": 3.2,
+    }
+
+
+def _entries(row: dict[str, float]) -> tuple[Entry, Entry]:
+    """Coverage with its range, and chance."""
+    low, high = (number(100 * row[f"coverage_{end}"], 1) for end in ("min", "max"))
+    coverage = Value(100 * row["coverage_mean"], places=1, note=f"({low}-{high})")
+    return coverage, Value(100 * row["chance_mean"], places=1)
+
+
+def _of_finished(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
     """The coverage rows of the cells that ended well."""
-    found = load_coverage(study)
-    ended = cells.loc[cells["status"] == OK, ["cell", "seed"]]
-    return found if found.empty else found.merge(ended, on=["cell", "seed"])
+    recorded = load_coverage(study)
+    finished = cells.loc[cells["status"] == OK, ["cell", "seed"]]
+    return recorded if recorded.empty else recorded.merge(finished, on=["cell", "seed"])
 
 
-def _times(steps: object) -> dict[str, int]:
+def _times(steps: Iterable[int]) -> dict[str, int]:
     """The first recorded step, the one nearest to half the last, and the last."""
-    known = sorted(int(step) for step in steps)
-    middle = min(known, key=lambda step: abs(2 * step - known[-1]))
-    return dict(zip(TIMES, (known[0], middle, known[-1]), strict=True))
+    recorded = sorted(int(step) for step in steps)
+    middle = min(recorded, key=lambda step: abs(2 * step - recorded[-1]))
+    return dict(zip(TIMES, (recorded[0], middle, recorded[-1]), strict=True))
 
 
 def _rounds(n: int) -> str:
     return "1 round" if n == 1 else f"{n} rounds"
-
-
-def _range(values: pd.Series) -> str:
-    return (
-        f"{number(100 * values.mean(), 1)} ({number(100 * values.min(), 1)}-{number(100 * values.max(), 1)})"
-        if len(values)
-        else MISSING
-    )

@@ -1,186 +1,189 @@
-"""Hash rounds compared: quality, time and memory against the number of rounds, with every variant without LSH as a reference.
+"""`hash_rounds`: quality, memory and time against the number of hash rounds, with every variant without LSH as a reference.
 
-A study asks for it with `report: [hash_rounds]`, its axis being model.lsh.n_hashes or labels that set it.
+The axis of the study is model.lsh.n_hashes, or has labels that set it.
 """
 
 import json
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from ablations.report.figure import (
+from ablations.report.drawing.belongs import belongs
+from ablations.report.drawing.figure import (
     COLOURS,
     DASHES,
     MARKERS,
     PAGE_INCHES,
-    SAID,
     STYLE,
     Drawing,
     legend_below,
     not_drawn,
 )
-from ablations.report.numbers import MISSING, digits
-from ablations.report.seeds import INTERVAL_SAID, by_label, over_seeds, side_by_side
-from ablations.report.table import Table, best_of, mean_text, score
-from ablations.report.writers.svg import belongs
-from ablations.results import labels
+from ablations.report.judged import judged_by
+from ablations.report.numbers import MISSING
+from ablations.report.table import Row, Table, Value, Words, mark_best
+from ablations.report.variant_means import (
+    INTERVAL,
+    mean_entry,
+    means_by_variant,
+    metric_places,
+    over_seeds,
+    side_by_side,
+)
 from ablations.study import Study, compose_variants
 from reformer_pl.config import RunConfig, flat, to_dict
+from reformer_pl.metrics import STEP_SECONDS, Metric, memory_metric
+
+
+def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
+    """The variants without LSH first, then each series by its number of rounds."""
+    metrics, data = _metrics(study, cells), rounds_data(study, cells)
+    places = {metric: metric_places(metric, data[f"{metric.name}_mean"]) for metric in metrics}
+    rows = [
+        Row(
+            row.train,
+            (
+                Words(MISSING) if pd.isna(row.rounds) else Value(row.rounds),
+                *(mean_entry(cells, row, metric, places[metric]) for metric in metrics),
+                Words(row.seeds),
+            ),
+            row.train,
+        )
+        for row in data.itertuples()
+    ]
+    for column, metric in enumerate(metrics, 1):
+        rows = mark_best(rows, column, metric.better)
+    header = ("variant", "rounds", *(metric.header for metric in metrics), "seeds")
+    caption = (
+        f"Quality, memory and time by the number of hash rounds{over_seeds(study)}."
+        f"{side_by_side(study)}"
+    )
+    return [Table("hash_rounds", caption, header, tuple(rows), data)]
+
+
+def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Drawing]:
+    data, repeated = tables[0].data, len({cell.seed for cell in study.cells}) > 1
+    bars = f"; bars and bands: {INTERVAL}" if repeated else ""
+    without_lsh = "; horizontal: without LSH" if data["rounds"].isna().any() else ""
+    caption = (
+        f"{judged_by(study).axis}, memory and time of a training step against the number of hash "
+        f"rounds{without_lsh}{bars}.{not_drawn(study, cells)}{side_by_side(study)}"
+    )
+    return [Drawing("hash_rounds", caption, three_panels(data, _metrics(study, cells)))]
 
 
 def rounds_data(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
-    """`seeds.by_label` of score, memory and time, with `rounds` (NA without LSH) and `series`: what differs in nothing but its rounds."""
-    data = by_label(study, cells, (score(study), "peak_memory_gib", "step_seconds"))
-    configs = compose_variants(study)
-    hashed = {label for label, config in configs.items() if "lsh" in config.model.attention.split()}
-    keys = {label: _but_rounds(configs[label]) for label in hashed}
-    parts = {cell.train: set(cell.labels) for cell in study.cells}
-    names = {}
-    for key in dict.fromkeys(keys[label] for label in labels(study) if label in hashed):
-        members = [label for label in labels(study) if keys.get(label) == key]
-        common = [
-            part
-            for part in _axis_labels(study, members[0])
-            if all(part in parts[label] for label in members)
-        ]
-        said = " / ".join(common)
-        names[key] = (
-            "LSH"
-            if len(set(keys.values())) == 1
-            else said
-            if said and said not in names.values()
-            else members[0]
-        )
-    rounds = [
-        configs[label].model.lsh.n_hashes if label in hashed else None for label in labels(study)
-    ]
+    """`means_by_variant` of the three metrics, in the order of the table, with two columns more.
+
+    `rounds` is missing without LSH. `series` names the variants that differ in nothing but their rounds.
+    """
+    names = [metric.name for metric in _metrics(study, cells)]
+    data, configs = means_by_variant(study, cells, names), compose_variants(study)
+    hashed = {v: config for v, config in configs.items() if "lsh" in config.model.attention.split()}
+    series = _series(study, hashed)
+    rounds = [hashed[v].model.lsh.n_hashes if v in hashed else None for v in data["train"]]
     data.insert(1, "rounds", pd.array(rounds, dtype="Int64"))
-    data.insert(
-        2, "series", [names[keys[label]] if label in hashed else label for label in labels(study)]
-    )
-    return data
-
-
-def rounds_table(study: Study, cells: pd.DataFrame) -> Table:
-    """The variants without LSH first, then each series by its number of rounds."""
-    judged, gib = score(study), cells["peak_memory_gib"].max() >= 1
-    data = rounds_data(study, cells)
+    data.insert(2, "series", [series.get(variant, variant) for variant in data["train"]])
     order = {name: i for i, name in enumerate(data["series"].unique())}
     data["place"] = data["series"].map(order).where(data["rounds"].notna(), -1)
-    data = data.sort_values(["place", "rounds"], kind="stable", ignore_index=True).drop(
-        columns="place"
-    )
-    columns = _columns(judged, gib)
-    header = ("variant", "rounds", *(said for _, said, _ in columns), "seeds")
-    places = [
-        {"accuracy": 1, "bits_per_dim": 3}.get(column, digits(scale * data[f"{column}_mean"]))
-        for column, _, scale in columns
-    ]
-    rows, best = [], set()
-    for row in data.itertuples():
-        texts = [
-            mean_text(cells, row, column, places[j], scale)
-            for j, (column, _, scale) in enumerate(columns)
-        ]
-        rows.append(
-            (row.train, MISSING if pd.isna(row.rounds) else str(row.rounds), *texts, row.seeds)
-        )
-    for j, (column, _, scale) in enumerate(columns):
-        found = (scale * data[f"{column}_mean"]).round(places[j])
-        best |= {(i, j + 2) for i in best_of(found, max if column == "accuracy" else min)}
-    caption = f"Quality, memory and time by the number of hash rounds{over_seeds(study)}.{side_by_side(study)}"
-    return Table("hash_rounds", caption, header, tuple(rows), frozenset(best), data)
+    data = data.sort_values(["place", "rounds"], kind="stable", ignore_index=True)
+    return data.drop(columns="place")
 
 
-def rounds_drawing(study: Study, cells: pd.DataFrame) -> Drawing:
-    bars = (
-        f"; bars and bands: {INTERVAL_SAID}" if len({cell.seed for cell in study.cells}) > 1 else ""
-    )
-    data = rounds_data(study, cells)
-    flat = "; horizontal: without LSH" if data["rounds"].isna().any() else ""
-    caption = f"{SAID[score(study)]}, memory and time of a training step against the number of hash rounds{flat}{bars}."
-    caption += not_drawn(study, cells) + side_by_side(study)
-    return Drawing(
-        "hash_rounds", caption, hash_rounds(data, score(study), cells["peak_memory_gib"].max() >= 1)
-    )
+def _series(study: Study, hashed: dict[str, RunConfig]) -> dict[str, str]:
+    """The name of the series of each variant with LSH: "LSH" where there is one series.
+
+    Otherwise it is what the labels of its variants have in common, or its first variant.
+    """
+    members: dict[str, list[str]] = {}
+    for variant, config in hashed.items():
+        members.setdefault(_without_rounds(config), []).append(variant)
+    choices = {cell.train: cell.labels for cell in study.cells}
+    names: dict[str, str] = {}
+    for variants in members.values():
+        first, *others = (choices[variant] for variant in variants)
+        name = " / ".join(label for label in first if all(label in other for other in others))
+        if len(members) == 1:
+            name = "LSH"
+        elif not name or name in names.values():
+            name = variants[0]
+        names |= dict.fromkeys(variants, name)
+    return names
 
 
 @mpl.rc_context(STYLE)
-def hash_rounds(data: pd.DataFrame, judged: str, gib: bool) -> Figure:
-    """Three panels from `rounds_data`: a line for each series with the interval of each mean, a horizontal one for each without LSH."""
+def three_panels(data: pd.DataFrame, metrics: list[Metric]) -> Figure:
+    """A panel for each metric from `rounds_data`: a line for each series, a horizontal one for each variant without LSH."""
     figure = Figure(figsize=(PAGE_INCHES, 2.3))
-    panels = figure.subplots(1, 3)
-    hashed = data[data["rounds"].notna()]
-    series, flat = list(hashed["series"].unique()), data[data["rounds"].isna()]
-    for axes, (column, said, scale) in zip(panels, _columns(judged, gib), strict=True):
-        mean, low, high = (f"{column}_{part}" for part in ("mean", "low", "high"))
+    panels = figure.subplots(1, len(metrics))
+    hashed, without_lsh = data[data["rounds"].notna()], data[data["rounds"].isna()]
+    series, rounds = list(hashed["series"].unique()), sorted(hashed["rounds"].unique())
+    for axes, metric in zip(panels, metrics, strict=True):
         for i, name in enumerate(series):
-            mine = hashed[(hashed["series"] == name) & hashed[mean].notna()].sort_values("rounds")
-            if mine.empty:
-                continue
-            centre = scale * mine[mean]
-            bars = [(centre - scale * mine[low]).fillna(0), (scale * mine[high] - centre).fillna(0)]
-            style = {
-                "color": COLOURS[i % len(COLOURS)],
-                "marker": MARKERS[i % len(MARKERS)],
-                "capsize": 2,
-                "elinewidth": 0.9,
-            }
-            style["label"] = name if axes is panels[0] else None
-            line, caps, ends = axes.errorbar(
-                mine["rounds"].astype(float), centre, yerr=bars, zorder=3 + i, **style
-            )
-            line.set_gid(belongs(*mine["train"]))
-            for part in (*caps, *ends):
-                part.set_gid(belongs(*mine["train"], linked=False))
-        for i, row in enumerate(flat.itertuples(), len(series)):
-            value = scale * getattr(row, mean)
-            if pd.isna(value):
-                continue
-            style = {"color": COLOURS[i % len(COLOURS)], "zorder": 2}
-            dashes = DASHES[1 + (i - len(series)) % (len(DASHES) - 1)]
-            entry = {"label": row.train if axes is panels[0] else None, "gid": belongs(row.train)}
-            axes.axhline(value, linestyle=dashes, **style, **entry)
-            if pd.notna(getattr(row, low)):
-                band = {"alpha": 0.14, "linewidth": 0, "gid": belongs(row.train, linked=False)}
-                axes.axhspan(scale * getattr(row, low), scale * getattr(row, high), **band, **style)
+            line = hashed[hashed["series"] == name].dropna(subset=[f"{metric.name}_mean"])
+            if not line.empty:
+                _draw_series(axes, line.sort_values("rounds"), metric, name, i)
+        for i, row in enumerate(without_lsh.to_dict("records")):
+            _draw_reference(axes, row, metric, i, len(series) + i)
         axes.set_xscale("log", base=2)
-        known = sorted(hashed["rounds"].unique())
-        axes.set_xticks([float(n) for n in known], [str(n) for n in known])
+        axes.set_xticks([float(n) for n in rounds], [str(n) for n in rounds])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("Hash rounds")
-        axes.set_ylabel(
-            {"step_seconds": "Seconds per step", judged: SAID[judged]}.get(column, f"Peak {said}")
-        )
+        axes.set_ylabel(metric.short_axis or metric.axis)
         axes.margins(x=0.08)
-        if column != judged and data[mean].notna().any():
+        if metric is not metrics[0] and data[f"{metric.name}_mean"].notna().any():
             axes.set_ylim(0, 1.06 * axes.dataLim.y1)
     legend_below(figure, panels[0])
     return figure
 
 
-def _columns(judged: str, gib: bool) -> list[tuple[str, str, float]]:
-    """(column, what a header says, factor to the unit shown) of quality, memory and time."""
-    quality = (
-        ("accuracy", "accuracy (%)", 100)
-        if judged == "accuracy"
-        else ("bits_per_dim", "bits per dim", 1)
+def _draw_series(axes: Axes, line: pd.DataFrame, metric: Metric, name: str, i: int) -> None:
+    """The i-th series: its means over the rounds, each with its interval as a bar."""
+    mean, low, high = (
+        metric.scale * line[f"{metric.name}_{part}"] for part in ("mean", "low", "high")
     )
-    return [
-        quality,
-        ("peak_memory_gib", f"memory ({'GiB' if gib else 'MiB'})", 1 if gib else 1024),
-        ("step_seconds", "s/step", 1),
-    ]
+    points, caps, bars = axes.errorbar(
+        line["rounds"].astype(float),
+        mean,
+        yerr=[(mean - low).fillna(0), (high - mean).fillna(0)],
+        color=COLOURS[i % len(COLOURS)],
+        marker=MARKERS[i % len(MARKERS)],
+        capsize=2,
+        elinewidth=0.9,
+        zorder=3 + i,
+        label=name,
+    )
+    points.set_gid(belongs(*line["train"]))
+    for artist in (*caps, *bars):
+        artist.set_gid(belongs(*line["train"], linked=False))
 
 
-def _but_rounds(config: RunConfig) -> str:
+def _draw_reference(axes: Axes, row: dict[str, Any], metric: Metric, i: int, colour: int) -> None:
+    """The i-th variant without LSH: its mean as a horizontal line, its interval as a band."""
+    mean, low, high = (
+        metric.scale * row[f"{metric.name}_{part}"] for part in ("mean", "low", "high")
+    )
+    if pd.isna(mean):
+        return
+    variant, style = row["train"], {"color": COLOURS[colour % len(COLOURS)], "zorder": 2}
+    dashes = DASHES[1 + i % (len(DASHES) - 1)]
+    axes.axhline(mean, linestyle=dashes, label=variant, gid=belongs(variant), **style)
+    if pd.notna(low):
+        gid = belongs(variant, linked=False)
+        axes.axhspan(low, high, alpha=0.14, linewidth=0, gid=gid, **style)
+
+
+def _metrics(study: Study, cells: pd.DataFrame) -> list[Metric]:
+    """Quality, memory and time."""
+    return [judged_by(study), memory_metric(cells["peak_memory_gib"].max()), STEP_SECONDS]
+
+
+def _without_rounds(config: RunConfig) -> str:
+    """Equal for two configs that differ in nothing but their rounds, seeds and places."""
     values = flat(to_dict(config) | {"seed": 0, "out_dir": "", "evaluations": {}})
-    return json.dumps(
-        {key: value for key, value in values.items() if key != "model.lsh.n_hashes"}, sort_keys=True
-    )
-
-
-def _axis_labels(study: Study, train: str) -> tuple[str, ...]:
-    return next(cell.labels for cell in study.cells if cell.train == train)
+    values.pop("model.lsh.n_hashes")
+    return json.dumps(values, sort_keys=True)

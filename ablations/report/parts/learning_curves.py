@@ -1,4 +1,4 @@
-"""Learning curves: the held-out score while training, against steps, tokens and seconds."""
+"""`learning_curves`: the held-out score while training, against steps, tokens and seconds."""
 
 import matplotlib as mpl
 import numpy as np
@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from ablations.report.figure import (
-    SAID,
+from ablations.report.drawing.belongs import belongs
+from ablations.report.drawing.figure import (
     STYLE,
     Drawing,
     baseline_line,
@@ -16,10 +16,10 @@ from ablations.report.figure import (
     not_drawn,
     styles,
 )
-from ablations.report.seeds import side_by_side
-from ablations.report.table import score
-from ablations.report.writers.svg import belongs
-from ablations.results import labels, load_curves
+from ablations.report.judged import judged_by
+from ablations.report.table import Table
+from ablations.report.variant_means import side_by_side
+from ablations.results import load_curves, variant_labels
 from ablations.study import Study, compose_variants
 from experiments.run_dir.outcome import OK
 
@@ -27,7 +27,7 @@ MOST_DRAWN = 500  # evaluations in a line: two in a typographic point of a colum
 AXES = {"step": "Training step", "tokens": "Tokens seen", "seconds": "Training time (s)"}
 
 
-def curve_drawings(study: Study, cells: pd.DataFrame) -> list[Drawing]:
+def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Drawing]:
     """A figure for each axis: learning_curves (steps), learning_curves_tokens, learning_curves_time. None without an evaluation.
 
     The first has every evaluation of every cell as its data, so that the curves can be drawn again, or beside others.
@@ -36,33 +36,32 @@ def curve_drawings(study: Study, cells: pd.DataFrame) -> list[Drawing]:
     held_out = curves[curves["split"] == "valid"]
     if held_out.empty:
         return []
-    data = {"learning_curves": held_out.drop(columns=["split", "lr"])}
-    judged, missing = SAID[score(study)].lower(), part_scored(study) + not_drawn(study, cells)
-    over = (
-        "; line: mean, band: lowest to highest seed"
-        if len({cell.seed for cell in study.cells}) > 1
-        else ""
-    )
+    axis = judged_by(study).axis
+    score = axis[:1].lower() + axis[1:]
+    seeds = len({cell.seed for cell in study.cells})
+    over = "; line: mean, band: lowest to highest seed" if seeds > 1 else ""
+    missing = part_scored(study) + not_drawn(study, cells)
     captions = {
-        "learning_curves": ("step", f"Learning curves, {judged} by training step{over}.{missing}"),
-        "learning_curves_tokens": ("tokens", f"The same curves by tokens seen{over}.{missing}"),
-        "learning_curves_time": (
-            "seconds",
-            f"The same curves by training time{over}.{missing}{side_by_side(study)}",
-        ),
+        "step": f"Learning curves, {score} by training step{over}.{missing}",
+        "tokens": f"The same curves by tokens seen{over}.{missing}",
+        "seconds": f"The same curves by training time{over}.{missing}{side_by_side(study)}",
     }
-    figures = {
-        name: learning_curves(study, cells, curves, by) for name, (by, _) in captions.items()
-    }
+    names = {"step": "", "tokens": "_tokens", "seconds": "_time"}
+    data = {"step": held_out.drop(columns=["split", "lr"])}
     return [
-        Drawing(name, caption, figures[name], data.get(name))
-        for name, (_, caption) in captions.items()
+        Drawing(
+            f"learning_curves{names[by]}",
+            caption,
+            draw_curves(study, cells, curves, by),
+            data.get(by),
+        )
+        for by, caption in captions.items()
     ]
 
 
 def part_scored(study: Study) -> str:
     """A sentence where the curves are scored on less than the tables are: their last points are then other numbers."""
-    tasks = (config.task for config in compose_variants(study).values())
+    tasks = [config.task for config in compose_variants(study).values()]
     parts = {
         task.curve_sequences
         for task in tasks
@@ -70,56 +69,56 @@ def part_scored(study: Study) -> str:
     }
     if not parts:
         return ""
-    return f" Scored while training on about {' or '.join(map(str, sorted(parts)))} held-out sequences; the tables, at the end, on all."
+    numbers = " or ".join(map(str, sorted(parts)))
+    return (
+        f" Scored while training on about {numbers} held-out sequences; the tables, at the end, "
+        "on all."
+    )
 
 
 @mpl.rc_context(STYLE)
-def learning_curves(
+def draw_curves(
     study: Study, cells: pd.DataFrame, curves: pd.DataFrame, by: str = "step"
 ) -> Figure:
     """Held-out score by step, tokens or seconds of the cells that ended well: mean over seeds, and a band from the lowest to the highest.
 
     Seeds are joined step by step; their tokens and seconds at a step are the mean over them.
     """
-    judged = score(study)
-    scale = 100 if judged == "accuracy" else 1
+    score = judged_by(study)
     ended = cells.loc[cells["status"] == OK, ["cell", "seed"]]
     held_out = curves[curves["split"] == "valid"].merge(ended, on=["cell", "seed"])
     figure, axes = column_axes(height=2.3)
-    for i, (train, style) in enumerate(styles(labels(study)).items()):
-        mine = held_out[held_out["train"] == train]
-        if mine.empty:
+    all_styles = styles(variant_labels(study))
+    for i, (variant, style) in enumerate(all_styles.items()):
+        rows = held_out[held_out["train"] == variant]
+        if rows.empty:
             continue
-        steps = mine.groupby("step")
+        steps = rows.groupby("step")
         whole = steps.size() == steps.size().max()  # a mean over the same seeds at every step
-        found = steps[judged].agg(["mean", "min", "max"])[whole] * scale
-        found = found.iloc[
-            np.unique(np.linspace(0, len(found) - 1, MOST_DRAWN).round().astype(int))
-        ]
-        x = found.index if by == "step" else steps[by].mean()[found.index]
-        thick = 1 - i / len(
-            labels(study)
-        )  # from 1 down to 0, so that a curve right below another still shows
+        values = steps[score.name].agg(["mean", "min", "max"])[whole] * score.scale
+        drawn = np.linspace(0, len(values) - 1, MOST_DRAWN).round().astype(int)
+        values = values.iloc[np.unique(drawn)]
+        x = values.index if by == "step" else steps[by].mean()[values.index]
+        # from 1 down to 0, so that a curve right below another still shows
+        thick = 1 - i / len(all_styles)
         sizes = {
             "linewidth": 1 + 1.2 * thick,
             "markersize": 3.2 + 3 * thick,
             "markevery": (0.22 * (1 - thick), 0.22),
         }
-        axes.plot(x, found["mean"], label=train, gid=belongs(train), **style, **sizes)
-        band = {
-            "color": style["color"],
-            "alpha": 0.18,
-            "linewidth": 0,
-            "gid": belongs(train, linked=False),
-        }
-        axes.fill_between(x, found["min"], found["max"], **band)
-    baseline_line(axes, cells, judged, scale)
+        axes.plot(x, values["mean"], label=variant, gid=belongs(variant), **style, **sizes)
+        band = {"color": style["color"], "alpha": 0.18, "linewidth": 0}
+        gid = belongs(variant, linked=False)
+        axes.fill_between(x, values["min"], values["max"], gid=gid, **band)
+    baseline_line(axes, cells, score)
     axes.set_xlabel(AXES[by])
     if by == "tokens":
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1.5M
-    axes.set_ylabel(SAID[judged])
+    axes.set_ylabel(score.axis)
     axes.set_xlim(left=0)
-    if judged == "accuracy":
-        axes.set_ylim(-3, 103)
+    if score.bounds is not None:
+        low, high = (score.scale * bound for bound in score.bounds)
+        margin = 0.03 * (high - low)
+        axes.set_ylim(low - margin, high + margin)
     legend_below(figure, axes)
     return figure

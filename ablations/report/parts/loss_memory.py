@@ -1,107 +1,180 @@
-"""Held-out score and time against peak memory, one point a variant, with the Pareto front of score and memory."""
+"""`loss_memory`: held-out score, peak memory and time of each variant, with the Pareto front of score and memory.
+
+The figures have one point a variant: score against memory, and time against memory.
+"""
 
 import itertools
+import math
 
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
-from ablations.report.figure import (
+from ablations.report.drawing.belongs import belongs
+from ablations.report.drawing.figure import (
     GREY,
-    SAID,
     STYLE,
     Drawing,
     baseline_line,
     column_axes,
     legend_below,
     not_drawn,
+    plain_log_ticks,
     styles,
 )
-from ablations.report.pareto import pareto_front
-from ablations.report.point_labels import Point, label_points
-from ablations.report.table import score
-from ablations.report.writers.svg import belongs
-from ablations.results import labels
+from ablations.report.drawing.point_labels import Point, label_points
+from ablations.report.judged import judged_by, study_metrics
+from ablations.report.pareto_front import pareto_front
+from ablations.report.table import Row, Table, Value, Words, mark_best
+from ablations.report.variant_means import (
+    baselines,
+    mean_entry,
+    means_by_variant,
+    metric_places,
+    over_seeds,
+    side_by_side,
+)
+from ablations.results import SCORES, variant_labels
 from ablations.study import Study
 from experiments.run_dir.outcome import OK
+from reformer_pl.metrics import LOSS_NATS, STEP_SECONDS, TOKENS_PER_SECOND, Metric, memory_metric
+
+RATIOS = ("peak_memory_gib", "step_seconds")
 
 
-def memory_drawings(study: Study, cells: pd.DataFrame) -> list[Drawing]:
-    missing = not_drawn(study, cells)
-    caption = (
-        f"{SAID[score(study)]} against the peak memory of one training step; left and {_better(study)} is better. "
-        "Grey staircase: the Pareto front; a variant off it has another with no more memory and no worse score."
+def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
+    """Ratios are to the first variant; the model that knows nothing is the last row.
+
+    The variants on the Pareto front are marked: no other needs at most their memory and scores at least as well.
+    """
+    score, scores = judged_by(study), scores_shown(study)
+    memory = memory_metric(cells["peak_memory_gib"].max())
+    metrics = (*scores, memory, STEP_SECONDS, TOKENS_PER_SECOND)
+    data = means_by_variant(study, cells, (*(metric.name for metric in metrics), "parameters"))
+    for name in RATIOS:
+        data[f"{name}_ratio"] = data[f"{name}_mean"] / data[f"{name}_mean"].iloc[0]
+    front = pareto_front(
+        data["peak_memory_gib_mean"], data[f"{score.name}_mean"], score.higher_is_better
     )
-    spent = "Seconds per training step against its peak memory; left and lower is better."
-    return [
-        Drawing("loss_memory", caption + missing, loss_memory(study, cells)),
-        Drawing("time_memory", spent + missing, time_memory(study, cells)),
-    ]
+    data["pareto_front"] = pd.array(front, dtype="boolean")  # missing in the baseline's row
+    places = {metric: metric_places(metric, data[f"{metric.name}_mean"]) for metric in metrics}
 
-
-@mpl.rc_context(STYLE)
-def loss_memory(study: Study, cells: pd.DataFrame) -> Figure:
-    """Held-out score against peak memory, one point a variant, a bar from the lowest to the highest seed."""
-    judged = score(study)
-    return _against_memory(study, cells, judged, 100 if judged == "accuracy" else 1, SAID[judged])
-
-
-@mpl.rc_context(STYLE)
-def time_memory(study: Study, cells: pd.DataFrame) -> Figure:
-    """Seconds per training step against peak memory, one point a variant."""
-    return _against_memory(study, cells, "step_seconds", 1, "Seconds per training step")
-
-
-def _against_memory(
-    study: Study, cells: pd.DataFrame, column: str, scale: float, said: str
-) -> Figure:
-    finished = cells[
-        (cells["status"] == OK) & cells["peak_memory_gib"].notna() & cells[column].notna()
-    ]
-    gib = cells["peak_memory_gib"].max() >= 1
-    figure, axes = column_axes(height=2.7)
-    points, bars = {}, []
-    for train, style in styles(labels(study)).items():
-        mine = finished[finished["train"] == train]
-        if mine.empty:
-            continue
-        x, y = mine["peak_memory_gib"].mean() * (1 if gib else 1024), scale * mine[column].mean()
-        bars.append(((x, scale * mine[column].min()), (x, scale * mine[column].max())))
-        axes.plot(
-            *zip(*bars[-1], strict=True),
-            color=style["color"],
-            linewidth=1,
-            gid=belongs(train, linked=False),
+    rows = []
+    for row in data.itertuples():
+        other_scores = [_mean(row, metric, places[metric]) for metric in scores[1:]]
+        entries = (
+            mean_entry(cells, row, score, places[score]),
+            *other_scores,
+            mean_entry(cells, row, memory, places[memory]),
+            Value(row.peak_memory_gib_ratio, places=2),
+            mean_entry(cells, row, STEP_SECONDS, places[STEP_SECONDS]),
+            Value(row.step_seconds_ratio, places=2),
+            _mean(row, TOKENS_PER_SECOND, places[TOKENS_PER_SECOND]),
+            Value(row.parameters),
+            Words("yes" if row.pareto_front else ""),
+            Words(row.seeds),
         )
-        axes.plot(x, y, **{**style, "markersize": 6}, gid=belongs(train))
-        points[train] = (x, y)
+        rows.append(Row(row.train, entries, row.train))
+    rows = mark_best(rows, 0, score.better)
+    rows = mark_best(rows, len(scores), memory.better)
+    rows = mark_best(rows, len(scores) + 2, STEP_SECONDS.better)
+    for name, baseline in baselines(cells).items():
+        values = {metric: baseline.get(metric.name, math.nan) for metric in scores}
+        entries = [Value(m.scale * value, places=places[m]) for m, value in values.items()]
+        missing = [Value(math.nan)] * 6
+        rows.append(
+            Row(name, (*entries, *missing, Words(""), Words("baseline")), "", kind="baseline")
+        )
+        columns = ["train", *(f"{metric.name}_mean" for metric in scores)]
+        data.loc[len(data), columns] = [name, *values.values()]
+    header = (
+        "variant",
+        *(metric.header for metric in scores),
+        memory.header,
+        "memory ratio",
+        STEP_SECONDS.header,
+        "time ratio",
+        TOKENS_PER_SECOND.header,
+        "parameters",
+        "Pareto front",
+        "seeds",
+    )
+    caption = (
+        f"Held-out loss, peak memory of one training step, and speed{over_seeds(study)}. Ratios "
+        f"are to {variant_labels(study)[0]}. On the Pareto front: no other variant needs as little "
+        f"memory and scores as well.{side_by_side(study)}"
+    )
+    return [Table("loss_memory", caption, header, tuple(rows), data)]
+
+
+def scores_shown(study: Study) -> tuple[Metric, ...]:
+    """What the study is judged by, its loss, and every score that only its task has."""
+    judged, *others = study_metrics(study)
+    return (judged, *(m for m in others if m == LOSS_NATS or m.name not in SCORES))
+
+
+def _mean(row: object, metric: Metric, places: int) -> Value:
+    return Value(metric.scale * getattr(row, f"{metric.name}_mean"), places=places)
+
+
+def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Drawing]:
+    score, missing = judged_by(study), not_drawn(study, cells)
+    better = "higher" if score.higher_is_better else "lower"
+    caption = (
+        f"{score.axis} against the peak memory of one training step; left and {better} is better. "
+        "Grey staircase: the Pareto front; a variant off it has another with no more memory and no "
+        "worse score."
+    )
+    seconds = "Seconds per training step against its peak memory; left and lower is better."
+    return [
+        Drawing("loss_memory", caption + missing, against_memory(study, cells, score)),
+        Drawing("time_memory", seconds + missing, against_memory(study, cells, STEP_SECONDS)),
+    ]
+
+
+@mpl.rc_context(STYLE)
+def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
+    """A metric against peak memory, one point a variant, a bar from the lowest to the highest seed; of a score, its Pareto front."""
+    memory = memory_metric(cells["peak_memory_gib"].max())
+    drawn = cells[(cells["status"] == OK) & cells[memory.name].notna() & cells[metric.name].notna()]
+    figure, axes = column_axes(height=2.7)
+    points: dict[str, Point] = {}
+    bars: list[tuple[Point, Point]] = []
+    for variant, style in styles(variant_labels(study)).items():
+        rows = drawn[drawn["train"] == variant]
+        if rows.empty:
+            continue
+        x, values = memory.scale * rows[memory.name].mean(), metric.scale * rows[metric.name]
+        bars.append(((x, values.min()), (x, values.max())))
+        bar = {"color": style["color"], "linewidth": 1, "gid": belongs(variant, linked=False)}
+        axes.plot(*zip(*bars[-1], strict=True), **bar)
+        points[variant] = (x, metric.scale * rows[metric.name].mean())
+        axes.plot(*points[variant], **{**style, "markersize": 6}, gid=belongs(variant))
     xs = [x for x, _ in points.values()]
     if xs and max(xs) > 8 * min(xs):
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("")
-    axes.set_xlabel(f"Peak memory ({'GiB' if gib else 'MiB'})")
-    axes.set_ylabel(said)
+        plain_log_ticks(axes.xaxis)
+    axes.set_xlabel(memory.axis)
+    axes.set_ylabel(metric.axis)
     axes.margins(0.22, 0.18)
     near = [y for bar in bars for _, y in bar]
-    judged = column == score(study)
-    rules = baseline_line(axes, cells, column, scale, near) if judged else []
-    stairs = (
-        _front(axes, list(points.values()), higher_is_better=column == "accuracy") if judged else []
-    )
+    rules, stairs = [], []
+    if metric == judged_by(study):
+        rules = baseline_line(axes, cells, metric, near)
+        stairs = draw_front(axes, list(points.values()), metric.higher_is_better)
     legend_below(figure, axes)
     left, right = axes.get_xlim()
     label_points(figure, axes, points, [*bars, *stairs, *(((left, y), (right, y)) for y in rules)])
     return figure
 
 
-def _front(axes: Axes, points: list[Point], higher_is_better: bool) -> list[tuple[Point, Point]]:
+def draw_front(
+    axes: Axes, points: list[Point], higher_is_better: bool
+) -> list[tuple[Point, Point]]:
     """Draw the Pareto front as the staircase above (or below) which everything is worse, from border to border. Returns its segments."""
-    on = pareto_front(*zip(*points, strict=True), higher_is_better) if points else []
-    corners = sorted({point for point, front in zip(points, on, strict=True) if front})
+    on_front = pareto_front(*zip(*points, strict=True), higher_is_better) if points else []
+    corners = sorted({point for point, front in zip(points, on_front, strict=True) if front})
     if not corners:
         return []
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
@@ -111,16 +184,6 @@ def _front(axes: Axes, points: list[Point], higher_is_better: bool) -> list[tupl
     for x, y in corners:
         line += [(x, line[-1][1]), (x, y)]
     line = [*line[1:], (right, line[-1][1])]
-    axes.plot(
-        *zip(*line, strict=True),
-        color=GREY,
-        linewidth=1,
-        alpha=0.55,
-        zorder=1.5,
-        label="Pareto front",
-    )
+    style = {"color": GREY, "linewidth": 1, "alpha": 0.55, "zorder": 1.5, "label": "Pareto front"}
+    axes.plot(*zip(*line, strict=True), **style)
     return list(itertools.pairwise(line))
-
-
-def _better(study: Study) -> str:
-    return "higher" if score(study) == "accuracy" else "lower"

@@ -1,29 +1,23 @@
-"""Paired differences: each variant against a named baseline on equal seeds, with the interval of the mean difference.
+"""`paired`: each variant against a named baseline on equal seeds, with the interval of the mean difference.
 
-A seed fixes the initial weights and the data order, so that its noise is common to both runs of a pair and leaves their difference.
+A seed fixes the initial weights and the data order. Its noise is common to both runs of a pair, and leaves their difference.
 """
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import pandas as pd
 
-from ablations.report.intervals import paired_difference
-from ablations.report.numbers import digits, signed, with_interval
-from ablations.report.seeds import INTERVAL_SAID, ended_badly, seeds_text, side_by_side
-from ablations.report.table import Table, best_of, score
-from ablations.results import labels
+from ablations.report.bootstrap import Difference, paired_difference
+from ablations.report.judged import judged_by
+from ablations.report.numbers import best_of, digits
+from ablations.report.table import Entry, Row, Table, Value, Words, with_best
+from ablations.report.variant_means import INTERVAL, ended_badly, seeds_text, side_by_side
+from ablations.results import variant_labels
 from ablations.study import Study
 from experiments.run_dir.outcome import OK
-
-
-class Measure(NamedTuple):
-    """A column to compare: what its header says, the factor to the unit shown, and whether larger or smaller numbers are better."""
-
-    column: str
-    said: str
-    scale: float
-    better: Callable[[list[float]], float]
+from reformer_pl.metrics import STEP_SECONDS, Metric, memory_metric
 
 
 class Pair(NamedTuple):
@@ -35,96 +29,109 @@ class Pair(NamedTuple):
     ended: tuple[str, ...]
 
 
-def paired_table(study: Study, cells: pd.DataFrame) -> Table:
+def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     """Every other variant minus `study.baseline`."""
     base = cells[cells["train"] == study.baseline]
     pairs = [
-        Pair(label, base, cells[cells["train"] == label], (seeds_text(cells, label),))
-        for label in labels(study)
-        if label != study.baseline
+        Pair(variant, base, cells[cells["train"] == variant], (seeds_text(cells, variant),))
+        for variant in variant_labels(study)
+        if variant != study.baseline
     ]
-    measures = measures_of(score(study), cells)
-    rows, best, data = compare_pairs(pairs, measures, study.baseline)
-    held = base[base["status"] == OK]
-    means = ", ".join(f"{m.said} {m.scale * held[m.column].mean():.4g}" for m in measures)
+    metrics = compared_metrics(judged_by(study), cells)
+    rows, data = compare_pairs(pairs, metrics, study.baseline)
+    rows = _mark_better(rows, metrics)
+    finished = base[base["status"] == OK]
+    means = ", ".join(f"{m.header} {m.scale * finished[m.name].mean():.4g}" for m in metrics)
     caption = (
-        f"Differences from {study.baseline} on the n equal seeds that ended well in both: mean, and {INTERVAL_SAID} of the paired "
-        "differences."
-        + (f" {study.baseline} itself: {means}." if len(held) else "")
+        f"Differences from {study.baseline} on the n equal seeds that ended well in both: mean, "
+        f"and {INTERVAL} of the paired differences."
+        + (f" {study.baseline} itself: {means}." if len(finished) else "")
         + f" Bold: the best, where it is better than {study.baseline}.{side_by_side(study)}"
     )
-    return Table(
-        "paired", caption, ("variant", *(m.said for m in measures), "n", "seeds"), rows, best, data
-    )
+    header = ("variant", *(metric.header for metric in metrics), "n", "seeds")
+    return [Table("paired", caption, header, tuple(rows), data)]
 
 
-def measures_of(judged: str, cells: pd.DataFrame) -> list[Measure]:
+def compared_metrics(score: Metric, cells: pd.DataFrame) -> list[Metric]:
     """Score (left out where no cell has one, as in benchmarks), memory and time."""
-    memory = ("GiB", 1) if cells["peak_memory_gib"].max() >= 1 else ("MiB", 1024)
-    scores = {
-        "accuracy": Measure("accuracy", "accuracy (%)", 100, max),
-        "bits_per_dim": Measure("bits_per_dim", "bits per dim", 1, min),
-    }
-    return [
-        *([scores[judged]] if cells[judged].notna().any() else []),
-        Measure("peak_memory_gib", f"memory ({memory[0]})", memory[1], min),
-        Measure("step_seconds", "s/step", 1, min),
-    ]
+    scores = [score] if cells[score.name].notna().any() else []
+    return [*scores, memory_metric(cells["peak_memory_gib"].max()), STEP_SECONDS]
 
 
 def compare_pairs(
-    pairs: Iterable[Pair], measures: list[Measure], before_said: str
-) -> tuple[tuple[tuple[str, ...], ...], frozenset[tuple[int, int]], pd.DataFrame]:
-    """(rows, best, data) of a table with a column for each measure, then n and how each group ended.
+    pairs: Iterable[Pair], metrics: list[Metric], before_label: str
+) -> tuple[list[Row], pd.DataFrame]:
+    """(rows, data) of a table with a column for each metric, then n and how each group ended.
 
     Where there is no pair to take, the words say why: "oom", "BEFORE: failed" or "no equal seed".
     """
-    found = []
-    for pair in pairs:
-        ok = [rows[rows["status"] == OK].set_index("seed") for rows in (pair.before, pair.after)]
-        found.append(
-            (
-                pair,
-                [paired_difference(*(m.scale * rows[m.column] for rows in ok)) for m in measures],
-            )
-        )
-    places = []
-    for j, m in enumerate(measures):
-        around = digits(value for _, all_differences in found for value in all_differences[j][-2:])
-        places.append({"accuracy": 1, "bits_per_dim": 3}.get(m.column, around))
-    rows, data, best = [], [], set()
-    for pair, differences in found:
-        n = max(difference.n for difference in differences)
-        texts = []
-        for difference, decimals in zip(differences, places, strict=True):
-            told = with_interval(difference.mean, difference.low, difference.high, decimals, signed)
-            texts.append(told if difference.n == n else f"{told} (n = {difference.n})")
-        rows.append(
-            (
-                pair.label,
-                *(texts if n else [_why(pair, before_said)] * len(texts)),
-                str(n),
-                *pair.ended,
-            )
-        )
-        data.append({"label": pair.label})
-        for m, difference in zip(measures, differences, strict=True):
-            known = zip(
-                ("difference", "low", "high", "before", "after"),
-                (*difference[:3], *difference[4:]),
-                strict=True,
-            )
-            data[-1] |= {f"{m.column}_{key}": value / m.scale for key, value in known} | {
-                f"{m.column}_n": difference.n
-            }
-    for j, m in enumerate(measures):
-        means = [round(differences[j].mean, places[j]) for _, differences in found]
-        best |= {(i - 1, j + 1) for i in best_of([0.0, *means], m.better) if i and means[i - 1]}
-    return tuple(rows), frozenset(best), pd.DataFrame(data)
+    pairs = list(pairs)
+    differences = [_differences(pair, metrics) for pair in pairs]  # in the units shown
+    places = [
+        _places(metric, column)
+        for metric, column in zip(metrics, zip(*differences, strict=False), strict=True)
+    ]
+    rows = []
+    for pair, all_metrics in zip(pairs, differences, strict=True):
+        n = max(difference.n for difference in all_metrics)
+        entries: list[Entry] = [Words(_why(pair, before_label))] * len(metrics)
+        if n:
+            entries = [
+                Value(*d[:3], decimals, signed=True, note="" if d.n == n else f"(n = {d.n})")
+                for d, decimals in zip(all_metrics, places, strict=True)
+            ]
+        ended = map(Words, pair.ended)
+        rows.append(Row(pair.label, (*entries, Value(n), *ended), pair.label))
+    data = [
+        {"label": pair.label} | _stored(metrics, all_metrics)
+        for pair, all_metrics in zip(pairs, differences, strict=True)
+    ]
+    return rows, pd.DataFrame(data)
 
 
-def _why(pair: Pair, before_said: str) -> str:
-    for rows, said in ((pair.after, ""), (pair.before, f"{before_said}: ")):
+def _mark_better(rows: list[Row], metrics: list[Metric]) -> list[Row]:
+    """The best difference of each metric is marked, where it is better than 0, which is the baseline."""
+    rows = list(rows)
+    for column, metric in enumerate(metrics):
+        entries = [row.entries[column] for row in rows]
+        means = [round(e.mean, e.places) if isinstance(e, Value) else math.nan for e in entries]
+        for i in best_of([0.0, *means], metric.better):
+            if i and means[i - 1]:
+                rows[i - 1] = with_best(rows[i - 1], column)
+    return rows
+
+
+def _differences(pair: Pair, metrics: list[Metric]) -> list[Difference]:
+    before, after = (
+        rows[rows["status"] == OK].set_index("seed") for rows in (pair.before, pair.after)
+    )
+    return [paired_difference(m.scale * before[m.name], m.scale * after[m.name]) for m in metrics]
+
+
+def _places(metric: Metric, differences: Iterable[Difference]) -> int:
+    """The decimals of a column: those of the means on both sides where the metric leaves it open."""
+    if metric.places is not None:
+        return metric.places
+    return digits(
+        mean for difference in differences for mean in (difference.before, difference.after)
+    )
+
+
+def _stored(metrics: list[Metric], differences: list[Difference]) -> dict[str, float]:
+    """The differences as columns, in the units of results.csv."""
+    columns: dict[str, float] = {}
+    for metric, difference in zip(metrics, differences, strict=True):
+        values = difference._asdict()
+        n = values.pop("n")
+        values = {"difference": values.pop("mean"), **values}
+        columns |= {f"{metric.name}_{key}": value / metric.scale for key, value in values.items()}
+        columns[f"{metric.name}_n"] = n
+    return columns
+
+
+def _why(pair: Pair, before_label: str) -> str:
+    """Why there is no pair to take."""
+    for rows, side in ((pair.after, ""), (pair.before, f"{before_label}: ")):
         if (rows["status"] != OK).all():
-            return f"{said}{ended_badly(rows['status'])}"
+            return f"{side}{ended_badly(rows['status'])}"
     return "no equal seed"

@@ -3,9 +3,11 @@
 import re
 import textwrap
 import unicodedata
+from pathlib import Path
 
-from ablations.report.table import MISSING, Table
-from ablations.study import Study
+from ablations.report.numbers import MISSING
+from ablations.report.report import Report
+from ablations.report.table import Entry, Formula, Table, is_best, number_and_interval
 
 PACKAGES = "booktabs, graphicx"
 SPECIAL = {
@@ -32,39 +34,56 @@ GREEK = (
     "tau", "upsilon", "phi", "chi", "psi", "omega",
 )  # fmt: skip
 SYMBOL = re.compile(r"(?<![\w.])([nd])_(h|k|r|c|l|ff|model)(?![\w.=])")  # of the paper
-FORMULAE = ("memory, paper", "time, paper")
 COLUMN_POINTS = 230  # of a two-column article
 LETTER_POINTS, GAP_POINTS = 4.5, 8  # of \small type, and between two columns of the table
 
 
-def latex(table: Table, study: Study) -> str:
+def write_latex(report: Report, directory: Path) -> None:
+    """<table>.tex."""
+    for table in report.tables:
+        text = latex(table, report.study.name)
+        (directory / f"{table.name}.tex").write_text(text, encoding="utf-8")
+
+
+def latex(table: Table, study: str) -> str:
     """A table environment with booktabs rules, every text escaped; `table*` where it is too wide for one of two columns of text.
 
     It shrinks to the width it has. A text with letters that LaTeX may not know (Chinese, emoji) keeps them, and the first line says so.
+    `study` is the study's name, for the label.
     """
     rows = [
-        " & ".join(
-            _cell(table.header[j], text, (i, j) in table.best) if j else latex_label(text)
-            for j, text in enumerate(row)
-        )
-        + r" \\"
-        for i, row in enumerate(table.rows)
+        " & ".join([latex_label(row.label), *map(latex_entry, row.entries)]) + r" \\"
+        for row in table.rows
     ]
+    widths = _letters_in_columns(table)
     header = [
-        latex_header(name, [row[j] for row in table.rows], j) for j, name in enumerate(table.header)
+        latex_header(name, width, j)
+        for j, (name, width) in enumerate(zip(table.header, widths, strict=True))
     ]
-    label = "".join(c if c.isascii() and c.isalnum() else "-" for c in f"{study.name}-{table.name}")
+    label = "".join(c if c.isascii() and c.isalnum() else "-" for c in f"{study}-{table.name}")
     environment = "table*" if width_points(table) > COLUMN_POINTS else "table"
     lines = [
-        rf"\begin{{{environment}}}[t]", r"  \centering", r"  \small", r"  \setlength{\tabcolsep}{4pt}",
-        rf"  \caption{{{escape(table.caption)}}}", rf"  \label{{tab:{label}}}", r"  \smallskip",
+        rf"\begin{{{environment}}}[t]",
+        r"  \centering",
+        r"  \small",
+        r"  \setlength{\tabcolsep}{4pt}",
+        rf"  \caption{{{escape(table.caption)}}}",
+        rf"  \label{{tab:{label}}}",
+        r"  \smallskip",
         r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"  \begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"    \toprule", "    " + " & ".join(header) + r" \\", r"    \midrule",
-        *(f"    {row}" for row in rows), r"    \bottomrule", r"  \end{tabular}}", rf"\end{{{environment}}}", "",
-    ]  # fmt: skip
+        rf"  \begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
+        r"    \toprule",
+        "    " + " & ".join(header) + r" \\",
+        r"    \midrule",
+        *(f"    {row}" for row in rows),
+        r"    \bottomrule",
+        r"  \end{tabular}}",
+        rf"\end{{{environment}}}",
+        "",
+    ]
     strange = sorted({c for line in lines for c in line if not c.isascii()})
-    said = f"; for XeLaTeX or LuaLaTeX with a font that has {' '.join(strange)}" if strange else ""
-    return "\n".join([rf"% \usepackage{{{PACKAGES}}}{said}", *lines])
+    font = f"; for XeLaTeX or LuaLaTeX with a font that has {' '.join(strange)}" if strange else ""
+    return "\n".join([rf"% \usepackage{{{PACKAGES}}}{font}", *lines])
 
 
 def latex_label(text: str) -> str:
@@ -72,43 +91,53 @@ def latex_label(text: str) -> str:
     return ("{}" if text.startswith(("[", "*")) else "") + escape(text)
 
 
-def latex_cell(text: str, best: bool) -> str:
+def latex_entry(entry: Entry) -> str:
     """A number, bold where it is the best, its minus a minus; its interval in small print below it, for a column of a paper is narrow."""
-    if text == MISSING:
+    value, interval = number_and_interval(entry)
+    if value == MISSING:
         return "--"
-    value, interval, rest = text.partition(" [")
-    value = rf"\textbf{{{_signs(value)}}}" if best else _signs(value)
-    return (
-        rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{value}\\{{\scriptsize [{_signs(rest)}}}\end{{tabular}}"
-        if interval
-        else value
-    )
+    if isinstance(entry, Formula):
+        return latex_formula(entry.text)
+    value = rf"\textbf{{{_signs(value)}}}" if is_best(entry) else _signs(value)
+    if not interval:
+        return value
+    return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{value}\\{{\scriptsize {_signs(interval)}}}\end{{tabular}}"
 
 
 def latex_formula(text: str) -> str:
     """ "max(b l d_k, b n_h l^2)" as mathematics; what is no formula, as text."""
     plain = text.replace("²", "^2")
-    if not re.fullmatch(r"[a-z\d_ ()+/,.^-]+", plain) or text == MISSING:
-        return latex_cell(text, best=False)
+    if not re.fullmatch(r"[a-z\d_ ()+/,.^-]+", plain):
+        return _signs(text)
     indexed = re.sub(r"_([a-z]+)", r"_{\\mathrm{\1}}", plain).replace("max(", r"\max(")
     return "$" + re.sub(r"(?<=[^+, ]) (?=[^+ ])", r"\\,", indexed) + "$"
 
 
-def latex_header(name: str, values: list[str], column: int) -> str:
-    """A column's name, in as many lines as keep it as narrow as its values."""
-    widest = max(map(_length, [*name.split(), *values]), default=0)
-    lines = [name] if column == 0 else textwrap.wrap(name, widest, break_on_hyphens=False)
-    said = r"\\".join(map(escape, lines))
-    return rf"\begin{{tabular}}[b]{{@{{}}r@{{}}}}{said}\end{{tabular}}" if len(lines) > 1 else said
+def latex_header(name: str, widest_value: int, column: int) -> str:
+    """A column's name, in as many lines as keep it as narrow as its values, whose letters are counted."""
+    widest = max(map(len, name.split()), default=0)
+    lines = [name]
+    if column:
+        lines = textwrap.wrap(name, max(widest, widest_value), break_on_hyphens=False)
+    text = r"\\".join(map(escape, lines))
+    return rf"\begin{{tabular}}[b]{{@{{}}r@{{}}}}{text}\end{{tabular}}" if len(lines) > 1 else text
 
 
 def width_points(table: Table) -> float:
     """About how wide the table would be by nature, in typographic points."""
     widths = []
-    for j, name in enumerate(table.header):
+    for j, (name, width) in enumerate(zip(table.header, _letters_in_columns(table), strict=True)):
         words = [name] if j == 0 else name.split()
-        widths.append(max([*map(len, words), *(_length(row[j]) for row in table.rows)]))
+        widths.append(max([*map(len, words), width]))
     return LETTER_POINTS * sum(widths) + GAP_POINTS * len(widths)
+
+
+def _letters_in_columns(table: Table) -> list[int]:
+    """Letters in the widest line of each column's cells, without its header."""
+    columns = zip(*(row.entries for row in table.rows), strict=True)
+    labels = max((len(row.label) for row in table.rows), default=0)
+    numbers = [max(map(_letters_in_line, column)) for column in columns]
+    return [labels, *(numbers or [0] * (len(table.header) - 1))]
 
 
 def escape(text: str) -> str:
@@ -136,16 +165,12 @@ def _letter(c: str) -> str:
     return c
 
 
-def _cell(header: str, text: str, best: bool) -> str:
-    return latex_formula(text) if header in FORMULAE else latex_cell(text, best)
-
-
 def _signs(text: str) -> str:
     """Escaped, with a minus before a negative number and a dash between two numbers."""
     return re.sub(r"(?<=\d)-(?=\d)", "--", re.sub(r"(?<![\w.)-])-(?=[\d.])", "$-$", escape(text)))
 
 
-def _length(text: str) -> int:
-    """Letters in a line of a cell; the interval below it is in smaller type."""
-    value, interval, rest = text.partition(" [")
-    return max(len(value), round(0.75 * (len(rest) + 1)) if interval else 0)
+def _letters_in_line(entry: Entry) -> int:
+    """Letters in the widest line of a cell; the interval below the number is in smaller type."""
+    value, interval = number_and_interval(entry)
+    return max(len(value), round(0.75 * len(interval)))

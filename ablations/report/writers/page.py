@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ablations.report.figure import Drawing
-from ablations.report.table import MISSING, Table
+from ablations.report.drawing.figure import Drawing
+from ablations.report.numbers import MISSING
+from ablations.report.report import Report
 from ablations.report.writers.page_cells import cells_html, links_html, mood, targets, variant_of
 from ablations.report.writers.page_tables import table_html
 from ablations.report.writers.svg import inline_svg
@@ -56,27 +57,30 @@ FILTER = """<form class="filter" id="filter" autocomplete="off" hidden>
 """
 
 
-def write_page(
-    study: Study, cells: pd.DataFrame, tables: list[Table], drawings: list[Drawing], directory: Path
-) -> Path:
+def write_page(report: Report, directory: Path) -> Path:
     """index.html in `directory`. Returns its path."""
+    study, cells = report.study, report.cells
     variants = list(dict.fromkeys(variant_of(study).values()))
-    parts = [_section("Results", "".join(table_html(table, variants) for table in tables))]
-    if drawings:
-        parts.append(
-            _section(
-                "Figures",
-                f'<div class="figures">{"".join(_figure(study, drawing) for drawing in drawings)}</div>',
-            )
-        )
+    tables = "".join(table_html(table, variants) for table in report.tables)
+    sections = [_section("Results", tables)]
+    if report.figures:
+        figures = "".join(_figure(study, figure) for figure in report.figures)
+        sections.append(_section("Figures", f'<div class="figures">{figures}</div>'))
     if study.notes:
-        parts.append(_section("Notes", "".join(f"<p>{escape(note)}</p>" for note in study.notes)))
-    parts.append(_section("Provenance", _provenance(study, cells)))
-    parts.append(_section("Cells", cells_html(study, cells, directory)))
+        notes = "".join(f"<p>{escape(note)}</p>" for note in study.notes)
+        sections.append(_section("Notes", notes))
+    sections.append(_section("Provenance", _provenance(study, cells)))
+    sections.append(_section("Cells", cells_html(study, cells, directory)))
     page = PAGE.format(
-        title=escape(study.name), style=STYLE, script=SCRIPT, description=escape(study.description), counts=_counts(cells["status"]),
-        filter=_filter(variants), body="\n".join(parts), written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
-    )  # fmt: skip
+        title=escape(study.name),
+        style=STYLE,
+        script=SCRIPT,
+        description=escape(study.description),
+        counts=_counts(cells["status"]),
+        filter=_filter(variants),
+        body="\n".join(sections),
+        written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+    )
     path = directory / "index.html"
     path.write_text(page, encoding="utf-8")
     return path
@@ -121,30 +125,16 @@ def _figure(study: Study, drawing: Drawing) -> str:
 def _provenance(study: Study, cells: pd.DataFrame) -> str:
     """Where and when the numbers were made; more than one value in a line means that the cells differ in it."""
     versions = [
-        ", ".join(f"{name} {version}" for name, version in found.items())
-        for found in cells["versions"].dropna()
+        ", ".join(f"{name} {version}" for name, version in packages.items())
+        for packages in cells["versions"].dropna()
     ]
-    dates = sorted(str(date) for date in cells["finished_at"].dropna())
-    hours = cells["train_seconds"].sum() / 3600
     facts = {
         "git commit": _values(cells["git_commit"]),
         "versions": _values(pd.Series(versions, dtype=object)),
         "device": _values(cells["device"]),
         "threads": _values(cells["threads"]),
-        "finished": MISSING
-        if not dates
-        else dates[0]
-        if dates[0] == dates[-1]
-        else f"{dates[0]} to {dates[-1]}",
-        **(
-            {}
-            if study.is_benchmark
-            else {
-                "training": f"{hours:.2f} hours in all"
-                if hours >= 1
-                else f"{60 * hours:.1f} minutes in all"
-            }
-        ),
+        "finished": _first_to_last(cells["finished_at"]),
+        **({} if study.is_benchmark else {"training": _training_time(cells)}),
         "seeds": ", ".join(map(str, sorted({cell.seed for cell in study.cells}))),
     }
     listed = "".join(f"<dt>{name}</dt><dd>{escape(fact)}</dd>" for name, fact in facts.items())
@@ -158,6 +148,19 @@ def _provenance(study: Study, cells: pd.DataFrame) -> str:
     return f"{warning}<dl>{listed}<dt>all numbers</dt><dd>{links}, {rows}</dd></dl>"
 
 
+def _first_to_last(column: pd.Series) -> str:
+    """The first and the last date of the cells."""
+    dates = sorted(str(date) for date in column.dropna())
+    return " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else MISSING
+
+
+def _training_time(cells: pd.DataFrame) -> str:
+    """What all trainings took together."""
+    hours = cells["train_seconds"].sum() / 3600
+    return f"{hours:.2f} hours in all" if hours >= 1 else f"{60 * hours:.1f} minutes in all"
+
+
 def _values(column: pd.Series) -> str:
-    found = [f"{value:g}" if isinstance(value, float) else str(value) for value in column.dropna()]
-    return "; ".join(dict.fromkeys(found)) or MISSING
+    """The different values of a column."""
+    values = [f"{value:g}" if isinstance(value, float) else str(value) for value in column.dropna()]
+    return "; ".join(dict.fromkeys(values)) or MISSING

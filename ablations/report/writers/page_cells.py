@@ -19,14 +19,17 @@ INTRO = "Each command runs its cell from the root of the repository: an interrup
 
 
 def variant_of(study: Study) -> dict[str, str]:
-    """train label -> variant, by which the page is filtered: the same, or what is left of it without the length (or layers) it ran at."""
+    """A cell's label -> its variant, by which the page is filtered.
+
+    It is the label itself, or of a benchmark what is left of it without the length (or layers) it ran at.
+    """
     if study.is_benchmark:
         return {cell.train: grid.place(cell)[0] for grid in study.grids for cell in grid.cells}
     return {cell.train: cell.train for cell in study.cells}
 
 
 def targets(study: Study) -> dict[str, Target]:
-    """train label -> where its cells stand on the page."""
+    """A cell's label -> where its cells stand on the page."""
     variants = variant_of(study)
     numbers = {variant: i for i, variant in enumerate(dict.fromkeys(variants.values()))}
     return {
@@ -36,15 +39,16 @@ def targets(study: Study) -> dict[str, Target]:
 
 
 def cells_html(study: Study, cells: pd.DataFrame, directory: Path) -> str:
-    """One entry for each train label, its seeds below it. `cells` are `results.load_cells`, links are relative to `directory`."""
+    """One entry for each label, its seeds below it. `cells` are `results.load_cells`, links are relative to `directory`."""
     seeds: dict[str, list[str]] = {}
     for cell, row in zip(study.cells, cells.to_dict("records"), strict=True):
         seeds.setdefault(cell.train, []).append(_seed(cell, row, directory))
     where = targets(study)
     entries = [
-        f'<div class="cells" id="{escape(where[train].id)}" data-variants="{where[train].variant}" tabindex="-1">'
-        f"<h3>{escape(train)}</h3>\n{''.join(found)}</div>\n"
-        for train, found in seeds.items()
+        f'<div class="cells" id="{escape(where[label].id)}" '
+        f'data-variants="{where[label].variant}" tabindex="-1">'
+        f"<h3>{escape(label)}</h3>\n{''.join(entry)}</div>\n"
+        for label, entry in seeds.items()
     ]
     return f"<p>{INTRO}</p>\n{''.join(entries)}"
 
@@ -54,10 +58,10 @@ def _seed(cell: Cell, row: dict[str, object], directory: Path) -> str:
     files = [name for name in SHOWN if (cell.directory / name).exists()]
     links = links_html((str(folder / name), name) for name in files)
     status, error = str(row["status"]), row["error"]
-    told = f'<p class="error">{escape(str(error))}</p>' if isinstance(error, str) else ""
+    reason = f'<p class="error">{escape(str(error))}</p>' if isinstance(error, str) else ""
     return (
         f'<div class="cell"><p>seed {cell.seed} <span class="status {mood(status)}">{escape(status)}</span> '
-        f'<span class="links">{links}</span></p>{told}<pre>{escape(pasteable(cell))}</pre></div>\n'
+        f'<span class="links">{links}</span></p>{reason}<pre>{escape(pasteable(cell))}</pre></div>\n'
     )
 
 

@@ -1,6 +1,6 @@
 """A figure's SVG made fit for an HTML page: no address, ids of its own, and every point a link to the cells it was drawn from.
 
-What is drawn says whom it shows through matplotlib's `gid`: `axes.plot(x, y, gid=belongs("LSH-4"))`. PNG and PDF know nothing of it.
+An artist's gid tells whose cells it shows: `ablations.report.drawing.belongs`.
 """
 
 import json
@@ -22,21 +22,9 @@ class Target(NamedTuple):
     variant: int
 
 
-def belongs(*labels: str, linked: bool = True) -> str:
-    """The gid of an artist: the train label whose cells it shows, or of a line with markers one label a point.
-
-    Unlinked, it only dims with its variant: an error bar, a band, a legend's entry, the paper's own line.
-    """
-    return json.dumps({"labels": labels, "linked": linked})
-
-
-def unlinked(gid: str | None) -> str | None:
-    """The same gid for something that stands for the artist but shows no cell: its entry in a legend."""
-    return belongs(*json.loads(gid)["labels"], linked=False) if gid else None
-
-
-def inline_svg(svg: str, name: str, said: str, target: Callable[[str], Target]) -> str:
-    """`svg` as matplotlib writes it, for a page in which no other figure is called `name`; `said` is its name for a screen reader.
+def inline_svg(svg: str, name: str, reader_label: str, target: Callable[[str], Target]) -> str:
+    """`svg` as matplotlib writes it, for a page in which no other figure is called `name`; a screen reader reads
+    `reader_label`.
 
     Points become `<a class="point" href="#id">` with their label as the title, and what belongs to variants has their numbers in
     data-variants. Of several points with one target the first alone is a stop of the Tab key.
@@ -63,7 +51,7 @@ def inline_svg(svg: str, name: str, said: str, target: Callable[[str], Target]) 
     _rename(root, name)
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
-    root.attrib |= {"class": "plot", "role": "group", "aria-label": said}
+    root.attrib |= {"class": "plot", "role": "group", "aria-label": reader_label}
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -94,10 +82,10 @@ def _mark(
         return
     markers = next(g for g in group.iter() if g.find("{*}use") is not None)
     points = []
-    for label, found, use in zip(labels, targets, markers.findall("{*}use"), strict=True):
-        link = _link(label, found, reached)
+    for label, place, use in zip(labels, targets, markers.findall("{*}use"), strict=True):
+        link = _link(label, place, reached)
         link.extend([use, _hit(use)])
-        points.append(Element("g", {"class": "of", "data-variants": str(found.variant)}))
+        points.append(Element("g", {"class": "of", "data-variants": str(place.variant)}))
         points[-1].append(link)
     markers[:] = points
 
@@ -133,7 +121,7 @@ def _rename(root: Element, name: str) -> None:
     """Tags without namespaces; the ids that something refers to after the figure, all others gone; coordinates to 0.01 points."""
     own = {element.get("id") for element in root.iter()}
     values = [value for element in root.iter() for value in element.attrib.values()]
-    used = own & {found for value in values for found in re.findall(r"(?:^|url\()#([^)]+)", value)}
+    used = own & {id for value in values for id in re.findall(r"(?:^|url\()#([^)]+)", value)}
     for element in root.iter():
         element.tag = element.tag.rsplit("}", 1)[-1]
         if HREF in element.attrib:

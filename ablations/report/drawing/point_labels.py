@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ablations.report.writers.svg import belongs
+from ablations.report.drawing.belongs import belongs
 
 Point = tuple[float, float]
 INK = "#222222"

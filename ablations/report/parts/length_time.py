@@ -1,0 +1,36 @@
+"""`length_time`: seconds by variant and length, the paper's below ours and dotted beside ours."""
+
+import pandas as pd
+
+from ablations.report.benchmark_rows import (
+    COUNTED,
+    by_place,
+    grid_rows,
+    not_measured,
+    shape_words,
+)
+from ablations.report.benchmark_table import place_table
+from ablations.report.drawing.figure import Drawing
+from ablations.report.drawing.growth import growth, length_axis
+from ablations.report.table import Table
+from ablations.study import Study
+
+
+def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
+    (grid,) = study.grids
+    rows = grid_rows(grid, cells)
+    caption = f"Seconds of {COUNTED[grid.measure]}, medians, by length{shape_words(grid, rows)}."
+    seconds, paper = by_place(rows, "step_seconds"), study.paper.get("length_time", {})
+    return [place_table("length_time", grid, rows, seconds, caption, paper=paper)]
+
+
+def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Drawing]:
+    (grid,) = study.grids
+    rows, paper = grid_rows(grid, cells), study.paper.get("length_time", {})
+    beside = "; dotted: the paper's" if paper else ""
+    caption = (
+        f"Seconds of {COUNTED[grid.measure]}, against length{shape_words(grid, rows)}{beside}."
+        f"{not_measured(rows)}"
+    )
+    figure = growth(rows, "step_seconds", "Seconds", length_axis(rows), paper)
+    return [Drawing("length_time", caption, figure)]

@@ -1,0 +1,212 @@
+"""`train_eval`: the paper's Table 2, the score by what a model was trained with and what it is evaluated with.
+
+Beside it stands what each training cost; the figure is the table as a heat map.
+"""
+
+import math
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from ablations.report.bootstrap import mean_interval
+from ablations.report.drawing.belongs import belongs
+from ablations.report.drawing.figure import COLUMN_INCHES, PAGE_INCHES, STYLE, Drawing, not_drawn
+from ablations.report.judged import judged_by
+from ablations.report.numbers import number
+from ablations.report.table import Row, Table, Value, Words, mark_best
+from ablations.report.variant_means import (
+    baselines,
+    ended_badly,
+    mean_entry,
+    means_by_variant,
+    metric_places,
+    over_seeds,
+    seeds_text,
+    side_by_side,
+)
+from ablations.results import OWN, score_rows, variant_labels
+from ablations.study import Study
+from experiments.run_dir.outcome import OK
+from reformer_pl.metrics import STEP_SECONDS, TRAIN_SECONDS, Metric
+
+
+def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
+    return [score_table(study, cells), cost_table(study, cells)]
+
+
+def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Drawing]:
+    score, beside = judged_by(study), ", beside the paper's" if _paper(study) else ""
+    caption = (
+        f"{score.title} by the attention trained with (rows) and evaluated with "
+        f"(columns){beside}.{not_drawn(study, cells)}"
+    )
+    return [Drawing("train_eval", caption, heat_map(study, tables[0].data))]
+
+
+def score_table(study: Study, cells: pd.DataFrame) -> Table:
+    """Table 2, the paper's numbers below ours."""
+    score, data = judged_by(study), score_data(study)
+    names = list(data["eval"].unique())
+    decimals = metric_places(score, data[f"{score.name}_mean"])
+    rows: list[Row] = []
+    for variant, scores in data.groupby("train", sort=False):
+        reason = Words(ended_badly(cells.loc[cells["train"] == variant, "status"]))
+        ours, paper = [], []
+        for row in scores.to_dict("records"):
+            mean, low, high = (
+                score.scale * row[f"{score.name}_{part}"] for part in ("mean", "low", "high")
+            )
+            ours.append(reason if pd.isna(mean) else Value(mean, low, high, decimals))
+            paper.append(Value(score.scale * row[f"paper_{score.name}"], places=decimals))
+        seeds = Words(seeds_text(cells, variant))
+        rows.append(Row(variant, (*ours, seeds), variant))
+        if _paper(study):
+            rows.append(Row(f"{variant}, paper", (*paper, Words("")), variant, "paper"))
+    for column in range(len(names)):
+        rows = mark_best(rows, column, score.better)
+    caption = (
+        f"Held-out {score.words}, by the attention trained with (rows) and evaluated with "
+        f"(columns){over_seeds(study)}."
+    )
+    for name, baseline in baselines(cells).items():
+        value = number(score.scale * baseline.get(score.name, math.nan), decimals)
+        caption += f" A model that knows nothing ({name}) gets {value}."
+    if _paper(study):
+        caption += " Rows marked “paper” are the numbers the paper prints."
+    header = ("trained with", *names, "seeds")
+    return Table("train_eval", caption, header, tuple(rows), data)
+
+
+def score_data(study: Study) -> pd.DataFrame:
+    """A row for each variant and evaluation: the mean score of the seeds that ended well, its interval, n, and the paper's number."""
+    score, results = judged_by(study).name, score_rows(study)
+    finished = results[results["status"] == OK].groupby(["train", "eval"], sort=False)[score]
+    names = list(study.evaluations) or [OWN]
+    places = pd.MultiIndex.from_product([variant_labels(study), names], names=["train", "eval"])
+    data = finished.agg(["mean", "count"]).reindex(places)
+    data.columns = [f"{score}_mean", "n"]
+    data["n"] = data["n"].fillna(0).astype(int)
+    intervals = {place: mean_interval(values) for place, values in finished}
+    for i, end in enumerate(("low", "high")):
+        data[f"{score}_{end}"] = [intervals.get(place, (math.nan, math.nan))[i] for place in places]
+    paper = _paper(study)
+    data[f"paper_{score}"] = [
+        float(paper.get(variant, {}).get(name, math.nan)) for variant, name in places
+    ]
+    return data.reset_index()
+
+
+def cost_table(study: Study, cells: pd.DataFrame) -> Table:
+    """What each training took: steps, seconds in all, and seconds a step where the cells ran alone (`timed`)."""
+    times = [STEP_SECONDS, TRAIN_SECONDS] if study.timed else [TRAIN_SECONDS]
+    data = means_by_variant(study, cells, ("steps", STEP_SECONDS.name, TRAIN_SECONDS.name))
+    places = {metric: metric_places(metric, data[f"{metric.name}_mean"]) for metric in times}
+    rows = [
+        Row(
+            row.train,
+            (
+                Value(row.steps),
+                *(mean_entry(cells, row, metric, places[metric]) for metric in times),
+                Words(row.seeds),
+            ),
+            row.train,
+        )
+        for row in data.itertuples()
+    ]
+    header = ("trained with", "steps", *(metric.header for metric in times), "seeds")
+    caption = (
+        f"What each training cost, without evaluation{over_seeds(study)}.{side_by_side(study)}"
+    )
+    return Table("train_cost", caption, header, tuple(rows), data)
+
+
+@mpl.rc_context({**STYLE, "axes.grid": False})
+def heat_map(study: Study, data: pd.DataFrame) -> Figure:
+    """`score_data` as colours; where the study has the paper's numbers, they are a second panel on the same scale."""
+    score, paper = judged_by(study), bool(_paper(study))
+    panels = {f"{score.name}_mean": "This study" if paper else ""}
+    if paper:
+        panels[f"paper_{score.name}"] = "The paper"
+    variants, names = variant_labels(study), data["eval"].unique()
+    low, high = _colour_range(score, data[list(panels)].stack().dropna())
+    size = (PAGE_INCHES if paper else COLUMN_INCHES, 0.95 + 0.32 * len(variants))
+    figure = Figure(figsize=size)
+    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (column, title) in zip(all_axes, panels.items(), strict=True):
+        grid = score.scale * data.pivot(index="train", columns="eval", values=column)
+        grid = grid.reindex(index=variants, columns=names)
+        image = _squares(axes, grid, low, high)
+        _write_numbers(axes, grid, image, score)
+        if column == f"{score.name}_mean":
+            _link_squares(axes, grid)
+        axes.set_xlabel("Evaluated with")
+        axes.set_title(title)
+    all_axes[0].set_ylabel("Trained with")
+    label = f"{score.title} ({score.suffix})" if score.suffix else score.title
+    bar = figure.colorbar(image, ax=list(all_axes), label=label, pad=0.02, aspect=12)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _colour_range(score: Metric, values: pd.Series) -> tuple[float, float]:
+    """The ends of the colours, in the unit shown: of a bounded score the last tenth or more, of any other the range of its values."""
+    if score.bounds is None:
+        return (score.scale * values.min(), score.scale * values.max()) if len(values) else (0, 1)
+    top = score.scale * score.bounds[1]
+    tenth = top / 10
+    if values.empty:
+        return 0, top
+    return min(top - tenth, tenth * math.floor(10 * values.min() / score.bounds[1])), top
+
+
+def _squares(axes: Axes, grid: pd.DataFrame, low: float, high: float) -> QuadMesh:
+    borders = [[i - 0.5 for i in range(n + 1)] for n in grid.shape]
+    image = axes.pcolormesh(
+        *borders[::-1],
+        grid.to_numpy(dtype=float),
+        cmap=mpl.colormaps["cividis"].with_extremes(bad="#eeeeee"),
+        vmin=low,
+        vmax=high,
+        edgecolors="white",
+        linewidth=1,
+    )
+    axes.set_ylim(len(grid) - 0.5, -0.5)  # the first on top; the panels share it
+    axes.set_xticks(range(grid.shape[1]), grid.columns)
+    axes.set_yticks(range(grid.shape[0]), grid.index)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return image
+
+
+def _write_numbers(axes: Axes, grid: pd.DataFrame, image: QuadMesh, score: Metric) -> None:
+    """Each number in its square, white on a dark one."""
+    for i, j, variant, value in _places(grid):
+        red_green_blue = image.cmap(image.norm(value))[:3]
+        brightness = sum(w * c for w, c in zip((0.30, 0.59, 0.11), red_green_blue, strict=True))
+        ink = "white" if pd.notna(value) and brightness < 0.5 else "black"
+        text = number(value, score.short_places)
+        gid = belongs(variant, linked=False)
+        axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=7.5, gid=gid)
+
+
+def _link_squares(axes: Axes, grid: pd.DataFrame) -> None:
+    """Patches that nobody sees, which the page makes links."""
+    for i, j, variant, _ in _places(grid):
+        corner, gid = (j - 0.5, i - 0.5), belongs(variant)
+        axes.add_patch(Rectangle(corner, 1, 1, fill=False, linewidth=0, gid=gid))
+
+
+def _places(grid: pd.DataFrame) -> Iterator[tuple[int, int, str, float]]:
+    """(row, column, variant, value) of each square."""
+    for i, variant in enumerate(grid.index):
+        for j, name in enumerate(grid.columns):
+            yield i, j, variant, grid.loc[variant, name]
+
+
+def _paper(study: Study) -> dict[str, dict[str, float]]:
+    return study.paper.get("train_eval", {})

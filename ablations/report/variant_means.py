@@ -1,0 +1,109 @@
+"""What the seeds of a variant have in common: how each ended, and means with bootstrap intervals over those that ended well."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from ablations.report.bootstrap import mean_interval
+from ablations.report.numbers import MISSING, digits
+from ablations.report.table import Entry, Value, Words
+from ablations.results import COUNTS, variant_labels
+from ablations.study import Study
+from experiments.run_dir.outcome import OK
+from reformer_pl.metrics import Metric
+
+INTERVAL = "95 % bootstrap interval (of 2 or 3 seeds: their range)"
+NOT_REPEATED = "an interval that rounds to its mean is not printed"
+
+
+def means_by_variant(study: Study, cells: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """One row per variant: n seeds that ended well, how all ended, and of each column its mean over them and the interval's ends."""
+    finished = cells[cells["status"] == OK]
+    data = pd.DataFrame({"train": variant_labels(study)})
+    data["n"] = [int((finished["train"] == variant).sum()) for variant in data["train"]]
+    data["n"] = data["n"].astype("Int64")
+    data["seeds"] = [seeds_text(cells, variant) for variant in data["train"]]
+    for column in dict.fromkeys(columns):
+        grouped = finished[column].astype(float).groupby(finished["train"])
+        if column in COUNTS:  # the same for every seed of a variant
+            data[column] = data["train"].map(grouped.mean())
+            continue
+        data[f"{column}_mean"] = data["train"].map(grouped.mean())
+        intervals = {variant: mean_interval(values) for variant, values in grouped}
+        for i, end in enumerate(("low", "high")):
+            data[f"{column}_{end}"] = [
+                intervals.get(variant, (math.nan, math.nan))[i] for variant in data["train"]
+            ]
+    return data
+
+
+def metric_places(metric: Metric, means: pd.Series) -> int:
+    """The decimals of a metric in a column of means, which are as stored."""
+    return digits(metric.scale * means) if metric.places is None else metric.places
+
+
+def mean_entry(cells: pd.DataFrame, row: Any, metric: Metric, places: int) -> Entry:
+    """A metric in one row of `means_by_variant`; where no seed ended well, the word for how they ended."""
+    mean, low, high = (
+        metric.scale * getattr(row, f"{metric.name}_{part}") for part in ("mean", "low", "high")
+    )
+    if pd.isna(mean):
+        return Words(ended_badly(cells.loc[cells["train"] == row.train, "status"]))
+    return Value(mean, low, high, places)
+
+
+def seeds_text(cells: pd.DataFrame, variant: str) -> str:
+    """How the seeds of one variant ended: "3 ok", or "2 ok, 1 oom"."""
+    return counted(cells.loc[cells["train"] == variant, "status"])
+
+
+def counted(statuses: pd.Series) -> str:
+    """ "2 ok, 1 oom"."""
+    counts = statuses.value_counts()
+    return ", ".join(
+        f"{counts[status]} {status}"
+        for status in sorted(counts.index, key=lambda status: (status != OK, status))
+    )
+
+
+def ended_badly(statuses: Iterable[str]) -> str:
+    """The words that stand where a number would be, "oom" or "failed, would not fit"; a dash where any seed ended well."""
+    words = sorted(set(statuses))
+    if OK in words or not words:
+        return MISSING
+    return ", ".join(word.replace("_", " ") for word in words)
+
+
+def over_seeds(study: Study) -> str:
+    """For a caption: what the numbers are means of, and their intervals."""
+    seeds = len({cell.seed for cell in study.cells})
+    if seeds == 1:
+        return ", one seed"
+    return f", mean over the seeds that ended well (of {seeds}) with its {INTERVAL}; {NOT_REPEATED}"
+
+
+def side_by_side(study: Study) -> str:
+    """A warning where the cells may have shared the machine."""
+    if study.timed:
+        return ""
+    return (
+        " Cells may have run side by side: their seconds say what was spent, not which variant is "
+        "faster."
+    )
+
+
+def baselines(cells: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """What a model that knows nothing gets, by name, once for each different value."""
+    different: dict[str, dict[str, float]] = {}
+    for baseline in cells["baseline"].dropna():
+        same = [name for name in different if name.startswith(baseline["name"])]
+        if all(_rounded(different[name]) != _rounded(baseline) for name in same):
+            different[baseline["name"] + (f" ({len(same) + 1})" if same else "")] = baseline
+    return different
+
+
+def _rounded(baseline: dict[str, Any]) -> dict[str, float]:
+    """Its scores to three decimals: two held-out parts of one task differ in them."""
+    return {key: round(value, 3) for key, value in baseline.items() if key != "name"}

@@ -1,0 +1,31 @@
+"""From a word of `report:` to the part that it names: the module of that name below ablations/report/parts.
+
+A part has `tables(study, cells)` or `figures(study, cells, tables)`, or both. `study` has one grid, `cells` are the rows of
+`results.load_cells` that are the grid's, and the third argument holds the part's own tables, for figures that draw their numbers.
+"""
+
+from importlib import import_module
+from typing import NamedTuple
+
+import pandas as pd
+
+from ablations.report.drawing.figure import Drawing
+from ablations.report.table import Table
+from ablations.study import Study
+from ablations.study.report_words import REPORT_WORDS
+from reformer_pl.config import ConfigError
+
+
+class Part(NamedTuple):
+    tables: list[Table]
+    figures: list[Drawing]
+
+
+def build_part(word: str, study: Study, cells: pd.DataFrame, drawn: bool = True) -> Part:
+    """The tables of a word, and its figures where something can be drawn. Raises ConfigError for an unknown word."""
+    if word not in REPORT_WORDS:
+        raise ConfigError(f"report: '{word}' is unknown: choose {', '.join(REPORT_WORDS)}")
+    module = import_module(f"ablations.report.parts.{word}")
+    tables = module.tables(study, cells) if hasattr(module, "tables") else []
+    drawn = drawn and hasattr(module, "figures")
+    return Part(tables, module.figures(study, cells, tables) if drawn else [])
