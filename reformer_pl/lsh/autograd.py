@@ -92,8 +92,9 @@ def add_tile(
     query, key = query_and_key(q, inverse, tile)
     value = windows(v.index_select(0, tile.key).view(g, -1, d), m)
     y, z = tile_forward(road, query, windows(key, m), value, tile.bias.to(q.dtype))
-    y = y.to(out.dtype).reshape(-1, d)
-    z = z.to(out.dtype).reshape(empty.shape).masked_fill(empty, -math.inf).view(-1)
+    y = y.to(out.dtype).transpose(1, 2).reshape(-1, d)
+    z = z.to(out.dtype).reshape(empty.shape).masked_fill(empty, -math.inf)
+    z = z.transpose(1, 2).reshape(-1)
     if tile.round > 0:
         before = lse.index_select(0, tile.query)
         both = torch.logaddexp(before, z)
@@ -124,8 +125,10 @@ def add_tile_gradients(
     (g, t, m, _), d = tile.bias.shape, q.shape[1]
     query, key = query_and_key(q, inverse, tile)
     value = windows(v.index_select(0, tile.key).view(g, -1, d), m)
-    grad_tile, seen = (x.index_select(0, tile.query).view(g, t, m, d) for x in (grad, out))
-    lse_tile = lse.index_select(0, tile.query).view(g, t, m)
+    grad_tile, seen = (
+        x.index_select(0, tile.query).view(g, m, t, d).transpose(1, 2) for x in (grad, out)
+    )
+    lse_tile = lse.index_select(0, tile.query).view(g, m, t).transpose(1, 2).contiguous()
     bq, bk, bv = tile_backward(
         road, grad_tile, query, windows(key, m), value, seen, lse_tile, tile.bias.to(q.dtype)
     )
@@ -135,7 +138,7 @@ def add_tile_gradients(
     dk.addcmul_(unit, (unit * dk).sum(-1, keepdim=True), value=-1).mul_(
         inverse.index_select(0, tile.key).view(*dk.shape[:2], 1)
     )
-    dk[:, m:] += bq.reshape(g, -1, d)
+    dk[:, m:].view(g, t, m, d).add_(bq)
     dq.index_add_(0, tile.key, dk.view(-1, d))
 
 

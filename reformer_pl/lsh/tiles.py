@@ -22,7 +22,9 @@ from reformer_pl.lsh.plan import Plan, intervals
 class Tile(NamedTuple):
     round: int
     key: Tensor  # (g*(T+1)*m,) int64 rows of the flat (rows, D) tensors: the chunk before, then the tile's own
-    query: Tensor  # (g*T*m,) the tile's own alone
+    # (g*m*T,) the tile's own alone, in the order (row, place in the chunk, chunk). The fused ops lay out their results in that order,
+    # and CUDA's read the output and its gradient so, whatever their strides say (pytorch issue 138772).
+    query: Tensor
     bias: Tensor  # (g, T, m, 2m) 0 where this round is the first to reach the pair, else -inf
 
 
@@ -80,7 +82,8 @@ def tiles(plan: Plan, rows: Rows, b: int, itemsize: int) -> Iterator[Tile]:
             for c in range(0, chunks, width):
                 stop = min(chunks, c + width)
                 key = flat[:, c * m : (stop + 1) * m]
-                yield Tile(r, key.reshape(-1), key[:, m:].reshape(-1), masks.bias(c, stop))
+                query = key[:, m:].unflatten(1, (-1, m)).transpose(1, 2)
+                yield Tile(r, key.reshape(-1), query.reshape(-1), masks.bias(c, stop))
 
 
 class Masks:
