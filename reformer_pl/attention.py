@@ -3,7 +3,6 @@
 Shapes: B batch, H heads, L length, D head size, C chunks, m chunk_len.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -11,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reformer_pl.config import LSHConfig, ModelConfig
-from reformer_pl.config.rules import ATTENTIONS, SHARED_QK, ConfigError, bucket_factors, check_word
-from reformer_pl.lsh import attend, draw_rotations, hash_buckets
-from reformer_pl.lsh.plan import Plan, make_plan
+from reformer_pl.config.rules import ATTENTIONS, SHARED_QK, ConfigError, check_word
+from reformer_pl.lsh import attend, plan_attention
+from reformer_pl.lsh.plan import Plan
 
 
 class Memo(NamedTuple):
@@ -77,20 +76,17 @@ def run_kernel(
 def lsh(qk: Tensor, v: Tensor, config: LSHConfig, memo: Memo) -> tuple[Tensor, Memo]:
     """Hash and sort unless the memo says how it was done, then attend; (B, H, L, D)."""
     if memo.plan is None:
-        factors = bucket_factors(config.n_buckets, qk.shape[2], config.chunk_len)
-        generator = torch.Generator().manual_seed(
-            memo.hash_seed
-        )  # on the CPU: equal on every rank and device
-        rotations = draw_rotations(qk.shape[1], qk.shape[3], config.n_hashes, factors, generator)
-        buckets = hash_buckets(qk.detach(), rotations, factors)
-        plan = make_plan(
-            buckets,
-            math.prod(factors),
-            config.chunk_len,
-            True,
-            config.bucket_mask,
-            config.dedupe,
-            config.window,
+        # On the CPU: equal on every rank and device.
+        generator = torch.Generator().manual_seed(memo.hash_seed)
+        plan, _ = plan_attention(
+            qk,
+            n_hashes=config.n_hashes,
+            chunk_len=config.chunk_len,
+            n_buckets=config.n_buckets,
+            bucket_mask=config.bucket_mask,
+            dedupe=config.dedupe,
+            window=config.window,
+            generator=generator,
         )
         memo = memo._replace(plan=plan)
     return attend(qk, v, memo.plan), memo

@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reformer_pl.config.rules import bucket_factors, check_lsh, check_positive
-from reformer_pl.lsh import draw_rotations, hash_buckets
-from reformer_pl.lsh.plan import Plan, make_plan
+from reformer_pl.config.rules import check_positive
+from reformer_pl.lsh.plan import Plan, first_rounds, plan_attention
 
 ROUNDS = (1, 2, 4, 8)
 
@@ -47,23 +46,21 @@ def attention_coverage(
     """
     check_positive("rounds", *rounds)
     check_positive("n_queries", n_queries)
-    check_lsh(
-        n_hashes=max(rounds),
-        chunk_len=chunk_len,
-        n_buckets=n_buckets,
-        causal=True,
-        bucket_mask=bucket_mask,
-        dedupe=False,
-        window=window,
-    )
-    b, h, length, d = qk.shape
+    b, h, length, _ = qk.shape
     queries = torch.randperm(
         length, generator=generator, device=generator.device if generator else "cpu"
     )[:n_queries].to(qk.device)
-    factors = bucket_factors(n_buckets, length, chunk_len)
-    if rotations is None:
-        rotations = draw_rotations(h, d, max(rounds), factors, generator)
-    buckets = hash_buckets(qk, rotations, factors)
+    plan, _ = plan_attention(
+        qk,
+        n_hashes=max(rounds),
+        chunk_len=chunk_len,
+        n_buckets=n_buckets,
+        bucket_mask=bucket_mask,
+        dedupe=False,
+        window=window,
+        rotations=rotations,
+        generator=generator,
+    )
 
     key = torch.arange(length, device=qk.device)
     alone = (queries == 0)[:, None] & (key == 0)  # (Q, L)
@@ -74,10 +71,8 @@ def attention_coverage(
 
     mass, chance = [], []
     for r in rounds:
-        plan = make_plan(
-            buckets[:, :, :r], math.prod(factors), chunk_len, True, bucket_mask, False, window
-        )
-        hit = reached(plan, queries)[:, :, :length].view(b, h, -1, length) | alone
+        hit = reached(first_rounds(plan, r), queries)
+        hit = hit[:, :, :length].view(b, h, -1, length) | alone
         mass.append((weight * hit).sum(-1).mean(-1))
         chance.append((hit.sum(-1).to(wide.dtype) / seen.sum(-1)).mean(-1))
     return Coverage(torch.stack(mass), torch.stack(chance))

@@ -10,6 +10,7 @@ from torch import Tensor
 import definition
 from cuda_ops import cuda_ops_on_cpu, heads_inside
 from reformer_pl.lsh import autograd as lsh_attend
+from reformer_pl.lsh import budget as lsh_budget
 from reformer_pl.lsh import kernels as lsh_kernels
 from reformer_pl.lsh import lsh_attention
 from test_lsh import LEGAL, name
@@ -42,7 +43,7 @@ def test_the_cuda_road_is_the_definition(
 ) -> None:
     """Output and both gradients, whether a tile is one chunk, some chunks of a sequence or several sequences."""
     monkeypatch.setattr(lsh_attend, "choose_road", lambda q, m: lsh_kernels.CUDA_EFFICIENT)
-    monkeypatch.setitem(lsh_kernels.TILE_BYTES, "cpu", chunks * 2 * CHUNK * CHUNK * dtype.itemsize)
+    monkeypatch.setitem(lsh_budget.TILE_BYTES, "cpu", chunks * 2 * CHUNK * CHUNK * dtype.itemsize)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, 2, LENGTH, HEADS, HEAD_SIZE, generator=generator, dtype=torch.float64)
     qk, v, weights = x.to(dtype).transpose(2, 3)
