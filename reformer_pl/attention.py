@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from reformer_pl.config import ModelConfig
 from reformer_pl.config.rules import ATTENTIONS, ConfigError
-from reformer_pl.lsh import attend, hash_and_sort
+from reformer_pl.lsh import attend, plan_attention
 from reformer_pl.lsh.plan import Plan
 
 
@@ -106,7 +106,7 @@ class LSHAttention(MultiHeadAttention):
         if memo.plan is None:
             # On the CPU: equal on every rank and device.
             generator = torch.Generator().manual_seed(memo.hash_seed)
-            plan, _ = hash_and_sort(qk, causal=True, generator=generator, **asdict(self.config))
+            plan, _ = plan_attention(qk, causal=True, generator=generator, **asdict(self.config))
             memo = memo._replace(plan=plan)
         return self.kernel(qk, v, memo.plan), memo
 

@@ -14,9 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reformer_pl.config.rules import check_lsh, check_positive
-from reformer_pl.lsh import hash_and_sort
-from reformer_pl.lsh.plan import Plan
+from reformer_pl.config.rules import check_positive
+from reformer_pl.lsh.plan import Plan, first_rounds, plan_attention
 
 ROUNDS = (1, 2, 4, 8)
 
@@ -54,21 +53,21 @@ def attention_coverage(
     """
     check_positive("rounds", *rounds)
     check_positive("n_queries", n_queries)
-    options = {
-        "n_hashes": max(rounds),
-        "chunk_len": chunk_len,
-        "n_buckets": n_buckets,
-        "causal": True,
-        "bucket_mask": bucket_mask,
-        "dedupe": False,
-        "window": window,
-    }
-    check_lsh(**options)
     b, h, length, _ = qk.shape
     queries = torch.randperm(
         length, generator=generator, device=generator.device if generator else "cpu"
     )[:n_queries].to(qk.device)
-    plan, _ = hash_and_sort(qk, **options, rotations=rotations, generator=generator)
+    plan, _ = plan_attention(
+        qk,
+        n_hashes=max(rounds),
+        chunk_len=chunk_len,
+        n_buckets=n_buckets,
+        bucket_mask=bucket_mask,
+        dedupe=False,
+        window=window,
+        rotations=rotations,
+        generator=generator,
+    )
 
     key = torch.arange(length, device=qk.device)
     alone = (queries == 0)[:, None] & (key == 0)  # (Q, L)
@@ -79,8 +78,8 @@ def attention_coverage(
 
     mass, chance = [], []
     for r in rounds:
-        first = plan._replace(order=plan.order[:, :r], code=plan.code[:, :r])
-        hit = reached(first, queries)[:, :, :length].view(b, h, -1, length) | alone
+        hit = reached(first_rounds(plan, r), queries)
+        hit = hit[:, :, :length].view(b, h, -1, length) | alone
         mass.append((weight * hit).sum(-1).mean(-1))
         chance.append((hit.sum(-1).to(wide.dtype) / seen.sum(-1)).mean(-1))
     return Coverage(torch.stack(mass), torch.stack(chance))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import definition
 from reformer_pl.lsh import autograd as lsh_attend
-from reformer_pl.lsh import kernels as lsh_kernels
+from reformer_pl.lsh import budget as lsh_budget
 from reformer_pl.lsh import lsh_attention
 from reformer_pl.lsh.kernels import CUDA_EFFICIENT, PLAIN, choose_road
 
@@ -104,7 +104,7 @@ def test_a_reversible_training_step_is_that_of_the_cpu() -> None:
 def test_the_peak_is_what_was_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Within 15 %: CUDA rounds every allocation up, and its kernels have workspaces that fake tensors do not see."""
     monkeypatch.setitem(
-        lsh_kernels.TILE_BYTES, "cpu", lsh_kernels.TILE_BYTES_ELSEWHERE
+        lsh_budget.TILE_BYTES, "cpu", lsh_budget.TILE_BYTES_ELSEWHERE
     )  # the prediction is on fake CPU tensors
     pytest.importorskip("lightning", reason="the models need the project's own dependencies")
     from reformer_pl.measure import GIB, predict_memory

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 import definition
 from reformer_pl.attention import shared_full
 from reformer_pl.lsh import autograd as lsh_attend
+from reformer_pl.lsh import budget as lsh_budget
 from reformer_pl.lsh import kernels as lsh_kernels
 from reformer_pl.lsh import lsh_attention
 
@@ -177,7 +178,7 @@ def test_neither_tiles_nor_the_plain_road_change_the_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(
-        lsh_kernels.TILE_BYTES, "cpu", 2 * 2 * CHUNK * CHUNK * dtype.itemsize
+        lsh_budget.TILE_BYTES, "cpu", 2 * 2 * CHUNK * CHUNK * dtype.itemsize
     )  # two chunks a tile
     if not fused:
         monkeypatch.setattr(lsh_attend, "choose_road", lambda q, m: "plain")

@@ -301,34 +301,31 @@ def test_checkpoint_is_standard(word: str, dropout: float, ff_chunks: int) -> No
 @pytest.mark.parametrize("kind", ["checkpoint", "reversible"])
 def test_hashing_happens_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second pass neither hashes nor sorts: it attends along the very plan of the first."""
-    hashed: list[Tensor] = []
     attended: list[Plan] = []
-    attend, hash_and_sort = attention.attend, attention.hash_and_sort
-    planned: list[Plan] = []
+    planned: list[tuple[Plan, Tensor]] = []
+    plan_attention, attend = attention.plan_attention, attention.attend
 
-    def spy_hash(*args: Tensor, **options: object) -> tuple[Plan, Tensor]:
-        plan, buckets = hash_and_sort(*args, **options)
-        planned.append(plan)
-        hashed.append(buckets)
-        return plan, buckets
+    def spy_plan(*args: object, **options: object) -> tuple[Plan, Tensor]:
+        planned.append(plan_attention(*args, **options))
+        return planned[-1]
 
     def spy_attend(qk: Tensor, v: Tensor, plan: Plan) -> Tensor:
         attended.append(plan)
         return attend(qk, v, plan)
 
-    for name, spy in (("hash_and_sort", spy_hash), ("attend", spy_attend)):
+    for name, spy in (("plan_attention", spy_plan), ("attend", spy_attend)):
         monkeypatch.setattr(attention, name, spy)
     run(
         build(
             "model.attention=lsh", f"model.residual={kind}", "model.n_layers=3", "model.dropout=0.3"
         )
     )
-    assert len(hashed) == len(planned) == 3 and len(attended) == 6
-    for plan, first, second in zip(
+    assert len(planned) == 3 and len(attended) == 6
+    for (plan, _), first, second in zip(
         planned, attended[:3], reversed(attended[3:]), strict=True
     ):  # backward starts at the last layer
         assert plan is first is second
-    assert not torch.equal(hashed[0], hashed[1])  # every layer hashes anew
+    assert not torch.equal(planned[0][1], planned[1][1])  # every layer hashes anew
 
 
 def peak_bytes(n_layers: int, *overrides: str) -> int:

@@ -2,22 +2,24 @@
 
 Shapes: g rows x T chunks of m queries over 2m keys, D head size: q (g, T, m, D), k and v (g, T, 2m, D), bias (g, T, m, 2m), lse (g, T, m).
 
-All rounds are ONE softmax over the union of their keys. So the backward pass of each round is the ordinary fused attention backward, called
-with the output and log-sum-exp of ALL rounds, and no score survives the forward pass.
+All rounds are ONE softmax over the union of their keys. So the backward pass of each round is the ordinary fused attention backward. It is
+called with the output and the log-sum-exp of ALL rounds, and no score survives the forward pass.
 """
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
 
 CPU_FLASH, CUDA_EFFICIENT, PLAIN = "cpu_flash", "cuda_efficient", "plain"
 
-# Scores made at once. A tile that leaves room in the CPU's cache for q, k, v and the gradients is fastest; a GPU wants few launches.
-TILE_BYTES = {"cpu": 1 << 20}
-TILE_BYTES_ELSEWHERE = 32 << 20
 
-
-def tile_bytes(device: torch.device) -> int:
-    return TILE_BYTES.get(device.type, TILE_BYTES_ELSEWHERE)
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Within, every operation keeps its inputs' precision; autocast would round float32 products to bfloat16."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def choose_road(q: Tensor, m: int) -> str:

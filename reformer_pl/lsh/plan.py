@@ -1,17 +1,22 @@
-"""Sort the hashed tokens and say what each query may reach (paper, section 2, eq. 5 and 11).
+"""Sort the hashed tokens and say what each query may reach (paper, section 2, equations 5 and 11).
 
-Shapes: B batch, H heads, N = B*H rows, R hash rounds, L length, P = L padded to a multiple of the chunk, m chunk_len.
+Shapes: B batch, H heads, N = B*H sequences, R hash rounds, L length, P = L padded to a multiple of the chunk, m chunk_len, D head size.
 
-A round is two numbers per token, 8 bytes: its place in the sorted order, and its `code`. Codes never fall along the sorted order, and
-their differences tell who reaches whom. window="chunk": i reaches j when code_i - code_j is 0 or 1 (own chunk, the one before; a change
-of bucket adds 2 more). window="causal": when it is 1 ... m (a change of bucket adds m + 1 more).
+A round is two numbers per token, 8 bytes: its place in the sorted order, and its `code`. Codes never fall along the sorted order. The
+difference of two codes tells whether one token reaches the other. In window="chunk" and "wrap", i reaches j where code_i - code_j is 0
+or 1: the own chunk and the one before. A change of bucket adds 2 more. In window="causal", i reaches j where it is 1 ... m, and a
+change of bucket adds m + 1 more.
 """
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from reformer_pl.config.rules import bucket_factors, check_lsh
+from reformer_pl.lsh.hashing import draw_rotations, hash_buckets
 
 
 class Plan(NamedTuple):
@@ -25,6 +30,66 @@ class Plan(NamedTuple):
     bucket_mask: bool
     dedupe: bool
     window: str
+    largest_code: int  # no code is larger
+
+
+@torch.no_grad()
+def plan_attention(
+    qk: Tensor,
+    *,
+    n_hashes: int,
+    chunk_len: int,
+    n_buckets: Any = None,
+    causal: bool = True,
+    bucket_mask: bool = True,
+    dedupe: bool = True,
+    window: str = "chunk",
+    rotations: Tensor | None = None,
+    buckets: Tensor | None = None,
+    key_padding_mask: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> tuple[Plan, Tensor]:
+    """Draw rotations, hash, sort: (the plan, buckets (B, H, R, L) int32). `lsh_attention` explains the options; qk (B, H, L, D).
+
+    Rotations are drawn only where neither they nor the buckets are there already. Raises ValueError as `lsh_attention` does.
+    """
+    check_lsh(
+        n_hashes=n_hashes,
+        chunk_len=chunk_len,
+        n_buckets=n_buckets,
+        causal=causal,
+        bucket_mask=bucket_mask,
+        dedupe=dedupe,
+        window=window,
+    )
+    b, h, length, d = qk.shape
+    if length == 0:
+        raise ValueError("lsh_attention needs at least one token: L is 0")
+    factors = bucket_factors(n_buckets, length, chunk_len)
+    n = math.prod(factors)
+    if key_padding_mask is not None and key_padding_mask.shape != (b, length):
+        raise ValueError(
+            f"key_padding_mask must be (B, L) = {(b, length)}, not {tuple(key_padding_mask.shape)}"
+        )
+    if buckets is None:
+        if rotations is None:
+            rotations = draw_rotations(h, d, n_hashes, factors, generator)
+        elif rotations.dim() != 4 or rotations.shape[2] != n_hashes:
+            raise ValueError(
+                f"rotations must be (H, D, n_hashes = {n_hashes}, sum(factors) // 2), "
+                f"not {tuple(rotations.shape)}"
+            )
+        buckets = hash_buckets(qk, rotations, factors)
+    elif buckets.shape != (b, h, n_hashes, length) or (
+        buckets.numel() and not 0 <= int(buckets.min()) <= int(buckets.max()) < n
+    ):
+        raise ValueError(
+            f"buckets must be (B, H, n_hashes, L) = {(b, h, n_hashes, length)} with values below {n}"
+        )
+    plan = make_plan(
+        buckets, n, chunk_len, causal, bucket_mask, dedupe, window, padded=key_padding_mask
+    )
+    return plan, buckets
 
 
 @torch.no_grad()
@@ -36,31 +101,25 @@ def make_plan(
     bucket_mask: bool,
     dedupe: bool,
     window: str,
-    key_padding_mask: Tensor | None = None,
+    padded: Tensor | None = None,
 ) -> Plan:
-    """Sort every round of buckets (B, H, R, L) once, stably; key_padding_mask (B, L) is True where padded."""
+    """Sort every round of buckets (B, H, R, L) once, stably; padded (B, L) is True where a token is padding."""
     b, h, rounds, length = buckets.shape
     n, m, extra = b * h, chunk_len, -length % chunk_len
     p, device = length + extra, buckets.device
-    padded = key_padding_mask
+    largest = largest_code(p, m, n_buckets if bucket_mask else 0, window)
     if extra:
-        padded = (
-            torch.zeros(b, length, dtype=torch.bool, device=device) if padded is None else padded
-        )
+        if padded is None:
+            padded = torch.zeros(b, length, dtype=torch.bool, device=device)
         padded, buckets = F.pad(padded, (0, extra), value=True), F.pad(buckets, (0, extra))
-    if padded is not None:
-        buckets = buckets.masked_fill(
-            padded[:, None, None], n_buckets
-        )  # padding sorts last in every round
+    if padded is not None:  # padding sorts last in every round
+        buckets = buckets.masked_fill(padded[:, None, None], n_buckets)
     bucket = buckets.reshape(n, rounds, p)
 
-    # One flat sort of (row, round, bucket) keys is several times faster than one sort per row; stability keeps position order.
-    offset = torch.arange(n * rounds, device=device, dtype=torch.int64).view(n, rounds, 1) * (
-        n_buckets + 1
-    )
-    order = (
-        torch.sort((bucket + offset).view(-1), stable=True).indices.remainder_(p).view(n, rounds, p)
-    )
+    # One flat sort of (sequence, round, bucket) is several times faster than one sort per row; stability keeps position order.
+    row = torch.arange(n * rounds, device=device, dtype=torch.int64).view(n, rounds, 1)
+    keys = (bucket + row * (n_buckets + 1)).view(-1)
+    order = torch.sort(keys, stable=True).indices.remainder_(p).view(n, rounds, p)
     s = torch.arange(p, device=device, dtype=torch.int32)
     code = (s if window == "causal" else s // m).expand(n, rounds, p)
     if bucket_mask:
@@ -68,28 +127,26 @@ def make_plan(
         edges = F.pad(ordered[..., 1:] != ordered[..., :-1], (1, 0)).cumsum(-1, dtype=torch.int32)
         code = edges.mul_(m + 1 if window == "causal" else 2).add_(code)
     code = torch.empty(n, rounds, p, dtype=torch.int32, device=device).scatter_(2, order, code)
-    return Plan(order.int(), code, padded, m, causal, bucket_mask, dedupe and rounds > 1, window)
+    dedupe = dedupe and rounds > 1
+    return Plan(order.int(), code, padded, m, causal, bucket_mask, dedupe, window, largest)
 
 
-def intervals(plan: Plan, code: Tensor, keys: Tensor | int) -> tuple[Tensor, Tensor]:
-    """The sorted indices [low, high) that each query reaches in one round, self and causality by position aside.
+def largest_code(p: int, m: int, n_buckets: int, window: str) -> int:
+    """A bound on every code of a round, which is int32; n_buckets is 0 without a bucket mask. Raises ValueError at 2**31."""
+    changes = min(n_buckets, p - 1)  # of bucket, the padding's among them
+    largest = p - 1 + (m + 1) * changes if window == "causal" else (p - 1) // m + 2 * changes
+    if largest >= 2**31:
+        raise ValueError(
+            f"{p} tokens in {n_buckets} buckets with chunk_len={m} need codes up to {largest}, "
+            "above 2**31: choose fewer buckets or a shorter sequence"
+        )
+    return largest
 
-    code (g, P) in sorted order; keys, (g, 1) or a number: how many tokens are not padded. Returns two (g, P) int64 tensors.
-    """
-    m, p = plan.chunk_len, code.shape[1]
-    s = torch.arange(p, device=code.device)
-    here = s // m * m
-    low = s - m if plan.window == "causal" else here - m
-    high = (
-        s if plan.causal and plan.bucket_mask else here + m
-    )  # within a bucket, sorted order is position order
-    low, high = low.clamp_min(0).expand_as(code), high.expand_as(code)
-    if plan.bucket_mask:
-        edge = F.pad(code[:, 1:] - code[:, :-1] > 1, (1, 0))  # first of its bucket
-        low = torch.maximum(low, torch.where(edge, s, 0).cummax(-1).values)
-        if not plan.causal:
-            end = torch.where(edge, s, p).roll(-1, 1)
-            end[:, -1] = p
-            high = torch.minimum(high, end.flip(-1).cummin(-1).values.flip(-1))
-        return low, high
-    return low, high.clamp(max=keys) if isinstance(keys, int) else torch.minimum(high, keys)
+
+def first_rounds(plan: Plan, n_hashes: int) -> Plan:
+    """The plan of the first n_hashes rounds alone."""
+    return plan._replace(
+        order=plan.order[:, :n_hashes],
+        code=plan.code[:, :n_hashes],
+        dedupe=plan.dedupe and n_hashes > 1,
+    )

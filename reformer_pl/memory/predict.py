@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from reformer_pl.config import RunConfig
 from reformer_pl.config.rules import ConfigError, attention_pattern
+from reformer_pl.lsh.budget import sizes_alone
 from reformer_pl.memory.one_layer import attention_call, layer_call
 from reformer_pl.memory.peak import GIB, training_tensors
 from reformer_pl.memory.trace import MemoryTrace
@@ -103,6 +104,7 @@ def traced_fakes(config: RunConfig) -> Iterator[MemoryTrace]:
         try:
             with (
                 FakeTensorMode(),
+                sizes_alone(),
                 MemoryTrace(config.trainer.threads or torch.get_num_threads()) as trace,
             ):
                 yield trace
