@@ -12,7 +12,7 @@ from reformer_pl.lsh import attend, draw_rotations, hash_buckets, lsh_attention,
 from reformer_pl.lsh import budget as lsh_budget
 from reformer_pl.lsh.budget import sizes_alone
 
-LENGTH, HEADS, HEAD_SIZE, CHUNK = 61, 2, 8, 8
+LENGTH, HEADS, HEAD_SIZE, CHUNK = 37, 1, 8, 8
 WINDOWS = [
     {"window": "chunk"},
     {"window": "causal"},
@@ -23,7 +23,7 @@ windows = pytest.mark.parametrize("m", WINDOWS, ids=lambda m: m["window"])
 
 def draw(seed: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    qk, v = torch.randn(2, 2, HEADS, LENGTH, HEAD_SIZE, generator=generator)
+    qk, v = torch.randn(2, 1, HEADS, LENGTH, HEAD_SIZE, generator=generator)
     return qk, v
 
 
@@ -63,9 +63,8 @@ def test_a_graph_traced_on_fake_tensors_is_the_attention(m: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("strict", [False, True], ids=["traced", "strict"])
-@windows
-def test_an_exported_attention_is_the_attention(m: dict[str, Any], strict: bool) -> None:
-    attention = Attention(m)
+def test_an_exported_attention_is_the_attention(strict: bool) -> None:
+    attention = Attention({})
     exported = torch.export.export(attention, draw(0), strict=strict).module()
     assert torch.equal(exported(*draw(1)), attention(*draw(1)))
 
