@@ -1,4 +1,4 @@
-"""Where LSH attention must be exact whatever the precision: the hash, and the comparison of codes."""
+"""Where LSH attention is exact whatever the precision: the hash, and the comparison of codes."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -62,7 +62,9 @@ def bias(plan: Plan) -> torch.Tensor:
     ids=lambda m: "-".join(str(value) for value in m.values()),
 )
 def test_masks_are_those_of_small_codes(m: dict[str, Any], chunk_len: int, offset: int) -> None:
-    """Only differences of codes count. So codes as large as those of millions of tokens give the same bias."""
+    """Only differences of codes count. So codes as large as those of millions of tokens give the
+    same bias.
+    """
     buckets = torch.randint(0, 6, (1, 2, 3, 90), generator=torch.Generator().manual_seed(0))
     plan = make_plan(buckets, 6, chunk_len, dedupe=True, **m)
     assert plan.code.max() <= plan.largest_code

@@ -1,4 +1,6 @@
-"""LSH attention traced on tensors without data: a graph for real tensors, or only sizes where memory is predicted."""
+"""LSH attention traced on tensors without data: a graph for real tensors, or only sizes where
+memory is predicted.
+"""
 
 from typing import Any
 
@@ -70,7 +72,9 @@ def test_an_exported_attention_is_the_attention(strict: bool) -> None:
 
 
 def test_sizes_alone_takes_fewer_tiles_of_the_same_shapes_and_ends() -> None:
-    """Where memory is predicted, and nowhere else: with real tensors too, the rest is left as it was."""
+    """Where memory is predicted, and nowhere else: with real tensors too, the rest is left as it
+    was.
+    """
     qk, v = draw(0)
 
     def calls() -> int:
@@ -86,7 +90,7 @@ def test_sizes_alone_takes_fewer_tiles_of_the_same_shapes_and_ends() -> None:
 
 
 def test_nothing_but_the_prediction_says_that_only_sizes_count() -> None:
-    """A fake tensor does not: hashing under any other fake mode takes as many slices as there are."""
+    """A fake tensor does not: hashing under any other fake mode takes every slice."""
     rotations = draw_rotations(HEADS, HEAD_SIZE, 2, (12,), None)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         graph = make_fx(lambda x: hash_buckets(x, rotations, (12,)), _allow_non_fake_inputs=True)

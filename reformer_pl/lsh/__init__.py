@@ -1,6 +1,8 @@
-"""LSH attention (paper, section 2 and appendix A): hash (hashing.py), sort (plan.py), attend tile by tile (autograd.py).
+"""LSH attention (paper, section 2 and appendix A): hash (hashing.py), sort (plan.py), attend tile
+by tile (autograd.py).
 
-Pure functions of tensors. Shapes: B batch, H heads, R hash rounds, L length, P = L padded to a multiple of the chunk, D head size.
+Pure functions of tensors. Shapes: B batch, H heads, R hash rounds, L length, P = L padded to a
+multiple of the chunk, D head size.
 """
 
 from typing import Any
@@ -32,19 +34,26 @@ def lsh_attention(
     key_padding_mask: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Shared-QK attention over the keys that hashing brings near: (out (B, H, L, D), buckets (B, H, R, L) int32).
+    """Shared-QK attention over the keys that hashing brings near.
 
-    qk and v are (B, H, L, D), of any L of at least 1. n_hashes is the number of rounds R, chunk_len is in tokens. Logits are q . k/|k|,
-    without a further scale. A token does not see itself. Where nothing else is in reach in any round, it sees exactly itself.
+    Returns out (B, H, L, D) and the buckets (B, H, R, L) int32.
 
-    n_buckets: None for 2 L / chunk_len, an even int, or a tuple of even factors, the least significant first.
+    qk and v are (B, H, L, D), of any L of at least 1. n_hashes is the number of rounds R, chunk_len
+    is in tokens. Logits are q . k/|k|, without a further scale. A token does not see itself. Where
+    nothing else is in reach in any round, it sees exactly itself.
+
+    n_buckets: None for 2 L / chunk_len, an even int, or a tuple of even factors, the least
+        significant first.
     causal: whether a query sees only the positions before its own.
     bucket_mask: whether a query sees only its own bucket.
-    dedupe: whether a key that several rounds reach counts once. Its weight is divided by their number (N_ij of appendix A), so that the
-        result is one softmax over the union of the keys. Without it, a key counts as often as it is reached.
-    window: "chunk" is the own chunk and the one before in sorted order (section 2). "causal" is the chunk_len keys before in the same
-        bucket: no future token changes what the past reaches. "wrap" is the published code's ring over the chunks of all rounds. Chunks
-        of padding take part in that ring, so a padded batch equals each sequence alone only where both fill as many chunks.
+    dedupe: whether a key that several rounds reach counts once. Its weight is divided by their
+        number (N_ij of appendix A), so that the result is one softmax over the union of the keys.
+        Without it, a key counts as often as it is reached.
+    window: "chunk" is the own chunk and the one before in sorted order (section 2). "causal" is the
+        chunk_len keys before in the same bucket: no future token changes what the past reaches.
+        "wrap" is the published code's ring over the chunks of all rounds. Chunks of padding take
+        part in that ring, so a padded batch equals each sequence alone only where both fill as
+        many chunks.
     rotations: (H, D, R, sum(factors) // 2); drawn from `generator` where None.
     buckets: (B, H, R, L), where hashing is to be skipped: those of an earlier call replay it.
     key_padding_mask: (B, L), True where padded. Such a token is no key, and its output is 0.
@@ -73,7 +82,9 @@ def lsh_attention(
 
 
 def attend(qk: Tensor, v: Tensor, plan: Plan) -> Tensor:
-    """Attention of every token over what the plan reaches: qk, v and the result are (B, H, L, D). Differentiable in qk and v."""
+    """Attention of every token over what the plan reaches: qk, v and the result are (B, H, L, D).
+    Differentiable in qk and v.
+    """
     length, p = qk.shape[2], plan.order.shape[2]
     v = v.to(qk.dtype)  # autocast leaves them alike
     if p > length:

@@ -1,6 +1,8 @@
-"""LSH attention along a plan, forward and backward, in O(L * D) memory: a kernel driven over all tiles of all rounds.
+"""LSH attention along a plan, forward and backward, in O(L * D) memory: a kernel driven over all
+tiles of all rounds.
 
-Shapes: B batch, H heads, P padded length, m chunk_len, D head size; a tile is g sequences x T chunks; rows = B*H*P.
+Shapes: B batch, H heads, P padded length, m chunk_len, D head size; a tile is g sequences x T
+chunks; rows = B*H*P.
 """
 
 import math
@@ -41,7 +43,9 @@ class Gradients(NamedTuple):
 
 
 def in_own_precision(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A pass without autocast, which would round the plain road's float32 products, and those of one of the passes alone."""
+    """A pass without autocast, which would round the plain road's float32 products, and those of
+    one of the passes alone.
+    """
 
     @wraps(function)
     def plain(ctx: Any, first: Tensor, *rest: Any) -> Any:
@@ -52,7 +56,9 @@ def in_own_precision(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class LSHAttend(torch.autograd.Function):
-    """qk, v (B, H, P, D) and a Plan -> out (B, H, P, D). A token that reaches nothing gets its own v, a padded one 0."""
+    """qk, v (B, H, P, D) and a Plan -> out (B, H, P, D). A token that reaches nothing gets its own
+    v, a padded one 0.
+    """
 
     @staticmethod
     @in_own_precision
@@ -99,7 +105,8 @@ class LSHAttend(torch.autograd.Function):
 def add_tile(road: str, tile: Tile, inputs: Inputs, outputs: Outputs) -> None:
     """Attend in one round, and add it to what earlier rounds left in the outputs."""
     (g, _, m, _), d, wide = tile.bias.shape, inputs.q.shape[1], outputs.out.dtype
-    # A query that reaches nothing in this round gets its own key, so that the softmax is finite. Its log-sum-exp is then discarded.
+    # A query that reaches nothing in this round gets its own key, so that the softmax is finite.
+    # Its log-sum-exp is then discarded.
     empty = tile.bias.amax(-1) == -math.inf
     tile.bias.diagonal(offset=m, dim1=2, dim2=3).masked_fill_(empty, 0.0)
     query, key = query_and_key(inputs, tile)
@@ -121,7 +128,9 @@ def add_tile(road: str, tile: Tile, inputs: Inputs, outputs: Outputs) -> None:
 def add_tile_gradients(
     road: str, tile: Tile, inputs: Inputs, outputs: Outputs, grad: Tensor, gradients: Gradients
 ) -> None:
-    """Add one round's gradients, those of the unit-length keys taken back to q; grad (rows, D) is that of the output."""
+    """Add one round's gradients, those of the unit-length keys taken back to q; grad (rows, D) is
+    that of the output.
+    """
     (g, t, m, _), d = tile.bias.shape, inputs.q.shape[1]
     query, key = query_and_key(inputs, tile)
     value = windows(inputs.v.index_select(0, tile.key).view(g, -1, d), m)
@@ -141,7 +150,9 @@ def add_tile_gradients(
 
 
 def inverse_norm(q: Tensor) -> Tensor:
-    """(rows, D) -> (rows,), at least float32: k = q / |q| (section 2). Keys are made again for every tile rather than kept."""
+    """(rows, D) -> (rows,), at least float32: k = q / |q| (section 2). Keys are made again for
+    every tile rather than kept.
+    """
     wide = torch.promote_types(q.dtype, torch.float32)
     return torch.linalg.vector_norm(q, dim=-1, dtype=wide).clamp_min_(1e-12).reciprocal_()
 
@@ -155,7 +166,9 @@ def query_and_key(inputs: Inputs, tile: Tile) -> tuple[Tensor, Tensor]:
 
 
 def overlap(x: Tensor) -> Tensor:
-    """(g, T, 2m, D) gradients of windows -> (g, (T+1)*m, D): what each key gets as its own chunk's and as the one before."""
+    """(g, T, 2m, D) gradients of windows -> (g, (T+1)*m, D): what each key gets as its own chunk's
+    and as the one before.
+    """
     g, t, two_m, d = x.shape
     m = two_m // 2
     total = x.new_empty(g, t + 1, m, d)

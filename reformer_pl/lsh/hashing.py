@@ -1,6 +1,7 @@
 """Angular hashing: which tokens may be near each other (paper, section 2, "LSH attention").
 
-Shapes: B batch, H heads, L length, D head size, R hash rounds, F the factors of the number of buckets, S = sum(F) // 2 directions.
+Shapes: B batch, H heads, L length, D head size, R hash rounds, F the factors of the number of
+buckets, S = sum(F) // 2 directions.
 """
 
 import torch
@@ -13,7 +14,8 @@ from reformer_pl.lsh.kernels import without_autocast
 def draw_rotations(
     h: int, d: int, n_hashes: int, factors: tuple[int, ...], generator: torch.Generator | None
 ) -> Tensor:
-    """(H, D, R, S) float32, standard normal, shared over the batch; on the generator's device, or the CPU.
+    """(H, D, R, S) float32, standard normal, shared over the batch; on the generator's device, or
+    the CPU.
 
     Every precision draws alike. The same generator state gives the same rotations.
     """
@@ -25,18 +27,20 @@ def draw_rotations(
 
 @torch.no_grad()
 def hash_buckets(qk: Tensor, rotations: Tensor, factors: tuple[int, ...]) -> Tensor:
-    """The bucket of every token in every round: qk (B, H, L, D) -> (B, H, R, L) int32, below prod(factors).
+    """The bucket of every token in every round: qk (B, H, L, D) -> (B, H, R, L) int32, below
+    prod(factors).
 
-    Each factor f has a hash argmax [xR ; -xR] below f; together they are h1 + f1 * h2 + f1 * f2 * h3 + ... (section 2 and appendix B).
-    The projections are float32 at least, under autocast too: in bfloat16 about one token in a hundred has another bucket.
-    Raises ValueError where rotations are not (H, D, R, S).
+    Each factor f has a hash argmax [xR ; -xR] below f; together they are h1 + f1 * h2 + f1 * f2 *
+    h3 + ... (section 2 and appendix B). The projections are float32 at least, under autocast too:
+    in bfloat16 about one token in a hundred has another bucket. Raises ValueError where rotations
+    are not (H, D, R, S).
     """
     b, h, length, d = qk.shape
     directions = sum(factors) // 2
     if rotations.dim() != 4 or (*rotations.shape[:2], rotations.shape[3]) != (h, d, directions):
         raise ValueError(
-            f"rotations must be (H, D, n_hashes, sum(factors) // 2) = {(h, d, 'n_hashes', directions)}, "
-            f"not {tuple(rotations.shape)}"
+            "rotations must be (H, D, n_hashes, sum(factors) // 2) = "
+            f"{(h, d, 'n_hashes', directions)}, not {tuple(rotations.shape)}"
         )
     rounds, wide = rotations.shape[2], torch.promote_types(qk.dtype, torch.float32)
     rotations = rotations.to(device=qk.device, dtype=wide).flatten(2)  # (H, D, R*S)
@@ -53,7 +57,9 @@ def hash_buckets(qk: Tensor, rotations: Tensor, factors: tuple[int, ...]) -> Ten
 
 
 def largest_direction(projected: Tensor, factors: tuple[int, ...]) -> Tensor:
-    """(..., S) -> (...): for each factor the index of the largest of [x ; -x], the first factor least significant."""
+    """(..., S) -> (...): for each factor the index of the largest of [x ; -x], the first factor
+    least significant.
+    """
     sizes, bucket, step, column = projected.abs(), 0, 1, 0
     for factor in factors:
         columns = slice(column, column + factor // 2)

@@ -1,9 +1,12 @@
-"""The three roads of one tile of LSH attention: CPU flash ops, CUDA memory-efficient ops, ordinary operations. One interface.
+"""The three roads of one tile of LSH attention: CPU flash ops, CUDA memory-efficient ops, ordinary
+operations. One interface.
 
-Shapes: g rows x T chunks of m queries over 2m keys, D head size: q (g, T, m, D), k and v (g, T, 2m, D), bias (g, T, m, 2m), lse (g, T, m).
+Shapes: g rows x T chunks of m queries over 2m keys, D head size: q (g, T, m, D), k and v (g, T, 2m,
+D), bias (g, T, m, 2m), lse (g, T, m).
 
-All rounds are ONE softmax over the union of their keys. So the backward pass of each round is the ordinary fused attention backward. It is
-called with the output and the log-sum-exp of ALL rounds, and no score survives the forward pass.
+All rounds are ONE softmax over the union of their keys. So the backward pass of each round is the
+ordinary fused attention backward. It is called with the output and the log-sum-exp of ALL rounds,
+and no score survives the forward pass.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -16,14 +19,18 @@ CPU_FLASH, CUDA_EFFICIENT, PLAIN = "cpu_flash", "cuda_efficient", "plain"
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Within, every operation keeps its inputs' precision; autocast would round float32 products to bfloat16."""
+    """Within, every operation keeps its inputs' precision; autocast would round float32 products to
+    bfloat16.
+    """
     if torch.amp.is_autocast_available(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
 
 
 def choose_road(q: Tensor, m: int) -> str:
-    """The fastest road that PyTorch ships for this device, dtype and chunk; plain where an op is missing or would have to pad."""
+    """The fastest road that PyTorch ships for this device, dtype and chunk; plain where an op is
+    missing or would have to pad.
+    """
     aten, d = torch.ops.aten, q.shape[-1]
     match q.device.type:
         case "cpu" if q.dtype != torch.float16 and hasattr(
@@ -41,7 +48,9 @@ def choose_road(q: Tensor, m: int) -> str:
 
 
 def _is_fused(q: Tensor) -> bool:
-    """The dtypes of CUDA's memory-efficient kernels: bfloat16 from compute capability 8.0 on (A100), never float64."""
+    """The dtypes of CUDA's memory-efficient kernels: bfloat16 from compute capability 8.0 on
+    (A100), never float64.
+    """
     return q.dtype in (torch.float16, torch.float32) or (
         q.dtype == torch.bfloat16 and torch.cuda.get_device_capability(q.device) >= (8, 0)
     )
@@ -69,7 +78,9 @@ def tile_forward(road: str, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tu
 def tile_backward(
     road: str, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(dq, dk, dv), where out and lse belong to the softmax of ALL rounds. A query whose lse is inf gets and gives no gradient."""
+    """(dq, dk, dv), where out and lse belong to the softmax of ALL rounds. A query whose lse is inf
+    gets and gives no gradient.
+    """
     match road:
         case "cpu_flash":
             backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward

@@ -1,11 +1,14 @@
-"""What the queries of one round may reach: first as numbers per token (`reach`), then as the bias of a tile (`tile_bias`).
+"""What the queries of one round may reach: first as numbers per token (`reach`), then as the bias
+of a tile (`tile_bias`).
 
-Shapes: B batch, H heads, N = B*H sequences, R rounds, P padded length, m chunk_len; a tile is g sequences x T chunks of m queries, each
-over 2m keys. A `ring` is (g, m + P): a number per token in sorted order, behind the last chunk of the round before.
+Shapes: B batch, H heads, N = B*H sequences, R rounds, P padded length, m chunk_len; a tile is g
+sequences x T chunks of m queries, each over 2m keys. A `ring` is (g, m + P): a number per token in
+sorted order, behind the last chunk of the round before.
 
-A key that several rounds reach must count once (N_ij of appendix A). All rounds are one softmax over the union of their keys. So it is
-enough that each round masks what an earlier one reaches. The result is that of weights 1/N_ij, at half the comparisons and without a
-logarithm. Masks are subtractions and minima of floats, because those run several times as fast as comparisons.
+A key that several rounds reach must count once (N_ij of appendix A). All rounds are one softmax
+over the union of their keys. So it is enough that each round masks what an earlier one reaches. The
+result is that of weights 1/N_ij, at half the comparisons and without a logarithm. Masks are
+subtractions and minima of floats, because those run several times as fast as comparisons.
 """
 
 import math
@@ -31,13 +34,12 @@ class Reach(NamedTuple):
 
     ring: Tensor  # (g, m + P) int64 positions
     padded: Tensor | None  # (g, P) bool by position
-    low: (
-        Tensor | None
-    )  # (g, P) the first key of the own window; None in window="wrap", where the whole window is reached
-    high: Tensor | None  # (g, P) the first key that is too far
-    earlier: tuple[
-        Tensor, ...
-    ]  # a ring of codes for each earlier round, whose pairs count no second time
+    # (g, P) the first key of the own window, and the first that is too far. None in window="wrap",
+    # where the whole window is reached.
+    low: Tensor | None
+    high: Tensor | None
+    # A ring of codes for each earlier round, whose pairs count no second time.
+    earlier: tuple[Tensor, ...]
 
 
 def lookup(m: int, device: torch.device) -> Lookup:
@@ -50,7 +52,8 @@ def lookup(m: int, device: torch.device) -> Lookup:
 def reach(plan: Plan, some: slice, r: int) -> Reach:
     """Round r of some of the N sequences."""
     m, p = plan.chunk_len, plan.order.shape[2]
-    # The first chunk looks back into the round before: the ring of window="wrap"; in the other windows it is masked.
+    # The first chunk looks back into the round before: the ring of window="wrap"; in the other
+    # windows it is masked.
     ring = torch.cat([plan.order[some, r - 1, p - m :], plan.order[some, r]], 1).long()
     padded = plan.padded
     if padded is not None:
@@ -67,14 +70,18 @@ def reach(plan: Plan, some: slice, r: int) -> Reach:
 
 
 def code_dtype(largest_code: int) -> torch.dtype:
-    """The narrowest float in which the half-way numbers between codes are exact: float32 has halves below 2**23."""
+    """The narrowest float in which the half-way numbers between codes are exact: float32 has halves
+    below 2**23.
+    """
     return torch.float32 if largest_code < 2**23 else torch.float64
 
 
 def intervals(plan: Plan, code: Tensor, keys: Tensor | int) -> tuple[Tensor, Tensor]:
-    """The sorted indices [low, high) that each query reaches in one round, self and causality by position aside.
+    """The sorted indices [low, high) that each query reaches in one round, self and causality by
+    position aside.
 
-    code (g, P) in sorted order; keys, (g, 1) or a number: how many tokens are not padded. Returns two (g, P) int64 tensors.
+    code (g, P) in sorted order; keys, (g, 1) or a number: how many tokens are not padded. Returns
+    two (g, P) int64 tensors.
     """
     m, p = plan.chunk_len, code.shape[1]
     s = torch.arange(p, device=code.device)
@@ -95,7 +102,9 @@ def intervals(plan: Plan, code: Tensor, keys: Tensor | int) -> tuple[Tensor, Ten
 
 
 def tile_bias(plan: Plan, rows: Lookup, reach: Reach, c: int, stop: int) -> Tensor:
-    """(g, T, m, 2m) of chunks c to stop, float32: 0 where this round is the first to reach the pair, else -inf."""
+    """(g, T, m, 2m) of chunks c to stop, float32: 0 where this round is the first to reach the
+    pair, else -inf.
+    """
     m, g, t = plan.chunk_len, reach.ring.shape[0], stop - c
     if plan.window == "wrap":
         key, query = pairs(reach.ring, m, c, stop)
@@ -120,7 +129,9 @@ def tile_bias(plan: Plan, rows: Lookup, reach: Reach, c: int, stop: int) -> Tens
 
 
 def not_reached(plan: Plan, earlier: tuple[Tensor, ...], c: int, stop: int) -> Tensor:
-    """(g, T, m, 2m) of chunks c to stop: -inf where one of the earlier rounds reaches the pair, else a number above 0."""
+    """(g, T, m, 2m) of chunks c to stop: -inf where one of the earlier rounds reaches the pair,
+    else a number above 0.
+    """
     m = plan.chunk_len
     # A round reaches a pair where |code_i - code_j - middle| <= half.
     middle, half = ((m + 1) / 2, m / 2) if plan.window == "causal" else (0.5, 1.0)
@@ -133,7 +144,9 @@ def not_reached(plan: Plan, earlier: tuple[Tensor, ...], c: int, stop: int) -> T
 
 
 def pairs(ring: Tensor, m: int, c: int, stop: int) -> tuple[Tensor, Tensor]:
-    """A ring's numbers of the keys, (g, T, 1, 2m), and of the queries, (g, T, m, 1), of chunks c to stop."""
+    """A ring's numbers of the keys, (g, T, 1, 2m), and of the queries, (g, T, m, 1), of chunks c to
+    stop.
+    """
     ring = ring[:, c * m : (stop + 1) * m]
     return windows(ring, m)[:, :, None], ring[:, m:].view(len(ring), stop - c, m, 1)
 

@@ -1,11 +1,13 @@
 """Sort the hashed tokens and say what each query may reach (paper, section 2, equations 5 and 11).
 
-Shapes: B batch, H heads, N = B*H sequences, R hash rounds, L length, P = L padded to a multiple of the chunk, m chunk_len, D head size.
+Shapes: B batch, H heads, N = B*H sequences, R hash rounds, L length, P = L padded to a multiple of
+the chunk, m chunk_len, D head size.
 
-A round is two numbers per token, 8 bytes: its place in the sorted order, and its `code`. Codes never fall along the sorted order. The
-difference of two codes tells whether one token reaches the other. In window="chunk" and "wrap", i reaches j where code_i - code_j is 0
-or 1: the own chunk and the one before. A change of bucket adds 2 more. In window="causal", i reaches j where it is 1 ... m, and a
-change of bucket adds m + 1 more.
+A round is two numbers per token, 8 bytes: its place in the sorted order, and its `code`. Codes
+never fall along the sorted order. The difference of two codes tells whether one token reaches the
+other. In window="chunk" and "wrap", i reaches j where code_i - code_j is 0 or 1: the own chunk and
+the one before. A change of bucket adds 2 more. In window="causal", i reaches j where it is 1 ... m,
+and a change of bucket adds m + 1 more.
 """
 
 import math
@@ -49,9 +51,11 @@ def plan_attention(
     key_padding_mask: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Plan, Tensor]:
-    """Draw rotations, hash, sort: (the plan, buckets (B, H, R, L) int32). `lsh_attention` explains the options; qk (B, H, L, D).
+    """Draw rotations, hash, sort: (the plan, buckets (B, H, R, L) int32). `lsh_attention` explains
+    the options; qk (B, H, L, D).
 
-    Rotations are drawn only where neither they nor the buckets are there already. Raises ValueError as `lsh_attention` does.
+    Rotations are drawn only where neither they nor the buckets are there already. Raises ValueError
+    as `lsh_attention` does.
     """
     check_lsh(
         n_hashes=n_hashes,
@@ -84,7 +88,8 @@ def plan_attention(
         buckets.numel() and not 0 <= int(buckets.min()) <= int(buckets.max()) < n
     ):
         raise ValueError(
-            f"buckets must be (B, H, n_hashes, L) = {(b, h, n_hashes, length)} with values below {n}"
+            f"buckets must be (B, H, n_hashes, L) = {(b, h, n_hashes, length)} "
+            f"with values below {n}"
         )
     plan = make_plan(
         buckets, n, chunk_len, causal, bucket_mask, dedupe, window, padded=key_padding_mask
@@ -103,7 +108,9 @@ def make_plan(
     window: str,
     padded: Tensor | None = None,
 ) -> Plan:
-    """Sort every round of buckets (B, H, R, L) once, stably; padded (B, L) is True where a token is padding."""
+    """Sort every round of buckets (B, H, R, L) once, stably; padded (B, L) is True where a token is
+    padding.
+    """
     b, h, rounds, length = buckets.shape
     n, m, extra = b * h, chunk_len, -length % chunk_len
     p, device = length + extra, buckets.device
@@ -116,7 +123,8 @@ def make_plan(
         buckets = buckets.masked_fill(padded[:, None, None], n_buckets)
     bucket = buckets.reshape(n, rounds, p)
 
-    # One flat sort of (sequence, round, bucket) is several times faster than one sort per row; stability keeps position order.
+    # One flat sort of (sequence, round, bucket) is several times faster than one sort per row;
+    # stability keeps position order.
     row = torch.arange(n * rounds, device=device, dtype=torch.int64).view(n, rounds, 1)
     keys = (bucket + row * (n_buckets + 1)).view(-1)
     order = torch.sort(keys, stable=True).indices.remainder_(p).view(n, rounds, p)
@@ -132,7 +140,9 @@ def make_plan(
 
 
 def largest_code(p: int, m: int, n_buckets: int, window: str) -> int:
-    """A bound on every code of a round, which is int32; n_buckets is 0 without a bucket mask. Raises ValueError at 2**31."""
+    """A bound on every code of a round, which is int32; n_buckets is 0 without a bucket mask.
+    Raises ValueError at 2**31.
+    """
     changes = min(n_buckets, p - 1)  # of bucket, the padding's among them
     largest = p - 1 + (m + 1) * changes if window == "causal" else (p - 1) // m + 2 * changes
     if largest >= 2**31:

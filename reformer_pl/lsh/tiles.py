@@ -1,6 +1,7 @@
 """Cut the rounds of a plan into tiles, of a size that fits the device.
 
-Shapes: B batch, H heads, N = B*H sequences, R rounds, P padded length, m chunk_len, D head size; a tile is g sequences x T chunks.
+Shapes: B batch, H heads, N = B*H sequences, R rounds, P padded length, m chunk_len, D head size; a
+tile is g sequences x T chunks.
 """
 
 from collections.abc import Iterator
@@ -15,18 +16,22 @@ from reformer_pl.lsh.plan import Plan
 
 
 class Tile(NamedTuple):
-    """A part of one round: which rows of the flat (rows, D) tensors take part, and who reaches whom."""
+    """A part of one round: the rows of the flat (rows, D) tensors, and who reaches whom."""
 
     round: int
     key: Tensor  # (g*(T+1)*m,) int64 rows: the chunk before, then the tile's own
-    # (g*m*T,) int64 rows of the tile's own alone, in the order (sequence, place in the chunk, chunk). The fused ops lay out their
-    # results in that order. CUDA's read the output and its gradient so, whatever their strides say (pytorch issue 138772).
+    # (g*m*T,) int64 rows of the tile's own alone, in the order (sequence, place in the chunk,
+    # chunk). The fused ops lay out their results in that order. CUDA's read the output and its
+    # gradient so, whatever their strides say (pytorch issue 138772).
     query: Tensor
-    bias: Tensor  # (g, T, m, 2m) float32: 0 where this round is the first to reach the pair, else -inf
+    # (g, T, m, 2m) float32: 0 where this round is the first to reach the pair, else -inf
+    bias: Tensor
 
 
 class Rows(NamedTuple):
-    """How (B, H, P, D) lies in memory: token (b, h, i) is row b * batch + h * head + i * token of a flat (rows, D) tensor."""
+    """How (B, H, P, D) lies in memory: token (b, h, i) is row b * batch + h * head + i * token of a
+    flat (rows, D) tensor.
+    """
 
     batch: int
     head: int
@@ -57,7 +62,9 @@ class Rows(NamedTuple):
 
 
 def tiles(plan: Plan, rows: Rows, b: int, itemsize: int) -> Iterator[Tile]:
-    """Whole sequences of one round if their bias, of `itemsize` bytes a score, fits tile_bytes; else runs of chunks of one."""
+    """Whole sequences of one round if their bias, of `itemsize` bytes a score, fits tile_bytes;
+    else runs of chunks of one.
+    """
     n, rounds, p = plan.order.shape
     m, device = plan.chunk_len, plan.order.device
     chunks = p // m
