@@ -23,7 +23,7 @@ def bucket_factors(
 
 
 def hash_buckets(qk: Tensor, rotations: Tensor, factors: tuple[int, ...]) -> Tensor:
-    """(B, H, L, D) -> (B, H, R, L): argmax [xR ; -xR] for each factor, the least significant first."""
+    """(B, H, L, D) -> (B, H, R, L): argmax [xR ; -xR] a factor, the least significant first."""
     projected = torch.einsum("bhld,hdrc->bhrlc", qk, rotations)
     buckets, weight, column = torch.zeros_like(projected[..., 0], dtype=torch.long), 1, 0
     for factor in factors:
