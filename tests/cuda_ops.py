@@ -1,14 +1,20 @@
-"""CUDA's memory-efficient attention on CPU tensors: stand-ins for the two ATen operators that keep the kernels' rules.
+"""CUDA's memory-efficient attention on CPU tensors: stand-ins for the two ATen operators that keep
+the kernels' rules.
 
-The rules are those of torch 2.13: kernel_forward.h, kernel_backward.h and attention_backward.cu below aten/src/ATen/native/transformers/cuda,
-and the strides that torch/_inductor/lowering.py asks for at its own call (pytorch issue 138772). Tensors are (B, H, M, K), as the
-operators take them: B batch, H heads, M queries, N keys, K head size.
+The rules are those of torch 2.13: kernel_forward.h, kernel_backward.h and attention_backward.cu
+below aten/src/ATen/native/transformers/cuda, and the strides that torch/_inductor/lowering.py asks
+for at its own call (pytorch issue 138772). Tensors are (B, H, M, K), as the operators take them: B
+batch, H heads, M queries, N keys, K head size.
 
-* Every stride of q, k, v and the bias is a multiple of 8 elements, but for the last, which is 1, and for those of dimensions of size 1; every address one of 16 bytes.
-* The bias is (B, H, M, N), of the dtype of q, and N a multiple of 16: the kernels load whole vectors of it.
-* The log-sum-exp is float32, (B, H, M rounded up to a multiple of 32); what the forward pass fills up with is inf.
-* The half-precision kernels take one row of `out` from the next by H * K elements, whatever its strides say. So `out` and its gradient
-  lie as (B, M, H, K) in memory. The stand-in reads them in that way, and NaN for what lies behind their end.
+* Every stride of q, k, v and the bias is a multiple of 8 elements, but for the last, which is 1,
+  and for those of dimensions of size 1; every address one of 16 bytes.
+* The bias is (B, H, M, N), of the dtype of q, and N a multiple of 16: the kernels load whole
+  vectors of it.
+* The log-sum-exp is float32, (B, H, M rounded up to a multiple of 32); what the forward pass fills
+  up with is inf.
+* The half-precision kernels take one row of `out` from the next by H * K elements, whatever its
+  strides say. So `out` and its gradient lie as (B, M, H, K) in memory. The stand-in reads them in
+  that way, and NaN for what lies behind their end.
 * B and H are dimensions of the launch grid, of at most 65535 blocks.
 """
 
@@ -116,13 +122,17 @@ def check_inputs(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> None:
 
 
 def aligned(x: Tensor, dimensions: int) -> bool:
-    """Whether the first strides are multiples of 8 elements; one of a dimension of size 1 is never walked."""
+    """Whether the first strides are multiples of 8 elements; one of a dimension of size 1 is never
+    walked.
+    """
     steps = zip(x.shape[:dimensions], x.stride()[:dimensions], strict=True)
     return all(size == 1 or step % 8 == 0 for size, step in steps)
 
 
 def as_the_kernel_reads(x: Tensor) -> Tensor:
-    """(B, H, M, K) as a half-precision kernel walks it: a step of H * K elements from query to query."""
+    """(B, H, M, K) as a half-precision kernel walks it: a step of H * K elements from query to
+    query.
+    """
     h, k = x.shape[1], x.shape[3]
     strides = (x.stride(0), x.stride(1), h * k, 1)
     last = sum((size - 1) * step for size, step in zip(x.shape, strides, strict=True))

@@ -1,6 +1,8 @@
-"""What LSH attention is, written straight from the paper's words: dense, quadratic, slow, and differentiable by plain autograd.
+"""What LSH attention is, written straight from the paper's words: dense, quadratic, slow, and
+differentiable by plain autograd.
 
-Shapes: B batch, H heads, R rounds, L length, D head size. Nothing here is shared with `reformer_pl.lsh`.
+Shapes: B batch, H heads, R rounds, L length, D head size. Nothing here is shared with
+`reformer_pl.lsh`.
 """
 
 import math
@@ -21,7 +23,7 @@ def bucket_factors(
 
 
 def hash_buckets(qk: Tensor, rotations: Tensor, factors: tuple[int, ...]) -> Tensor:
-    """(B, H, L, D) -> (B, H, R, L): h = argmax [xR ; -xR] for each factor, the first factor least significant."""
+    """(B, H, L, D) -> (B, H, R, L): argmax [xR ; -xR] a factor, the least significant first."""
     projected = torch.einsum("bhld,hdrc->bhrlc", qk, rotations)
     buckets, weight, column = torch.zeros_like(projected[..., 0], dtype=torch.long), 1, 0
     for factor in factors:
@@ -34,7 +36,7 @@ def hash_buckets(qk: Tensor, rotations: Tensor, factors: tuple[int, ...]) -> Ten
 def reach_counts(
     buckets: Tensor, padded: Tensor, *, chunk_len: int, causal: bool, bucket_mask: bool, window: str
 ) -> Tensor:
-    """One head of one sequence, (R, L) buckets and (L,) padded -> (L, L): how often query i (row) reaches key j."""
+    """How often query i (row) reaches key j, (L, L); buckets (R, L) and padded (L,) of one head."""
     rounds, length = buckets.shape
     position = torch.arange(length)
     chunks = math.ceil(
@@ -57,7 +59,8 @@ def reach_counts(
             )
             back = before[:, None] - before[None, :]
             counts += same_bucket & (back >= 1) & (back <= chunk_len)
-        else:  # wrap: one ring over the chunks of all rounds, so that the keys may be those of another round
+        else:
+            # wrap: one ring over the chunks of all rounds, so that keys may be another round's
             for other in range(rounds):
                 back = (r * chunks + chunk[r][:, None] - other * chunks - chunk[other][None, :]) % (
                     rounds * chunks
@@ -80,7 +83,9 @@ def lsh_attention(
     window: str = "chunk",
     key_padding_mask: Tensor | None = None,
 ) -> Tensor:
-    """One softmax over the union of all rounds' keys (dedupe), or over their log counts; itself only when nothing else."""
+    """One softmax over the union of all rounds' keys (dedupe), or over their log counts; itself
+    only when nothing else.
+    """
     batch, heads, length, _ = qk.shape
     padded = (
         torch.zeros(batch, length, dtype=torch.bool)

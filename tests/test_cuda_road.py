@@ -1,4 +1,6 @@
-"""The CUDA road of LSH attention without a GPU: stand-ins with the kernels' own rules hold every mode and dtype to the definition."""
+"""The CUDA road of LSH attention without a GPU: stand-ins with the kernels' own rules hold every
+mode and dtype to the definition.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -41,7 +43,9 @@ def test_the_cuda_road_is_the_definition(
     calls: dict[str, int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Output and both gradients, whether a tile is one chunk, some chunks of a sequence or several sequences."""
+    """Output and both gradients, whether a tile is one chunk, some chunks of a sequence or several
+    sequences.
+    """
     monkeypatch.setattr(lsh_attend, "choose_road", lambda q, m: lsh_kernels.CUDA_EFFICIENT)
     monkeypatch.setitem(lsh_budget.TILE_BYTES, "cpu", chunks * 2 * CHUNK * CHUNK * dtype.itemsize)
     generator = torch.Generator().manual_seed(0)
@@ -88,7 +92,9 @@ def test_what_the_kernels_would_not_take_goes_by_the_plain_road(
 def test_the_log_sum_exp_of_the_chunks_that_take_the_road_has_no_padding(
     m: int, calls: dict[str, int]
 ) -> None:
-    """Tiles cut and join it by position; in a chunk of another length its rows would be of another length than the chunk."""
+    """Tiles cut and join it by position; in a chunk of another length its rows would be of another
+    length than the chunk.
+    """
     _, lse = lsh_kernels.tile_forward(lsh_kernels.CUDA_EFFICIENT, *tile(m, 16))
     assert lse.shape == (2, 2, m)
     _, padded, _, _ = aten._scaled_dot_product_efficient_attention(*tile(40, 16), True, scale=1.0)
@@ -99,7 +105,9 @@ def test_the_log_sum_exp_of_the_chunks_that_take_the_road_has_no_padding(
 def test_the_stand_in_sees_an_output_that_lies_otherwise(
     dtype: torch.dtype, calls: dict[str, int]
 ) -> None:
-    """With one chunk a row it makes no difference, which is how it escapes a small test; with two it does."""
+    """With one chunk a row it makes no difference, which is how it escapes a small test; with two
+    it does.
+    """
     inputs = tile(32, 16, dtype)
     out, lse = lsh_kernels.tile_forward(lsh_kernels.CUDA_EFFICIENT, *inputs)
     q, k, v, bias = inputs

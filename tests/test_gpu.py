@@ -1,4 +1,6 @@
-"""On a CUDA machine (`make test-gpu`): the kernels against the float64 definition, a training step against the CPU's, memory, speed.
+"""On a CUDA machine (`make test-gpu`): the kernels against the float64 definition.
+
+A training step against the CPU's, memory and speed.
 
 Without CUDA every test is skipped. The kernel and speed tests need torch and pytest alone.
 """
@@ -46,8 +48,8 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
 
 @pytest.mark.parametrize(
     ("dtype", "tolerance"),
-    [(torch.float32, 1e-4), (torch.bfloat16, 2e-2)],
-    ids=["float32", "bfloat16"],
+    [(torch.float32, 1e-4), (torch.bfloat16, 2e-2), (torch.float16, 1e-2)],
+    ids=["float32", "bfloat16", "float16"],
 )
 @pytest.mark.parametrize("road", [CUDA_EFFICIENT, PLAIN])
 @pytest.mark.parametrize("m", MODES, ids=lambda m: "-".join(str(v) for v in m.values()))
@@ -71,13 +73,13 @@ def test_lsh_is_its_definition_on_cuda(
     out, buckets = lsh_attention(
         qk, v, n_hashes=3, chunk_len=CHUNK, key_padding_mask=padded.cuda(), generator=generator, **m
     )
-    got = torch.autograd.grad((out * weights).sum(), (qk, v))
+    gradients = torch.autograd.grad((out * weights).sum(), (qk, v))
     q64, v64 = (t.detach().double().cpu().requires_grad_() for t in (qk, v))
     expected = definition.lsh_attention(
         q64, v64, buckets.cpu(), chunk_len=CHUNK, key_padding_mask=padded, **m
     )
     want = torch.autograd.grad((expected * weights.double().cpu()).sum(), (q64, v64))
-    for a, b in zip((out.detach(), *got), (expected.detach(), *want), strict=True):
+    for a, b in zip((out.detach(), *gradients), (expected.detach(), *want), strict=True):
         assert relative_error(a, b) <= tolerance
 
 
@@ -102,7 +104,7 @@ def test_a_reversible_training_step_is_that_of_the_cpu() -> None:
 
 
 def test_the_peak_is_what_was_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within 15 %: CUDA rounds every allocation up, and its kernels have workspaces that fake tensors do not see."""
+    """Within 15 %: CUDA rounds every allocation up, and its kernels have unseen workspaces."""
     monkeypatch.setitem(
         lsh_budget.TILE_BYTES, "cpu", lsh_budget.TILE_BYTES_ELSEWHERE
     )  # the prediction is on fake CPU tensors
@@ -153,7 +155,7 @@ def seconds(work: Callable[[], Tensor], inputs: tuple[Tensor, ...], weights: Ten
 
 
 def test_the_speed_table() -> None:
-    """Printed (pytest -s). Held to one thing alone: at 64K tokens four rounds are faster than all pairs."""
+    """Printed (pytest -s). One demand: at 64K tokens four rounds are faster than all pairs."""
     ratios = {}
     for length in (2048, 8192, 32768, 65536):
         x = torch.randn(
@@ -171,9 +173,14 @@ def test_the_speed_table() -> None:
                 "chunk_len": 64,
                 "n_buckets": min(128, 2 * length // 64),
             }
-            took = seconds(lambda: lsh_attention(qk, v, **options)[0], (qk, v), weights)  # noqa: B023
+            took = seconds(
+                lambda qk=qk, v=v, options=options: lsh_attention(qk, v, **options)[0],
+                (qk, v),
+                weights,
+            )
             ratios[length, n_hashes] = full / took
             print(
-                f"{length} tokens, {n_hashes} rounds: full {1e3 * full:.2f} ms, LSH {1e3 * took:.2f} ms, {full / took:.2f}x"
+                f"{length} tokens, {n_hashes} rounds: full {1e3 * full:.2f} ms, "
+                f"LSH {1e3 * took:.2f} ms, {full / took:.2f}x"
             )
     assert ratios[65536, 4] > 1

@@ -1,4 +1,6 @@
-"""LSH attention held to its quadratic definition: identities in float64, for every legal mode, any length and any padding."""
+"""LSH attention held to its quadratic definition: identities in float64, for every legal mode, any
+length and any padding.
+"""
 
 from collections.abc import Callable
 from itertools import product
@@ -52,7 +54,9 @@ every_mode = pytest.mark.parametrize("m", LEGAL, ids=name)
 def draw(
     length: int, dtype: torch.dtype = torch.float64, batch: int = B, seed: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """qk, v and the weights of a scalar loss; as a model hands them over: heads split off by a transpose, so not contiguous."""
+    """qk, v and the weights of a scalar loss; as a model hands them over: heads split off by a
+    transpose, so not contiguous.
+    """
     generator = torch.Generator().manual_seed(seed)
     x = (
         torch.randn(3, batch, length, H, D, generator=generator, dtype=torch.float64)
@@ -63,7 +67,9 @@ def draw(
 
 
 def draw_padding(length: int) -> Tensor:
-    """(B, L): a sequence without padding, one padded at its end, one with its first token and a third of the others padded."""
+    """(B, L): a sequence without padding, one padded at its end, one with its first token and a
+    third of the others padded.
+    """
     padded = torch.rand(B, length, generator=torch.Generator().manual_seed(1)) < 0.3
     padded[0], padded[1], padded[2, 0] = False, torch.arange(length) >= length // 3, True
     return padded
@@ -98,10 +104,10 @@ def assert_definition(
         q64, v64, buckets, chunk_len=CHUNK, key_padding_mask=padded, **m
     )
     assert_near(out, expected, tolerance)
-    for got, want in zip(
+    for actual, want in zip(
         gradients(out, weights, qk, v), gradients(expected, weights.double(), q64, v64), strict=True
     ):
-        assert_near(got, want, tolerance)
+        assert_near(actual, want, tolerance)
     again, _ = lsh_attention(
         qk, v, n_hashes=n_hashes, chunk_len=CHUNK, key_padding_mask=padded, buckets=buckets, **m
     )
@@ -111,7 +117,7 @@ def assert_definition(
 
 
 def test_the_definition_reaches_what_one_counts_by_hand() -> None:
-    """Two rounds, chunks of 2. Sorted: round 0 is [0 2 | 4 1 | 3 5], round 1 is [1 2 | 3 4 | 5 0]."""
+    """Two rounds, chunks of 2. Sorted, round 0 is [0 2 | 4 1 | 3 5], round 1 [1 2 | 3 4 | 5 0]."""
     buckets, none = (
         torch.tensor([[0, 1, 0, 1, 0, 1], [1, 0, 0, 0, 0, 0]]),
         torch.zeros(6, dtype=torch.bool),
@@ -214,9 +220,9 @@ def test_the_cuda_ops_take_these_tiles_and_return_these_shapes(
             key_padding_mask=torch.zeros(2, 100, dtype=torch.bool, device="meta"),
             **m,
         )
-        got = torch.autograd.grad(out.sum(), (qk, v))
+        actual = torch.autograd.grad(out.sum(), (qk, v))
     assert all(
-        x.shape == qk.shape and x.dtype == dtype and x.device.type == "meta" for x in (out, *got)
+        x.shape == qk.shape and x.dtype == dtype and x.device.type == "meta" for x in (out, *actual)
     )
     for op in ("attention", "attention_backward"):
         assert f"aten::_scaled_dot_product_efficient_{op}" in called
@@ -226,7 +232,9 @@ def test_the_cuda_ops_take_these_tiles_and_return_these_shapes(
 def test_autocast_rounds_nothing_within_the_attention(
     road: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its float32 scores stay float32, in the forward pass and in a backward pass that happens to run under autocast, too."""
+    """Its float32 scores stay float32, in the forward pass and in a backward pass that happens to
+    run under autocast, too.
+    """
     monkeypatch.setattr(lsh_attend, "choose_road", lambda q, m: road)
     qk, v, weights = draw(40, torch.float32)
 
@@ -353,10 +361,10 @@ def test_one_chunk_is_shared_full_attention(m: dict[str, Any], n_hashes: int) ->
     out, _ = lsh_attention(qk, v, n_hashes=n_hashes, chunk_len=40, **m)
     full = shared_full(qk, v)
     assert_near(out, full, 1e-10)
-    for got, want in zip(
+    for actual, want in zip(
         gradients(out, weights, qk, v), gradients(full, weights, qk, v), strict=True
     ):
-        assert_near(got, want, 1e-10)
+        assert_near(actual, want, 1e-10)
 
 
 def test_the_error_to_shared_full_falls_with_the_rounds() -> None:
@@ -382,7 +390,9 @@ def test_the_error_to_shared_full_falls_with_the_rounds() -> None:
 
 
 def future_moves_past(m: dict[str, Any], seed: int) -> float:
-    """The largest change of outputs 0..31 when tokens 32..63 are replaced, under the same rotations."""
+    """The largest change of outputs 0..31 when tokens 32..63 are replaced, under the same
+    rotations.
+    """
     outs = []
     for future in (0, 1):
         qk, v, _ = draw(64, seed=seed)
@@ -413,7 +423,9 @@ def test_with_window_causal_the_future_cannot_move_the_past() -> None:
 
 
 class LargestTensor(TorchDispatchMode):
-    """The most elements that one tensor's storage holds (an overlapping view counts what it stores)."""
+    """The most elements that one tensor's storage holds (an overlapping view counts what it
+    stores).
+    """
 
     elements = 0
 
@@ -428,7 +440,9 @@ class LargestTensor(TorchDispatchMode):
 def forward_backward_memory(
     attention: Callable[[Tensor, Tensor], Tensor], length: int
 ) -> tuple[int, int]:
-    """(peak bytes above the inputs, elements of the largest tensor) of one forward and backward, B = H = 1, D = 16."""
+    """(peak bytes above the inputs, elements of the largest tensor) of one forward and backward, B
+    = H = 1, D = 16.
+    """
     qk, v = (
         torch.randn(1, 1, length, 16, generator=torch.Generator().manual_seed(i)).requires_grad_()
         for i in (0, 1)
@@ -441,11 +455,11 @@ def forward_backward_memory(
         step()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
-    held = peak = 0
+    live = peak = 0
     for event in profiler.profiler.kineto_results.events():
         if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
+            live += event.nbytes()
+            peak = max(peak, live)
     return peak, largest.elements
 
 
@@ -475,7 +489,9 @@ def test_the_memory_count_sees_a_quadratic_attention() -> None:
 
 @every_mode
 def test_a_padded_batch_is_each_sequence_alone(m: dict[str, Any]) -> None:
-    """In the ring of window=wrap a chunk of padding would stand between two rounds: there every length fills as many chunks."""
+    """In the ring of window=wrap a chunk of padding would stand between two rounds: there every
+    length fills as many chunks.
+    """
     lengths = (48, 45, 41) if m["window"] == "wrap" else (48, 31, 5)
     qk, v, weights = draw(48)
     padded = torch.arange(48) >= torch.tensor(lengths)[:, None]
@@ -488,13 +504,13 @@ def test_a_padded_batch_is_each_sequence_alone(m: dict[str, Any]) -> None:
     for i, n in enumerate(lengths):
         q_alone, v_alone = (x[i : i + 1, :, :n].detach().requires_grad_() for x in (qk, v))
         alone, _ = lsh_attention(q_alone, v_alone, **settings)
-        for got, want in zip(
+        for actual, want in zip(
             (out, dqk, dv),
             (alone, *gradients(alone, weights[i : i + 1, :, :n], q_alone, v_alone)),
             strict=True,
         ):
-            assert_near(got[i : i + 1, :, :n], want, 1e-12)
-            assert not got[i, :, n:].any()
+            assert_near(actual[i : i + 1, :, :n], want, 1e-12)
+            assert not actual[i, :, n:].any()
 
 
 @pytest.mark.parametrize("m", [LEGAL[0], LEGAL[-1]], ids=name)
@@ -513,7 +529,9 @@ def test_a_frozen_input_leaves_the_other_gradient_as_it_is(m: dict[str, Any]) ->
 
 @pytest.mark.parametrize("m", [x for x in LEGAL if x["bucket_mask"]], ids=name)
 def test_a_lone_token_sees_exactly_itself(m: dict[str, Any]) -> None:
-    """Every token in a bucket of its own: the output is v to the bit, and so are the gradients (1 for v, 0 for qk)."""
+    """Every token in a bucket of its own: the output is v to the bit, and so are the gradients (1
+    for v, 0 for qk).
+    """
     qk, v, weights = draw(37)
     buckets = torch.stack(
         [torch.randperm(38, generator=torch.Generator().manual_seed(i))[:37] for i in range(3)]

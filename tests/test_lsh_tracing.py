@@ -1,4 +1,6 @@
-"""LSH attention traced on tensors without data: a graph for real tensors, or only sizes where memory is predicted."""
+"""LSH attention traced on tensors without data: a graph for real tensors, or only sizes where
+memory is predicted.
+"""
 
 from typing import Any
 
@@ -12,7 +14,7 @@ from reformer_pl.lsh import attend, draw_rotations, hash_buckets, lsh_attention,
 from reformer_pl.lsh import budget as lsh_budget
 from reformer_pl.lsh.budget import sizes_alone
 
-LENGTH, HEADS, HEAD_SIZE, CHUNK = 61, 2, 8, 8
+LENGTH, HEADS, HEAD_SIZE, CHUNK = 37, 1, 8, 8
 WINDOWS = [
     {"window": "chunk"},
     {"window": "causal"},
@@ -23,7 +25,7 @@ windows = pytest.mark.parametrize("m", WINDOWS, ids=lambda m: m["window"])
 
 def draw(seed: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    qk, v = torch.randn(2, 2, HEADS, LENGTH, HEAD_SIZE, generator=generator)
+    qk, v = torch.randn(2, 1, HEADS, LENGTH, HEAD_SIZE, generator=generator)
     return qk, v
 
 
@@ -63,15 +65,16 @@ def test_a_graph_traced_on_fake_tensors_is_the_attention(m: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("strict", [False, True], ids=["traced", "strict"])
-@windows
-def test_an_exported_attention_is_the_attention(m: dict[str, Any], strict: bool) -> None:
-    attention = Attention(m)
+def test_an_exported_attention_is_the_attention(strict: bool) -> None:
+    attention = Attention({})
     exported = torch.export.export(attention, draw(0), strict=strict).module()
     assert torch.equal(exported(*draw(1)), attention(*draw(1)))
 
 
 def test_sizes_alone_takes_fewer_tiles_of_the_same_shapes_and_ends() -> None:
-    """Where memory is predicted, and nowhere else: with real tensors too, the rest is left as it was."""
+    """Where memory is predicted, and nowhere else: with real tensors too, the rest is left as it
+    was.
+    """
     qk, v = draw(0)
 
     def calls() -> int:
@@ -87,7 +90,7 @@ def test_sizes_alone_takes_fewer_tiles_of_the_same_shapes_and_ends() -> None:
 
 
 def test_nothing_but_the_prediction_says_that_only_sizes_count() -> None:
-    """A fake tensor does not: hashing under any other fake mode takes as many slices as there are."""
+    """A fake tensor does not: hashing under any other fake mode takes every slice."""
     rotations = draw_rotations(HEADS, HEAD_SIZE, 2, (12,), None)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         graph = make_fx(lambda x: hash_buckets(x, rotations, (12,)), _allow_non_fake_inputs=True)
