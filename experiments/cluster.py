@@ -1,8 +1,10 @@
-"""What a run knows of SLURM: which of its processes this one is, on how many nodes they are, and how it goes on after its time limit.
+"""What a run knows of SLURM: which of its processes this one is, and on how many nodes they are.
 
-`srun` starts each process with the same command, and Lightning finds its SLURMEnvironment there. Of the two requeues one could have,
-Lightning's and submitit's, neither is used: both save from within the signal handler, in the middle of a step, each rank for itself. Here a
-signal of the cluster is a Ctrl-C: all ranks finish the same step, save the one checkpoint there is, and the first requeues the job.
+And how it goes on after its time limit. `srun` starts each process with the same command, and
+Lightning finds its SLURMEnvironment there. Of the two requeues that one could have, Lightning's and
+submitit's, neither is used: both save from within the signal handler, in the middle of a step, each
+rank for itself. Here a signal of the cluster is a Ctrl-C: all ranks finish the same step and save
+the one checkpoint there is, and the first requeues the job.
 """
 
 import os
@@ -19,12 +21,16 @@ from experiments.run_dir.files import RESULT, checkpoint_path, written_at
 
 
 def first_rank() -> bool:
-    """Of the processes of this run: Lightning numbers those it starts itself with LOCAL_RANK, SLURM all of a job with SLURM_PROCID."""
+    """Whether this is the first of the processes of this run.
+
+    Lightning numbers those that it starts itself with LOCAL_RANK, SLURM all of a job with
+    SLURM_PROCID.
+    """
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_PROCID"))
 
 
 def started_by_srun() -> bool:
-    """As Lightning decides whether SLURM started its processes: inside of an interactive allocation it starts them itself."""
+    """As Lightning decides it: in an interactive allocation it starts its processes itself."""
     return "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in (
         "bash",
         "interactive",
@@ -37,10 +43,11 @@ def n_nodes() -> int:
 
 @contextmanager
 def stopped_by_the_cluster(directory: Path) -> Iterator[None]:
-    """SIGTERM, with which a job is ended, and SIGUSR1, which SLURM sends before the time limit, do what Ctrl-C does at that moment.
+    """SIGTERM, which ends a job, and SIGUSR1, which comes before the time limit, act as Ctrl-C.
 
-    On SLURM only the first of them: the others come while the run is saving. A run that has not ended is queued again after SIGUSR1, and
-    after the SIGTERM of a preemption with a grace time: SLURM itself would requeue only what is still there when that is over.
+    On SLURM only the first of them does: the others come while the run is saving. A run that has
+    not ended is queued again after SIGUSR1, and after the SIGTERM of a preemption with a grace
+    time: SLURM itself would requeue only what is still there when that is over.
     """
     heard: list[int] = []
 
@@ -68,7 +75,10 @@ def stopped_by_the_cluster(directory: Path) -> Iterator[None]:
 
 
 def _go_on_later(heard: int, advanced: bool) -> None:
-    """Requeue the job where it is not over. One whose time ended before it came any further would come no further for ever."""
+    """Requeue the job where it is not over.
+
+    One whose time ended before it came any further would come no further for ever.
+    """
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
     preempted = _is_preempted(job)
@@ -76,7 +86,8 @@ def _go_on_later(heard: int, advanced: bool) -> None:
         return
     if not advanced and not preempted:
         print(
-            f"job {job} is not requeued: its time ended before it had saved anything new: give it more time",
+            f"job {job} is not requeued: its time ended before it had saved anything new: "
+            "give it more time",
             file=sys.stderr,
             flush=True,
         )
@@ -92,6 +103,10 @@ def _go_on_later(heard: int, advanced: bool) -> None:
 
 
 def _is_preempted(job: str) -> bool:
-    """Whether the job runs in the grace of a preemption. After scancel, or a requeue from outside, SLURM no longer calls it running."""
-    said = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
-    return "JobState=RUNNING" in said and re.search(r"\bPreemptTime=\d", said) is not None
+    """Whether the job runs in the grace of a preemption.
+
+    After scancel, or a requeue from outside, SLURM no longer calls it running.
+    """
+    command = ["scontrol", "show", "job", job]
+    lines = subprocess.run(command, capture_output=True, text=True).stdout
+    return "JobState=RUNNING" in lines and re.search(r"\bPreemptTime=\d", lines) is not None
