@@ -1,1 +1,4 @@
-"""Many runs: a study is a grid of cells, each a command; results are read back from the files the runs leave."""
+"""Many runs: a study is a grid of cells, each a command.
+
+Results are read back from the files that the runs leave.
+"""

@@ -1,4 +1,4 @@
-"""The common word of the launchers: what a program outside this one, such as SLURM, has of a cell."""
+"""The common word of the launchers: what another program, such as SLURM, has of a cell."""
 
 from dataclasses import dataclass
 
@@ -36,5 +36,8 @@ class Job:
 
 
 def is_lost(cell: Cell, job: Job) -> bool:
-    """Whether a job has ended without a result. Ask after the queue: a result may come meanwhile."""
+    """Whether a job has ended without a result.
+
+    Ask after the queue: a result may come meanwhile.
+    """
     return job.state == "ended" and read_result(cell.directory) is None

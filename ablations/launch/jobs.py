@@ -23,7 +23,7 @@ def read_jobs(cells: Iterable[Cell]) -> dict[Cell, Job]:
 
 
 def settle(cells: Iterable[Cell]) -> dict[Cell, Job]:
-    """`read_jobs`; and a cell whose job has ended without a result becomes a row like any failure."""
+    """`read_jobs`; a cell whose job has ended without a result becomes a row like any failure."""
     jobs = read_jobs(cells)
     for cell, job in jobs.items():
         if is_lost(cell, job):
@@ -39,7 +39,8 @@ def _record_lost(cell: Cell, job: Job) -> None:
     try:
         write_failure(cell.directory, job.status, error, numbers_of(cell), replace=False)
     except OSError:
-        return  # another user's study, or a full disk: status shows it as lost, whoever can records it
+        # Another user's study, or a full disk: status shows the cell as lost.
+        return
 
 
 def forget_jobs(cells: Iterable[Cell]) -> None:

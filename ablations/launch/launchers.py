@@ -1,4 +1,4 @@
-"""The slot of --launcher: what a launcher offers, and the one `match` that builds one from its word."""
+"""The slot of --launcher: what a launcher offers, and the `match` that builds it from its word."""
 
 import argparse
 from collections.abc import Iterable

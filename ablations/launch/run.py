@@ -1,6 +1,7 @@
 """`python -m ablations run`, the same for every launcher: lock, ask, refuse, decide, check, start.
 
-Finished cells are skipped and unfinished ones resume: typing the same command again is always right.
+Finished cells are skipped and unfinished ones resume, so that typing the same command again is
+always right.
 """
 
 import time
@@ -103,7 +104,7 @@ def wait(studies: list[Study]) -> int:
 
 
 def _compose(studies: list[Study], options: Options, launcher: Launcher) -> list[list[RunConfig]]:
-    """The configs of each study's cells, refused where the launcher cannot run them (ConfigError)."""
+    """The configs of each study's cells. ConfigError where the launcher cannot run them."""
     grids = [compose_cells(study) for study in studies]
     for study, configs in zip(studies, grids, strict=True):
         launcher.check(study, configs, options)

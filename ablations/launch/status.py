@@ -1,4 +1,4 @@
-"""`python -m ablations status`: a row for each cell, and the last log lines of those that failed."""
+"""`python -m ablations status`: a row for each cell, and the last log lines of those that fail."""
 
 from collections import Counter
 from dataclasses import dataclass

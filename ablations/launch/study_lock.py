@@ -47,16 +47,21 @@ def locked(study: Study) -> Iterator[None]:
 
 def _unwritable(study: Study, error: OSError) -> ConfigError:
     return ConfigError(
-        f"cannot write below {study.directory}: {error.strerror}; give another place with --runs-dir"
+        f"cannot write below {study.directory}: {error.strerror}; "
+        "give another place with --runs-dir"
     )
 
 
 def _check_not_running(study: Study, cell: Cell) -> None:
-    """A process that outlived its driver would write into the same files. One that is dying has two seconds for it."""
+    """A process that outlived its driver would write into the same files (ConfigError).
+
+    One that is dying has two seconds for it.
+    """
     patience = time.monotonic() + DYING_SECONDS
     while is_running(cell.directory):
         if time.monotonic() > patience:
             raise ConfigError(
-                f"study {study.name}: {cell} is still running without its driver: stop that process first"
+                f"study {study.name}: {cell} is still running without its driver: "
+                "stop that process first"
             )
         time.sleep(0.05)

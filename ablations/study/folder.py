@@ -1,4 +1,7 @@
-"""What a notebook or a command line may name: a study, its YAML file, or a folder of runs, also one copied from elsewhere."""
+"""What a notebook or a command line may name: a study, its YAML file, or a folder of runs.
+
+The folder may be copied from elsewhere.
+"""
 
 import re
 from pathlib import Path
@@ -11,9 +14,10 @@ from reformer_pl.config import ConfigError
 
 
 def open_source(source: Study | str | Path, runs_dir: Path = Path("runs")) -> Study:
-    """A name below configs/study, the path of a YAML file, or a folder with runs below it. Raises ConfigError.
+    """A name below configs/study, the path of a YAML file, or a folder with runs below it.
 
-    A folder has no YAML beside it: its cells are the run directories found, each labelled with its path, and no cell is missing.
+    A folder has no YAML beside it: its cells are its run directories, each labelled with its path,
+    and no cell is missing. Raises ConfigError.
     """
     if isinstance(source, Study):
         return source
@@ -21,7 +25,8 @@ def open_source(source: Study | str | Path, runs_dir: Path = Path("runs")) -> St
         return study_of_folder(Path(source))
     if not str(source).endswith((".yaml", ".yml")) and "/" in str(source):
         raise ConfigError(
-            f"there is no folder {source}: give a study's name, the path of its YAML file, or a folder of runs"
+            f"there is no folder {source}: "
+            "give a study's name, the path of its YAML file, or a folder of runs"
         )
     return load_study(source, runs_dir)
 
@@ -56,11 +61,14 @@ def study_of_folder(folder: Path) -> Study:
 
 
 def _cell(folder: Path, place: Path, config: dict[str, object]) -> Cell:
-    """Named by its path below the folder without seed=N, which a study's own cells end in; a single run is named as its folder."""
+    """Named by its path below the folder, without the seed=N in which a study's own cells end.
+
+    A single run is named as its folder.
+    """
     parts = list(place.relative_to(folder).parts) or [place.resolve().name]
-    found = re.fullmatch(r"seed=(-?\d+)", parts[-1])
-    seed = int(found[1]) if found else config.get("seed")
-    if found:
+    match = re.fullmatch(r"seed=(-?\d+)", parts[-1])
+    seed = int(match[1]) if match else config.get("seed")
+    if match:
         parts = parts[:-1] or [place.resolve().parent.name]
     benchmark = config.get("benchmark")
     measures = isinstance(benchmark, dict) and benchmark.get("measure", "none") != "none"

@@ -1,4 +1,7 @@
-"""One product of axes becomes cells, each one complete `experiments.train` or `experiments.benchmark` command."""
+"""One product of axes becomes cells.
+
+Each is one complete `experiments.train` or `experiments.benchmark` command.
+"""
 
 import itertools
 import re
@@ -58,14 +61,20 @@ class Grid:
 
     @property
     def grown(self) -> str | None:
-        """What grows along the grid: length or n_layers; its axis has that name, or is the config key that ends with it."""
+        """What grows along the grid: length or n_layers.
+
+        Its axis has that name, or is the config key that ends with it.
+        """
         return next(
             (axis.rsplit(".", 1)[-1] for axis in self.axes if axis.rsplit(".", 1)[-1] in GROWN),
             None,
         )
 
     def place(self, cell: Cell) -> tuple[str, str]:
-        """(variant, label on the grown axis) of a cell: all other labels are the variant; the second is empty where nothing grows."""
+        """(variant, label on the grown axis) of a cell: all other labels are the variant.
+
+        The second is empty where nothing grows.
+        """
         grows = [axis.rsplit(".", 1)[-1] == self.grown for axis in self.axes]
         variant = " / ".join(
             label for label, grown in zip(cell.labels, grows, strict=True) if not grown
@@ -77,29 +86,35 @@ class Grid:
 def make_grids(
     values: dict[str, Any], evaluations: dict[str, list[str]], directory: Path
 ) -> tuple[Grid, ...]:
-    """A study's YAML as one grid, or as each of its named ones, whose base is added to the study's. Raises ConfigError."""
+    """A study's YAML as one grid, or as each of its named ones. Raises ConfigError.
+
+    The base of a named grid is added to the study's.
+    """
     named = read_mapping(values, "grids")
     for key in ("axes", "report") if named else ():
         if key in values:
             raise ConfigError(f"{key} stands in each of the grids here, not beside them")
     grids = []
-    for name, given in (
+    for name, grid_values in (
         named or {"": {key: values[key] for key in ("axes", "report") if key in values}}
     ).items():
         if name and not re.fullmatch(r"[A-Za-z][\w-]*", str(name)):
             raise ConfigError(
-                f"the grid name '{name}' must be a word of letters, digits, _ and - with a letter first"
+                f"the grid name '{name}' must be a word of letters, digits, _ and - "
+                "with a letter first"
             )
-        if not isinstance(given, dict) or not set(given) <= set(GRID_KEYS):
+        if not isinstance(grid_values, dict) or not set(grid_values) <= set(GRID_KEYS):
             raise ConfigError(
                 f"grids.{name} must be a mapping with the keys {', '.join(GRID_KEYS)}"
             )
-        measure = str(given.get("measure", values.get("measure", "none"))).removeprefix("none")
+        measure = str(grid_values.get("measure", values.get("measure", "none"))).removeprefix(
+            "none"
+        )
         if named and not measure:
             raise ConfigError(f"grids.{name} has no measure: a study that trains is one grid")
-        cells = _cells(values, name, given, measure, evaluations, directory)
-        report = tuple(read_list(given, "report", ["cost" if measure else "learning_curves"]))
-        grid = Grid(name, measure, tuple(map(str, given["axes"])), cells, report)
+        cells = _cells(values, name, grid_values, measure, evaluations, directory)
+        report = tuple(read_list(grid_values, "report", ["cost" if measure else "learning_curves"]))
+        grid = Grid(name, measure, tuple(map(str, grid_values["axes"])), cells, report)
         for part in report:
             _check_part(part, grid)
         grids.append(grid)
@@ -134,7 +149,10 @@ def _cells(
     evaluations: dict[str, list[str]],
     directory: Path,
 ) -> tuple[Cell, ...]:
-    """The product of a grid's axes, the first seed's whole grid first, so that an interrupted study has one complete table."""
+    """The product of a grid's axes, the first seed's whole grid first.
+
+    So an interrupted study has one complete table.
+    """
     base = [
         *read_overrides("base", values.get("base", [])),
         *read_overrides(f"grids.{grid_name}.base", grid.get("base", [])),
@@ -187,19 +205,24 @@ def check_names(cells: tuple[Cell, ...]) -> None:
     ]
     if twice:
         raise ConfigError(
-            f"two cells have the same name, {Path(twice[0]).parent.name}: let labels and seeds differ in letters or digits"
+            f"two cells have the same name, {Path(twice[0]).parent.name}: "
+            "let labels and seeds differ in letters or digits"
         )
 
 
 def _axis(key: str, choices: Any) -> list[tuple[str, list[str]]]:
-    """(label, overrides) of each choice. A word is its own label; a number is labelled key=number."""
+    """(label, overrides) of each choice.
+
+    A word is its own label; a number is labelled key=number.
+    """
     if choices is None or choices == {} or choices == []:
         raise ConfigError(f"the grid is empty: axis {key} has no entry")
     if isinstance(choices, dict):
         for label in map(str, choices):
             if "$" in label or label.startswith("_") or not label.isprintable():
                 raise ConfigError(
-                    f"axis {key}: the label {label!r} cannot stand in a figure: leave out $, a leading _ and line breaks"
+                    f"axis {key}: the label {label!r} cannot stand in a figure: "
+                    "leave out $, a leading _ and line breaks"
                 )
         return [
             (str(label), read_overrides(f"{key}.{label}", overrides))
@@ -246,7 +269,10 @@ def read_list(values: dict[str, Any], key: str, default: list[Any]) -> list[Any]
 
 
 def hydra_value(value: Any) -> str:
-    """A plain value in Hydra's override grammar: quoted where a word holds anything but letters, digits and _./+-"""
+    """A plain value in Hydra's override grammar.
+
+    A word is quoted where it holds anything but letters, digits and _./+-
+    """
     match value:
         case None:
             return "null"

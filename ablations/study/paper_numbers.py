@@ -1,8 +1,10 @@
-"""The paper's own numbers in a study, below `paper:` by the part of the report that shows them beside ours.
+"""The paper's own numbers in a study, below `paper:`.
+
+Each stands below the part of the report that shows it beside ours.
 
 paper:
-  train_eval: {LSH-4: {LSH-8: 1.0, LSH-1: 0.919}}                # accuracy (0-1), trained with -> evaluated with
-  length_time: {LSH-4: {1024/32: 0.20, 32768/1: 0.23}}           # seconds a step, variant -> label of the length
+  train_eval: {LSH-4: {LSH-8: 1.0, LSH-1: 0.919}}        # accuracy (0-1), trained -> evaluated with
+  length_time: {LSH-4: {1024/32: 0.20, 32768/1: 0.23}}   # seconds a step, variant -> length label
   complexity: {LSH-4: {memory: b n_h l n_r c, time: b n_h n_r l c}}
 """
 
@@ -21,30 +23,34 @@ def check_paper(
     variants: Collection[str],
     lengths: Collection[str],
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """part -> row -> column -> number or words, every label a string. Raises ConfigError for a row or column that is not the study's."""
+    """part -> row -> column -> number or words, every label a string.
+
+    Raises ConfigError for a row or column that is not the study's.
+    """
     checked: dict[str, dict[str, dict[str, Any]]] = {}
-    for part, given in paper.items():
+    for part, table in paper.items():
         if part not in PAPER_PARTS:
             raise ConfigError(f"paper.{part} is unknown: choose {', '.join(PAPER_PARTS)}")
-        if not isinstance(given, dict):
-            raise ConfigError(f"paper.{part} must be a mapping, not {given!r}")
+        if not isinstance(table, dict):
+            raise ConfigError(f"paper.{part} must be a mapping, not {table!r}")
         match part:
             case "train_eval":
-                rows, columns, said, right = (
+                rows, columns, unit, right = (
                     trains,
                     evaluations,
                     "numbers between 0 and 1",
                     _is_share,
                 )
             case "length_time":
-                rows, columns, said, right = variants, lengths, "positive seconds", _is_positive
+                rows, columns, unit, right = variants, lengths, "positive seconds", _is_positive
             case "complexity":
-                rows, columns, said, right = variants, ("memory", "time"), "formulae", _is_text
+                rows, columns, unit, right = variants, ("memory", "time"), "formulae", _is_text
         checked[part] = {}
-        for row, values in given.items():
+        for row, values in table.items():
             if str(row) not in rows:
                 raise ConfigError(
-                    f"paper.{part}.{row} is no variant of the study: choose {', '.join(sorted(rows))}"
+                    f"paper.{part}.{row} is no variant of the study: "
+                    f"choose {', '.join(sorted(rows))}"
                 )
             values = (
                 {str(key): value for key, value in values.items()}
@@ -57,7 +63,8 @@ def check_paper(
                 or not all(map(right, values.values()))
             ):
                 raise ConfigError(
-                    f"paper.{part}.{row} must map {', '.join(sorted(columns)) or 'evaluations'} to {said}"
+                    f"paper.{part}.{row} must map "
+                    f"{', '.join(sorted(columns)) or 'evaluations'} to {unit}"
                 )
             checked[part][str(row)] = values
     return checked

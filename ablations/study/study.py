@@ -2,14 +2,17 @@
 
 base: [experiment=duplication]
 axes:
-  train: {Full: [model.attention=shared_full], LSH-4: [model.lsh.n_hashes=4]}   # labels with overrides
-  optim.lr: [0.001, 0.002]                                                       # or a config key with values
-seeds: [0, 1]                                                                    # 2 x 2 x 2 = 8 cells
-baseline: Full / lr=0.001                            # the report part `paired` compares with it; without it, with the first label
+  train: {Full: [model.attention=shared_full], LSH-4: [model.lsh.n_hashes=4]}   # with overrides
+  optim.lr: [0.001, 0.002]     # or a config key with values
+seeds: [0, 1]                  # 2 x 2 x 2 = 8 cells
+baseline: Full / lr=0.001      # the report part `paired` compares with it (default: the first)
 
-With `measure: attention | layer | step` its cells train nothing: they are `experiments.benchmark` commands. Such a study may have several
-products, each with tables and figures of its own, instead of axes and report:
-grids: {lengths: {base: [...], axes: {...}, report: [complexity]}, depths: {measure: step, axes: {...}}}
+With `measure: attention | layer | step` its cells train nothing: they are `experiments.benchmark`
+commands. Such a study may have several products, each with tables and figures of its own, instead
+of axes and report:
+grids:
+  lengths: {base: [...], axes: {...}, report: [complexity]}
+  depths: {measure: step, axes: {...}}
 """
 
 import re
@@ -51,6 +54,8 @@ KEYS = (
     "notes",
 )
 
+HYDRA_WORDS = ("null", "true", "false", "inf", "nan")  # which Hydra reads as values
+
 
 @dataclass(frozen=True)
 class Study:
@@ -73,74 +78,86 @@ class Study:
 
 
 def load_study(name_or_path: str | Path, runs_dir: Path = Path("runs")) -> Study:
-    """A name below configs/study, or a path to a YAML file of the user's own. Raises ConfigError."""
+    """A name below configs/study, or a path to a YAML file of the user's own.
+
+    Raises ConfigError.
+    """
     path = _find(str(name_or_path))
-    name = path.stem
     try:
-        if name == "single":
-            raise ConfigError("runs/single holds the single runs: give the file another name")
-        values = _read(path)
-        evaluations = {
-            str(k): read_overrides(f"evaluations.{k}", v)
-            for k, v in read_mapping(values, "evaluations").items()
-        }
-        for label in evaluations:
-            if label == "own":
-                raise ConfigError(
-                    "the evaluation name own is that of the model as it was trained: choose another"
-                )
-            if not re.fullmatch(r"[A-Za-z][\w.-]*", label) or label.lower() in (
-                "null",
-                "true",
-                "false",
-                "inf",
-                "nan",
-            ):
-                raise ConfigError(
-                    f"the evaluation name '{label}' must be a word of letters, digits and _.- with a letter first"
-                )
-        grids = make_grids(values, evaluations, runs_dir / name)
-        cells = tuple(cell for grid in grids for cell in grid.cells)
-        check_names(cells)
-        places = [grid.place(cell) for grid in grids for cell in grid.cells]
-        variants, lengths = ({place[i] for place in places} for i in (0, 1))
-        paper = check_paper(
-            read_mapping(values, "paper"),
-            {cell.train for cell in cells},
-            set(evaluations),
-            variants,
-            lengths,
-        )
-        report = tuple(dict.fromkeys(part for grid in grids for part in grid.report))
-        baseline = str(values.get("baseline", cells[0].train))
-        if baseline not in {cell.train for cell in cells}:
-            raise ConfigError(
-                f"baseline '{baseline}' is no variant of the study: choose {', '.join(dict.fromkeys(c.train for c in cells))}"
-            )
-        timed = values.get("timed", False)
-        if not isinstance(timed, bool):
-            raise ConfigError(f"timed is true or false, not {timed!r}")
+        return _study(path.stem, _read(path), runs_dir)
     except ConfigError as error:
-        raise ConfigError(f"study {name}: {error}") from error
-    description = " ".join(str(values.get("description", name)).split())
-    notes = tuple(str(note) for note in read_list(values, "notes", []))
+        raise ConfigError(f"study {path.stem}: {error}") from error
+
+
+def _study(name: str, values: dict[str, Any], runs_dir: Path) -> Study:
+    if name == "single":
+        raise ConfigError("runs/single holds the single runs: give the file another name")
+    evaluations = _evaluations(values)
+    grids = make_grids(values, evaluations, runs_dir / name)
+    cells = tuple(cell for grid in grids for cell in grid.cells)
+    check_names(cells)
+    timed = values.get("timed", False)
+    if not isinstance(timed, bool):
+        raise ConfigError(f"timed is true or false, not {timed!r}")
     return Study(
-        name,
-        description,
-        timed,
-        cells,
-        evaluations,
-        paper,
-        report,
-        notes,
-        runs_dir / name,
-        grids,
-        baseline,
+        name=name,
+        description=" ".join(str(values.get("description", name)).split()),
+        timed=timed,
+        cells=cells,
+        evaluations=evaluations,
+        paper=_paper(values, evaluations, grids),
+        report=tuple(dict.fromkeys(part for grid in grids for part in grid.report)),
+        notes=tuple(str(note) for note in read_list(values, "notes", [])),
+        directory=runs_dir / name,
+        grids=grids,
+        baseline=_baseline(values, cells),
     )
 
 
+def _evaluations(values: dict[str, Any]) -> dict[str, list[str]]:
+    """The overrides of each evaluation."""
+    evaluations = {
+        str(label): read_overrides(f"evaluations.{label}", overrides)
+        for label, overrides in read_mapping(values, "evaluations").items()
+    }
+    for label in evaluations:
+        if label == "own":
+            raise ConfigError(
+                "the evaluation name own is that of the model as it was trained: choose another"
+            )
+        if not re.fullmatch(r"[A-Za-z][\w.-]*", label) or label.lower() in HYDRA_WORDS:
+            raise ConfigError(
+                f"the evaluation name '{label}' must be a word of letters, digits and _.- "
+                "with a letter first"
+            )
+    return evaluations
+
+
+def _paper(
+    values: dict[str, Any], evaluations: dict[str, list[str]], grids: tuple[Grid, ...]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    places = [grid.place(cell) for grid in grids for cell in grid.cells]
+    variants, lengths = ({place[i] for place in places} for i in (0, 1))
+    trained = {cell.train for grid in grids for cell in grid.cells}
+    paper = read_mapping(values, "paper")
+    return check_paper(paper, trained, set(evaluations), variants, lengths)
+
+
+def _baseline(values: dict[str, Any], cells: tuple[Cell, ...]) -> str:
+    variants = list(dict.fromkeys(cell.train for cell in cells))
+    baseline = str(values.get("baseline", variants[0]))
+    if baseline not in variants:
+        raise ConfigError(
+            f"baseline '{baseline}' is no variant of the study: choose {', '.join(variants)}"
+        )
+    return baseline
+
+
 def compose_cells(study: Study) -> list[RunConfig]:
-    """Compose and check every cell and each of its evaluations, in the order of study.cells. Raises ConfigError."""
+    """Compose and check every cell and each of its evaluations. Raises ConfigError.
+
+    In the order of study.cells.
+    """
     configs, bases = [], Bases()
     for cell in study.cells:
         place = str(cell)
@@ -148,7 +165,8 @@ def compose_cells(study: Study) -> list[RunConfig]:
             config = compose(cell.overrides, bases)
             if config.evaluations != study.evaluations or config.out_dir != str(cell.directory):
                 raise ConfigError(
-                    f"Hydra reads the directory {cell.directory} or an evaluation's name as something else: rename it"
+                    f"Hydra reads the directory {cell.directory} or an evaluation's name "
+                    "as something else: rename it"
                 )
             same_but_seed = (
                 cell.seed != study.cells[0].seed
@@ -183,18 +201,20 @@ def _find(name: str) -> Path:
         path = Path(name)
         if not path.is_file():
             raise ConfigError(
-                f"there is no study file {name}: give the path of a YAML file, or one of {', '.join(presets('study'))}"
+                f"there is no study file {name}: give the path of a YAML file, "
+                f"or one of {', '.join(presets('study'))}"
             )
         return path
     if name not in presets("study"):
         raise ConfigError(
-            f"study '{name}' is unknown: choose {', '.join(presets('study'))}, or give the path of a YAML file"
+            f"study '{name}' is unknown: choose {', '.join(presets('study'))}, "
+            "or give the path of a YAML file"
         )
     return CONFIG_DIR / "study" / f"{name}.yaml"
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """OmegaConf's loader, for it refuses a label that is written twice, where PyYAML would drop the first."""
+    """By OmegaConf, which refuses a label written twice, where PyYAML would drop the first."""
     try:
         values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:

@@ -36,12 +36,12 @@ DYING_SECONDS = 10.0
 
 @dataclass
 class Process:
-    """A running cell. Its log.txt is locked (flock) for as long as any process of the group lives."""
+    """A running cell. Its log.txt is locked (flock) while any process of the group lives."""
 
     cell: Cell
     popen: subprocess.Popen[bytes]
     started: float  # time.monotonic()
-    log_start: int = 0  # bytes: what the log held before, of an earlier try
+    log_start: int = 0  # bytes: the size of the log before, of an earlier try
     gpus: tuple[int, ...] = ()  # its own until it has ended
     port: int | None = None  # MASTER_PORT of a cell of several processes
     kill_at: float | None = None  # set by interrupt(): when patience ends
@@ -112,7 +112,7 @@ def start(
 
 
 def port_was_taken(process: Process) -> bool:
-    """Whether a cell failed because somebody else listened on its port, as its log of this try says."""
+    """Whether a cell failed because somebody else had its port, by its log of this try."""
     if process.port is None or is_ok(read_result(process.cell.directory)):
         return False
     log = process.cell.directory / LOG

@@ -1,4 +1,7 @@
-"""How far a study is, read from the files its cells write: a live table on a terminal, plain lines elsewhere."""
+"""How far a study is, read from the files that its cells write.
+
+A live table on a terminal, plain lines elsewhere.
+"""
 
 import time
 from collections import Counter
@@ -22,7 +25,10 @@ REFRESH_SECONDS = 0.5
 
 
 class Progress:
-    """What `run` shows. Lines that matter later (start, end) are printed in both modes; the table is repainted below them."""
+    """What `run` shows.
+
+    Lines that matter later (start, end) are always printed. The table is repainted below them.
+    """
 
     def __init__(
         self, study: Study, configs: list[RunConfig], at_once: int, console: Console
@@ -66,7 +72,10 @@ class Progress:
         paces = [(process, pace(process.cell, self.max_steps[process.cell])) for process in running]
         done = Counter("done" if status == OK else "failed" for status in statuses.values())
         waiting = len(self.study.cells) - len(statuses) - len(paces)
-        counts = f"{self.study.name}: {done['done']} done, {len(paces)} running, {done['failed']} failed, {waiting} waiting"
+        counts = (
+            f"{self.study.name}: {done['done']} done, {len(paces)} running, "
+            f"{done['failed']} failed, {waiting} waiting"
+        )
         rest = [(process.seconds, at.seconds_left) for process, at in paces]
         left = seconds_left(
             rest, mean(self.ok_seconds) if self.ok_seconds else None, waiting, self.at_once

@@ -46,7 +46,7 @@ def run_cells(plan: Plan, options: Options, stop: Stop, console: Console) -> int
 
 @dataclass
 class Sweep:
-    """Where a study stands: which of its cells wait, run and have ended, and which GPUs are free."""
+    """Where a study stands: its cells that wait, run and have ended, and the GPUs that are free."""
 
     plan: Plan
     options: Options
@@ -150,7 +150,7 @@ class Sweep:
         return True
 
     def _take_result(self, process: Process) -> None:
-        """A cell that left no result gets one, of its failure. An interrupted one stays as it is."""
+        """A cell that left no result gets that of a failure. An interrupted one stays as it is."""
         cell, line = process.cell, self.progress.line
         result = read_result(cell.directory)
         if result is None and self.stop.signals:

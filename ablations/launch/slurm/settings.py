@@ -1,4 +1,7 @@
-"""What a study asks of a SLURM cluster: a small YAML, such as configs/launcher/slurm.yaml, and the words of it that reach sbatch."""
+"""What a study asks of a SLURM cluster.
+
+A small YAML, such as configs/launcher/slurm.yaml, and the words of it that reach sbatch.
+"""
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -9,7 +12,8 @@ import yaml
 from reformer_pl.config import ConfigError, RunConfig
 
 OURS = (
-    "array", "error", "gpus-per-node", "job-name", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output", "requeue", "signal", "wait",
+    "array", "error", "gpus-per-node", "job-name", "nodes", "ntasks", "ntasks-per-node",
+    "open-mode", "output", "requeue", "signal", "wait",
 )  # fmt: skip
 OWN_KEY = {
     "time": "time",
@@ -23,7 +27,7 @@ EARLY_SECONDS = 60  # by which SLURM may send its signal too early
 
 @dataclass(frozen=True)
 class Slurm:
-    """None is not said to sbatch, so that the cluster's default holds."""
+    """None does not reach sbatch, so that the cluster's default holds."""
 
     partition: str | None = None
     account: str | None = None
@@ -38,20 +42,25 @@ class Slurm:
     sbatch: dict[str, str | int | bool] = field(default_factory=dict)  # further long options
 
     def processes_per_node(self, cell: str, config: RunConfig) -> int:
-        """How many of a cell's processes run on each of its nodes. Raises ConfigError where they do not fit."""
+        """A cell's processes on each of its nodes. Raises ConfigError where they do not fit."""
         processes, rest = divmod(config.trainer.devices, self.nodes)
         if rest or not processes:
             raise ConfigError(
-                f"{cell} has trainer.devices={config.trainer.devices}, which nodes: {self.nodes} does not divide"
+                f"{cell} has trainer.devices={config.trainer.devices}, "
+                f"which nodes: {self.nodes} does not divide"
             )
         if self.gpus is not None and config.trainer.accelerator != "cpu" and processes > self.gpus:
             raise ConfigError(
-                f"{cell} has {processes} processes on a node and gpus: {self.gpus}: give gpus: {processes}, or more nodes"
+                f"{cell} has {processes} processes on a node and gpus: {self.gpus}: "
+                f"give gpus: {processes}, or more nodes"
             )
         return processes
 
     def words(self, processes_per_node: int) -> dict[str, Any]:
-        """As submitit calls them. None keeps submitit's own defaults out of the script: 5 minutes, and a wckey."""
+        """As submitit calls them.
+
+        None keeps submitit's own defaults out of the script: 5 minutes, and a wckey.
+        """
         memory = None if self.memory_gib is None else f"{self.memory_gib}G"
         more = {"requeue": True, "signal": f"USR1@{self.save_seconds}"}
         words = {
@@ -92,26 +101,27 @@ def load_slurm(path: Path | None) -> Slurm:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise ConfigError(f"--slurm {path} cannot be read: {reason}") from error
-    known = {word.name: word for word in fields(Slurm)}
+    keys = {word.name: word for word in fields(Slurm)}
     if values is not None and not isinstance(values, dict):
-        raise ConfigError(f"--slurm {path} must be a mapping with the keys {', '.join(known)}")
+        raise ConfigError(f"--slurm {path} must be a mapping with the keys {', '.join(keys)}")
     for key, value in (values or {}).items():
-        if key not in known:
-            raise ConfigError(f"--slurm {path}: unknown key {key}: choose {', '.join(known)}")
-        wanted = _wrong(known[key].type, value)
-        if wanted:
-            raise ConfigError(f"--slurm {path}: {key} must be {wanted}, not {value!r}")
+        if key not in keys:
+            raise ConfigError(f"--slurm {path}: unknown key {key}: choose {', '.join(keys)}")
+        expected = _expected(keys[key].type, value)
+        if expected:
+            raise ConfigError(f"--slurm {path}: {key} must be {expected}, not {value!r}")
     slurm = Slurm(**(values or {}))
     if slurm.time is not None and 60 * slurm.time <= slurm.save_seconds + EARLY_SECONDS:
         least = (slurm.save_seconds + EARLY_SECONDS) // 60 + 1
-        why = f"time: {slurm.time} leaves no time to train: SLURM may send its signal {EARLY_SECONDS} s earlier than save_seconds"
         raise ConfigError(
-            f"--slurm {path}: {why}: {slurm.save_seconds}: give time: {least} or more, or fewer save_seconds"
+            f"--slurm {path}: time: {slurm.time} leaves no time to train: "
+            f"SLURM may send its signal {EARLY_SECONDS} s earlier than save_seconds: {slurm.save_seconds}: "
+            f"give time: {least} or more, or fewer save_seconds"
         )
     return slurm
 
 
-def _wrong(kind: Any, value: Any) -> str:
+def _expected(kind: Any, value: Any) -> str:
     """What a value of the YAML should have been; empty where it is."""
     if kind in (int, int | None):
         return "" if type(value) is int and value > 0 else "a whole number of at least 1"
