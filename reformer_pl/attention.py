@@ -29,9 +29,10 @@ class Memo(NamedTuple):
 
 
 def build_attention(config: ModelConfig, word: str) -> nn.Module:
-    """The attention that one word of `model.attention` names: (x (B, L, d_model), memo) -> (y, memo).
+    """The attention that one word of `model.attention` names.
 
-    Words of SHARED_QK have `shared_qk`. Raises ConfigError for an unknown word.
+    It is a module, (x (B, L, d_model), memo) -> (y of the same shape, memo). SHARED_QK ones have
+    `shared_qk`. Raises ConfigError for an unknown word.
     """
     match word:
         case "full":

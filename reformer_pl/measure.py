@@ -10,34 +10,43 @@ from reformer_pl.memory.peak import training_tensors as training_tensors
 
 
 def predict_memory(config: RunConfig) -> dict[str, float]:
-    """GiB of one training step of one process, on a CPU, at the moment of its peak, without running it: seconds at any size, no data read.
+    """GiB of one training step of one process, on a CPU, at the moment of its peak.
+
+    Nothing is run and no data are read: a prediction takes seconds at any size.
 
     parameters   the model's
-    gradients    those that a parameter already has; with trainer.devices > 1 also DDP's buckets, which hold a second copy of all
+    gradients    those that a parameter already has; with trainer.devices > 1 also DDP's buckets,
+                 which hold a second copy of all
     optimizer    its state, which exists from the second step on
     activations  what the forward pass leaves for backward, and the batch
-    temporary    the rest: whatever lived for a while, in backward what it recomputes, and what fused kernels take within themselves
-    total        the sum: what `PeakMemory` counts in the real step (DDP's buckets aside, which it does not see)
+    temporary    the rest: whatever lived for a while, what backward recomputes, and what fused
+                 kernels take within themselves
+    total        the sum: what `PeakMemory` counts in the real step, which does not see the buckets
 
     A GPU runs other kernels, with larger tiles: there the prediction is the CPU's.
     """
-    from reformer_pl.memory.predict import (
-        predict_step,  # builds models, and so imports much that a process which only measures does not need
-    )
+    # It builds models, and so imports much that a process which only measures does not need.
+    from reformer_pl.memory.predict import predict_step
 
     return predict_step(config)
 
 
 def predict_attention_memory(config: RunConfig) -> dict[str, float]:
-    """The same of one attention, forward and backward, above its inputs and weights: the kernel with benchmark.measure=attention
-    (hash and sort included, naive with benchmark.peer=naive), MultiHeadAttention with benchmark.measure=layer."""
+    """The same of one attention, forward and backward, above its inputs and weights.
+
+    With benchmark.measure=attention it is the kernel: hash and sort included, or the naive one with
+    benchmark.peer=naive. With benchmark.measure=layer it has its projections.
+    """
     from reformer_pl.memory.predict import predict_attention
 
     return predict_attention(config)
 
 
 def predict_run(config: RunConfig) -> dict[str, float] | None:
-    """Of whichever the config runs: a training step, or the attention that a benchmark measures; None for a public Reformer."""
+    """GiB of what the config runs: a training step, or the attention that a benchmark measures.
+
+    None for a public Reformer.
+    """
     if config.benchmark.peer in PEER_PACKAGES:
         return None
     return (

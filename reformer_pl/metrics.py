@@ -1,6 +1,7 @@
 """What is measured: one record a metric, from which columns, units, decimals and directions follow.
 
-This file imports neither torch nor pandas, so that a training step and a report read the same words.
+This file imports neither torch nor pandas, so that a training step and a report read the same
+words.
 """
 
 import math

@@ -37,10 +37,11 @@ class Sublayer(nn.Module):
 
 
 class SequenceModel(nn.Module):
-    """Token and position embeddings, n_layers of [attention, feed-forward], LayerNorm, a projection.
+    """A decoder-only language model.
 
-    The model shifts right inside: the first input is id 0. So a sequence of L tokens is scored at
-    every one of its L positions.
+    Its parts are token and position embeddings, n_layers of [attention, feed-forward], LayerNorm,
+    and a projection to the vocabulary. The model shifts right inside: the first input is id 0. So a
+    sequence of L tokens is scored at every one of its L positions.
     """
 
     def __init__(self, config: ModelConfig, vocab_size: int, length: int) -> None:
@@ -69,10 +70,11 @@ class SequenceModel(nn.Module):
             yield index, attention.function, attention.norm
 
     def forward(self, tokens: Tensor, hash_seed: int = 0) -> Tensor:
-        """tokens (B, L) ids -> hidden (B, L, d_model), ready for `head`; 2 d_model with merge=concat.
+        """tokens (B, L) ids -> hidden (B, L, d_model), ready for `head`.
 
-        hash_seed decides the LSH rotations of every layer, alike on every rank and device. Raises
-        ValueError for another length than the model was built for.
+        With merge=concat the last size is 2 d_model. hash_seed decides the LSH rotations of every
+        layer, alike on every rank and device. Raises ValueError for another length than the model
+        was built for.
         """
         if tokens.shape[1] != self.length:
             raise ValueError(f"the model was built for length {self.length}, not {tokens.shape[1]}")
@@ -103,7 +105,8 @@ class SequenceModel(nn.Module):
 def merge(word: str, x1: Tensor, x2: Tensor) -> Tensor:
     """The two reversible streams (B, L, d_model) become one.
 
-    `mean` keeps the parameters of a standard model. `concat` (B, L, 2 d_model) is the published one.
+    `mean` keeps the parameters of a standard model. `concat` is the published one, and returns
+    (B, L, 2 d_model).
     """
     match word:
         case "mean":

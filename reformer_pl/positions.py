@@ -6,7 +6,9 @@ from torch import Tensor, nn
 from reformer_pl.config import ModelConfig
 from reformer_pl.config.rules import POSITIONS, ConfigError, axial_split
 
-STD = 0.02  # the token embedding's scale: with the published N(0, 1) tables small models had not begun to learn after 200 steps
+# The scale of the token embedding. With the published N(0, 1) tables small models had not begun to
+# learn after 200 steps.
+STD = 0.02
 
 
 class LearnedPositions(nn.Module):
@@ -23,8 +25,9 @@ class LearnedPositions(nn.Module):
 class AxialPositions(nn.Module):
     """Positions on a grid of `shape`: the concatenation of one small table per axis, row-major.
 
-    Position p of a 2 x 3 grid is [row p // 3 ; column p % 3]: 5 vectors instead of 6, and at 128 x 512 640 instead of 65,536.
-    Not in the paper's text; the published models use it for 64K tokens.
+    Position p of a 2 x 3 grid is [row p // 3 ; column p % 3]: 5 vectors instead of 6. A grid of
+    128 x 512 has 640 instead of 65,536. The paper's text does not have it; the published models use
+    it for 64K tokens.
     """
 
     def __init__(self, shape: list[int], dims: list[int]) -> None:

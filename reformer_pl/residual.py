@@ -1,12 +1,14 @@
-"""Three ways to run one list of layers: standard, checkpoint, reversible (paper, section 3, eq. 7-9).
+"""Three ways to run one list of layers: standard, checkpoint, reversible.
+
+The last is that of the paper, section 3, eq. 7-9.
 
 A layer is a list of sublayers, (x, memo) -> (y, memo), such as [attention, feed-forward]. Every x
 and y is (B, L, d_model).
 
 The reversible backward pass reconstructs each layer's input from its output. It is a chain of
-autograd Functions, one per layer, that take their parameters as inputs and return the gradients. So
-gradients become ready layer by layer, as DDP expects, and `torch.autograd.grad` inside never touches
-the hooks of a parameter.
+autograd Functions, one per layer, that take their parameters as inputs and return the gradients.
+So gradients become ready layer by layer, as DDP expects, and `torch.autograd.grad` inside never
+touches the hooks of a parameter.
 
 What runs a sublayer twice replays its random numbers, unless it is known to draw none: see
 `may_draw`.
@@ -24,8 +26,8 @@ from reformer_pl.attention import Memo
 
 Layer = Sequence[nn.Module]
 
-# Modules that draw no random number. Those of other types count as drawing, for example by F.dropout,
-# unless they have `draws_itself = False`.
+# Modules that draw no random number. Those of other types count as drawing, for example by
+# F.dropout, unless they have `draws_itself = False`.
 DRAW_NOTHING = (
     *(nn.Linear, nn.Conv1d, nn.Embedding, nn.LayerNorm, nn.RMSNorm, nn.ModuleList, nn.Sequential),
     *(nn.Identity, nn.ReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh),
@@ -62,7 +64,10 @@ def run_checkpoint(layers: Sequence[Layer], x: Tensor, memos: Sequence[Memo]) ->
 def run_reversible(
     layers: Sequence[Layer], x: Tensor, memos: Sequence[Memo]
 ) -> tuple[Tensor, Tensor]:
-    """Two streams, both started as x: each sublayer adds its output of one stream to the other. Returns both."""
+    """Two streams, both started as x: each sublayer adds its output of one stream to the other.
+
+    Returns both, each (B, L, d_model).
+    """
     streams = (x, x)
     tape = Tape()
     for depth, (layer, memo) in enumerate(zip(layers, memos, strict=True)):
@@ -122,8 +127,8 @@ class ReversibleLayer(torch.autograd.Function):
         for sublayer, memo, rng in zip(
             reversed(ctx.layer), reversed(ctx.memos), reversed(ctx.rng), strict=True
         ):
-            # Forward was (a, c) -> (c, a + f(c)). Here y1 is c, y2 is a + f(c), and d1, d2 are their
-            # gradients.
+            # Forward was (a, c) -> (c, a + f(c)). Here y1 is c and y2 is a + f(c); d1 and d2 are
+            # their gradients.
             with (
                 torch.enable_grad(),
                 _autocast_again(ctx.autocast),

@@ -1,4 +1,7 @@
-"""The typed configuration of one run, its rules, and how it is read. Neither torch nor Hydra is imported."""
+"""The typed configuration of one run, its rules, and how it is read.
+
+Neither torch nor Hydra is imported.
+"""
 
 from reformer_pl.config.loading import (
     changes as changes,

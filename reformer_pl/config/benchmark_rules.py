@@ -1,6 +1,7 @@
 """The rules of benchmark.*: what can be measured, and which configs a peer can express.
 
-A peer is measured only under a config that describes it, so that a config.yaml never says one thing while another ran.
+A peer is measured only under a config that describes it. So a config.yaml never says one thing
+while another ran.
 """
 
 import math
@@ -17,7 +18,8 @@ from reformer_pl.config.rules import (
 )
 from reformer_pl.config.schema import RunConfig
 
-# Both public Reformers attend as the published code does, count duplicates, and have no other attention to be compared with.
+# Both public Reformers attend as the published code does, count duplicates, and have no other
+# attention to be compared with.
 AS_PUBLISHED = {
     "model.attention": "lsh",
     "model.lsh.window": "wrap",
@@ -50,11 +52,13 @@ def check_benchmark(config: RunConfig) -> None:
     check_positive("benchmark.repeats", benchmark.repeats)
     if not (0 < benchmark.seconds < math.inf and 0 <= benchmark.memory_limit_gib < math.inf):
         raise ConfigError(
-            "benchmark.seconds must be positive and finite, benchmark.memory_limit_gib finite and not negative (0: no limit)"
+            "benchmark.seconds must be positive and finite, "
+            "benchmark.memory_limit_gib finite and not negative (0: no limit)"
         )
     if benchmark.paired and measure not in ("attention", "layer"):
         raise ConfigError(
-            f"benchmark.paired compares one attention with full attention: it needs measure=attention or layer, not {measure}"
+            "benchmark.paired compares one attention with full attention: "
+            f"it needs measure=attention or layer, not {measure}"
         )
     if peer != "none":
         check_peer(config)
@@ -62,18 +66,21 @@ def check_benchmark(config: RunConfig) -> None:
         return
     if config.evaluations:
         raise ConfigError(
-            f"benchmark.measure={measure} trains nothing that evaluations could score: leave them out"
+            f"benchmark.measure={measure} trains nothing that evaluations could score: "
+            "leave them out"
         )
     if config.trainer.devices > 1 or config.trainer.strategy == "ddp":
         raise ConfigError(
-            f"benchmark.measure={measure} measures one process: it needs trainer.devices=1 and trainer.strategy=auto"
+            f"benchmark.measure={measure} measures one process: "
+            "it needs trainer.devices=1 and trainer.strategy=auto"
         )
     if (
         measure != "step"
         and len(set(attention_pattern(config.model.attention, config.model.n_layers))) > 1
     ):
         raise ConfigError(
-            f"benchmark.measure={measure} is one layer: model.attention={config.model.attention} must be one word"
+            f"benchmark.measure={measure} is one layer: "
+            f"model.attention={config.model.attention} must be one word"
         )
 
 
@@ -83,7 +90,8 @@ def check_peer(config: RunConfig) -> None:
     if (peer, config.benchmark.measure) not in NEEDS:
         where = " or ".join(measure for other, measure in NEEDS if other == peer)
         raise ConfigError(
-            f"benchmark.peer={peer} can be measured as benchmark.measure={where}, not {config.benchmark.measure}"
+            f"benchmark.peer={peer} can be measured as benchmark.measure={where}, "
+            f"not {config.benchmark.measure}"
         )
     needed = NEEDS[peer, config.benchmark.measure]
     unmet = [f"{key}={_yaml(value)}" for key, value in needed.items() if _at(config, key) != value]
@@ -96,15 +104,18 @@ def check_peer(config: RunConfig) -> None:
     unit = model.lsh.chunk_len * (2 if peer == "lucidrains" else 1)
     if length % unit or length == model.lsh.chunk_len:
         raise ConfigError(
-            f"benchmark.peer={peer} needs whole chunks: task.length {length} must be a multiple of {unit}, of at least two chunks"
+            f"benchmark.peer={peer} needs whole chunks: "
+            f"task.length {length} must be a multiple of {unit}, of at least two chunks"
         )
     if config.benchmark.measure == "step" and peer == "transformers" and length % model.ff_chunks:
         raise ConfigError(
-            f"benchmark.peer={peer} cuts equal chunks: model.ff_chunks {model.ff_chunks} must divide task.length {length}"
+            f"benchmark.peer={peer} cuts equal chunks: "
+            f"model.ff_chunks {model.ff_chunks} must divide task.length {length}"
         )
     if config.benchmark.measure == "step" and peer == "lucidrains" and model.d_ff % model.d_model:
         raise ConfigError(
-            f"benchmark.peer={peer} has d_ff as a multiple of d_model: model.d_ff {model.d_ff} must be one of {model.d_model}"
+            f"benchmark.peer={peer} has d_ff as a multiple of d_model: "
+            f"model.d_ff {model.d_ff} must be one of {model.d_model}"
         )
 
 

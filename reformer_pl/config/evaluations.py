@@ -1,4 +1,7 @@
-"""A trained model scored in another way: which changes of its config keep its weights and their meaning. Imports no torch."""
+"""A trained model scored in another way.
+
+Which changes of its config keep its weights and their meaning stands here. Imports no torch.
+"""
 
 from collections.abc import Iterable
 from copy import deepcopy
@@ -22,7 +25,10 @@ SHAPING = (
 
 
 def load_evaluation(trained: RunConfig, overrides: Iterable[str]) -> RunConfig:
-    """The config that scores a trained model in another way. Raises ConfigError where the weights do not fit or mean another."""
+    """The config that scores a trained model in another way.
+
+    Raises ConfigError where the weights would not fit, or would mean something else.
+    """
     overrides, changed = list(overrides), deepcopy(trained)
     if all(
         set_plain(changed, key, value)
@@ -36,16 +42,20 @@ def load_evaluation(trained: RunConfig, overrides: Iterable[str]) -> RunConfig:
     for key in SHAPING:
         if old[key] != new[key]:
             raise ConfigError(
-                f"an evaluation keeps the weights, whose shapes follow from {key}={old[key]}: it cannot be {new[key]}"
+                f"an evaluation keeps the weights, whose shapes follow from {key}={old[key]}: "
+                f"it cannot be {new[key]}"
             )
     if old["model.n_heads"] != new["model.n_heads"]:
         raise ConfigError(
-            f"an evaluation keeps the weights: a model trained with model.n_heads={old['model.n_heads']} has no other heads"
+            "an evaluation keeps the weights: a model trained with "
+            f"model.n_heads={old['model.n_heads']} has no other heads"
         )
     if (trained.model.residual == "reversible") != (changed.model.residual == "reversible"):
         raise ConfigError(
-            f"an evaluation keeps the weights: reversible layers have two streams, the others one, so a model trained with "
-            f"model.residual={trained.model.residual} cannot be scored with {changed.model.residual}"
+            "an evaluation keeps the weights: reversible layers have two streams, the others one, "
+            "so a model trained with "
+            f"model.residual={trained.model.residual} cannot be scored with "
+            f"{changed.model.residual}"
         )
     words = (
         attention_pattern(config.model.attention, config.model.n_layers)
@@ -54,22 +64,25 @@ def load_evaluation(trained: RunConfig, overrides: Iterable[str]) -> RunConfig:
     for layer, (before, after) in enumerate(zip(*words, strict=False)):
         if (before in SHARED_QK) != (after in SHARED_QK):
             raise ConfigError(
-                f"an evaluation keeps the weights: {' and '.join(SHARED_QK)} share queries and keys, the others do not, so a model trained "
+                f"an evaluation keeps the weights: {' and '.join(SHARED_QK)} share queries and "
+                "keys, the others do not, so a model trained "
                 f"with {before} in layer {layer} cannot be scored with {after}"
             )
     return changed
 
 
 def load_named_evaluation(trained: RunConfig, name: str) -> RunConfig:
-    """`load_evaluation` of trained.evaluations[name], which a run scores at its end, on its own data, devices and precision.
+    """`load_evaluation` of trained.evaluations[name], which a run scores at its end.
 
-    Raises ConfigError, also for a change that is none of the model.
+    It does so on its own data, devices and precision. Raises ConfigError, also for a change that is
+    none of the model.
     """
     changed = load_evaluation(trained, trained.evaluations[name])
     old, new = flat(to_dict(trained)), flat(to_dict(changed))
     for key in old:
         if old[key] != new[key] and not key.startswith("model."):
             raise ConfigError(
-                f"evaluation '{name}' changes {key}: a run's own change model.* alone, python -m experiments.evaluate others too"
+                f"evaluation '{name}' changes {key}: a run's own change model.* alone, "
+                "python -m experiments.evaluate others too"
             )
     return changed

@@ -25,7 +25,10 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values under dotted keys, as overrides name them; tuples as lists, as YAML reads them back."""
+    """Nested values under dotted keys, as overrides name them.
+
+    Tuples become lists, as YAML reads them back.
+    """
     out: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict) and value:
@@ -36,9 +39,10 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def changes(before: RunConfig, after: RunConfig) -> str:
-    """What differs in the training of two configs, or in what they measure: "model.d_ff 64 -> 128, seed 0 -> 1", or an empty string.
+    """What differs in the training of two configs, or in what they measure.
 
-    The directory does not count, nor the evaluations: a trained model can be scored in further ways.
+    For example "model.d_ff 64 -> 128, seed 0 -> 1"; an empty string where nothing does.
+    The directory does not count, nor do the evaluations, which can be added to a trained model.
     Neither do the loggers and a benchmark's memory limit.
     """
     old, new = _that_count(to_dict(before)), _that_count(to_dict(after))
@@ -50,13 +54,15 @@ def changes(before: RunConfig, after: RunConfig) -> str:
 
 
 def changes_since(path: Path, config: RunConfig) -> str:
-    """`changes` from a config.yaml to a config. Raises OSError, YAMLError and ConfigError for a file that cannot be read."""
+    """`changes` from a config.yaml to a config.
+
+    Raises OSError, YAMLError and ConfigError for a file that cannot be read.
+    """
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise ConfigError("it holds no config")
-    same = _that_count(values) == _that_count(
-        to_dict(config)
-    )  # as it nearly always is: a load takes ten times as long
+    # They nearly always are the same, and a load takes ten times as long.
+    same = _that_count(values) == _that_count(to_dict(config))
     return "" if same else changes(load(values), config)
 
 
@@ -70,17 +76,23 @@ def _that_count(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> Any:
-    """By libyaml, where PyYAML has it, ten times as fast. Raises OSError and YAMLError, the latter also for what is no UTF-8."""
+    """By libyaml, where PyYAML has it, ten times as fast.
+
+    Raises OSError, and YAMLError also for what is no UTF-8.
+    """
     return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def load(values: dict[str, Any], overrides: Iterable[str] = ()) -> RunConfig:
-    """Plain values, then dotted overrides, into a checked RunConfig. Unknown keys and wrong types raise ConfigError."""
+    """Plain values, then dotted overrides, into a checked RunConfig.
+
+    Raises ConfigError for unknown keys, wrong types and illegal combinations.
+    """
     return check(typed(values, overrides))
 
 
 def typed(values: dict[str, Any], overrides: Iterable[str] = ()) -> RunConfig:
-    """`load` without the rules between values, for one that is to be changed before it is checked."""
+    """`load` without the rules between values, for a config that is changed before its check."""
     try:
         merged = OmegaConf.merge(_schema(), values)
         for override in overrides:
@@ -121,7 +133,8 @@ def one_line(error: Exception) -> str:
     """An OmegaConf or Hydra error as one sentence that names the key."""
     key = getattr(error, "full_key", None)
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and is_dataclass(error.object_type):
-        return f"key {key} is unknown: {error.object_type.__name__} has {', '.join(f.name for f in fields(error.object_type))}"
+        names = ", ".join(field.name for field in fields(error.object_type))
+        return f"key {key} is unknown: {error.object_type.__name__} has {names}"
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
     return f"{text} (key {key})" if key and str(key) not in text else text
@@ -144,7 +157,10 @@ def check_installed(config: RunConfig) -> None:
 
 
 def check_tracker(name: str) -> None:
-    """That the packages of wandb or mlflow are there. Raises ConfigError with the command for pip."""
+    """That the packages of wandb or mlflow are there.
+
+    Raises ConfigError with the command for pip.
+    """
     check_word("tracker", name, tuple(TRACKERS))
     missing = [package for package in TRACKERS[name] if find_spec(package) is None]
     if missing:

@@ -1,7 +1,9 @@
-"""Numbers and words set straight on a config of dataclasses, where OmegaConf would have nothing to convert and nothing to refuse.
+"""Numbers and words set straight on a config of dataclasses.
 
-OmegaConf takes tens of milliseconds for a whole config, and a study of a thousand cells has some thousand of them that differ in a few
-values. Whatever is not plain (another type, an unknown key, a list, an interpolation) is left to it.
+OmegaConf would have nothing to convert and nothing to refuse there. It takes tens of milliseconds
+for a whole config, and a study of a thousand cells has some thousand configs that differ in a few
+values. Whatever is not plain (another type, an unknown key, a list, an interpolation) is left to
+it.
 """
 
 from dataclasses import is_dataclass
@@ -10,7 +12,10 @@ from typing import Any, get_type_hints
 
 
 def set_plain(config: Any, key: str, value: Any) -> bool:
-    """Set a value at a dotted key, in place. False, and nothing is done, where the key or the value is not plain."""
+    """Set a value at a dotted key, in place.
+
+    Returns False and does nothing where the key or the value is not plain.
+    """
     *path, name = key.split(".")
     holder = config
     for part in path:
@@ -26,9 +31,8 @@ def set_plain(config: Any, key: str, value: Any) -> bool:
             pass
         case _:
             return False
-    if isinstance(value, str) and (
-        "${" in value or value == "???"
-    ):  # what OmegaConf reads as a reference, and as a missing value
+    # What OmegaConf reads as a reference, and as a missing value.
+    if isinstance(value, str) and ("${" in value or value == "???"):
         return False
     setattr(holder, name, value)
     return True

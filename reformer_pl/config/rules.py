@@ -1,6 +1,8 @@
-"""The valid words, and the rules between values: each returns what follows from them, or raises ConfigError with the fix.
+"""The valid words, and the rules between values.
 
-Plain functions of plain values, so that the config, the tensor functions and a user's own code are held to the same rules.
+Each rule returns what follows from the values, or raises ConfigError with the fix. They are plain
+functions of plain values, so that the config, the tensor functions and a user's own code obey the
+same rules.
 """
 
 import math
@@ -33,7 +35,7 @@ PEER_PACKAGES = {"transformers": "transformers", "lucidrains": "reformer_pytorch
 
 
 class ConfigError(ValueError):
-    """Bad input, told in one sentence that says the fix. The command line prints it and exits with 2."""
+    """Bad input: one sentence that says the fix. The command line prints it and exits with 2."""
 
 
 def attention_pattern(attention: str, n_layers: int) -> list[str]:
@@ -47,7 +49,10 @@ def attention_pattern(attention: str, n_layers: int) -> list[str]:
 def axial_split(
     shape: Sequence[int], dims: Sequence[int], d_model: int, length: int
 ) -> tuple[list[int], list[int]]:
-    """(shape, dims) of axial positions: as given, or where empty the squarest factors of length and equal parts of d_model."""
+    """(shape, dims) of axial positions.
+
+    Where empty, shape is the squarest factors of length, and dims are equal parts of d_model.
+    """
     shape = list(shape)
     if not shape:
         small = next(n for n in range(math.isqrt(length), 0, -1) if length % n == 0)
@@ -55,14 +60,15 @@ def axial_split(
     check_positive("model.axial.shape", *shape)
     if math.prod(shape) != length:
         rows = math.prod(shape[1:])
-        said = "x".join(map(str, shape))
+        grid = "x".join(map(str, shape))
         reason = (
             f"task.length {length} is not a multiple of {rows}"
             if length % rows
             else f"they hold {math.prod(shape)}"
         )
         raise ConfigError(
-            f"model.axial.shape {said} does not fit: {reason}; its product must be task.length {length}"
+            f"model.axial.shape {grid} does not fit: {reason}; "
+            f"its product must be task.length {length}"
         )
     if not dims:
         dims = [d_model // len(shape)] * (len(shape) - 1)
@@ -70,13 +76,17 @@ def axial_split(
     check_positive("model.axial.dims", *dims)
     if len(dims) != len(shape) or sum(dims) != d_model:
         raise ConfigError(
-            f"model.axial.dims {list(dims)} must be {len(shape)} numbers that add up to d_model {d_model}"
+            f"model.axial.dims {list(dims)} must be {len(shape)} numbers that add up to d_model "
+            f"{d_model}"
         )
     return shape, list(dims)
 
 
 def bucket_factors(n_buckets: Any, length: int, chunk_len: int) -> tuple[int, ...]:
-    """The factors of the number of buckets, least significant first (paper section 2, the published code's rule)."""
+    """The factors of the number of buckets, least significant first (paper, section 2).
+
+    Where n_buckets is None they follow from the length, by the rule of the published code.
+    """
     if n_buckets is None:
         n = 2 * max(1, length // chunk_len)
         if n <= 128:
@@ -114,11 +124,13 @@ def check_lsh(
     check_word("window", window, WINDOWS)
     if window == "causal" and not (causal and bucket_mask):
         raise ConfigError(
-            "window=causal reaches the keys before a token in its own bucket: it needs causal=true and bucket_mask=true"
+            "window=causal reaches the keys before a token in its own bucket: "
+            "it needs causal=true and bucket_mask=true"
         )
     if window == "wrap" and (bucket_mask or dedupe):
         raise ConfigError(
-            "window=wrap is one ring over all rounds, as the published code: it needs bucket_mask=false and dedupe=false"
+            "window=wrap is one ring over all rounds, as the published code: "
+            "it needs bucket_mask=false and dedupe=false"
         )
 
 

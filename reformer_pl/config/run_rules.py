@@ -1,4 +1,7 @@
-"""The rules between the values of a run: every illegal combination is refused here, with the sentence that says the fix."""
+"""The rules between the values of a run.
+
+Every illegal combination is refused here, with the sentence that says the fix.
+"""
 
 from dataclasses import asdict
 
@@ -42,7 +45,8 @@ def check(config: RunConfig) -> RunConfig:
     attention_pattern(model.attention, model.n_layers)
     if model.merge == "concat" and model.residual != "reversible":
         raise ConfigError(
-            f"model.merge=concat joins two streams and model.residual={model.residual} has one: use residual=reversible"
+            f"model.merge=concat joins two streams and model.residual={model.residual} has one: "
+            "use residual=reversible"
         )
     check_lsh(causal=True, **asdict(model.lsh))
     check_positive("model.local.chunk_len", model.local.chunk_len)
@@ -52,7 +56,8 @@ def check(config: RunConfig) -> RunConfig:
         check_positive(f"task.{name}", getattr(task, name))
     if task.eval_sequences < (task.name != "enwik8"):
         raise ConfigError(
-            f"task.eval_sequences {task.eval_sequences} must be at least 1 (enwik8 alone has 0, every whole window)"
+            f"task.eval_sequences {task.eval_sequences} must be at least 1 (enwik8 alone has 0, "
+            "every whole window)"
         )
     if task.name == "duplication" and (task.length % 2 or task.length < 4):
         raise ConfigError(
@@ -76,7 +81,8 @@ def check(config: RunConfig) -> RunConfig:
         and 0 <= optim.clip_norm < float("inf")
     ):
         raise ConfigError(
-            "optim.lr must be positive and finite, optim.warmup_steps and optim.clip_norm not negative"
+            "optim.lr must be positive and finite, "
+            "optim.warmup_steps and optim.clip_norm not negative"
         )
     if len(optim.betas) != 2 or not all(0 <= beta < 1 for beta in optim.betas):
         raise ConfigError(
@@ -94,13 +100,15 @@ def check(config: RunConfig) -> RunConfig:
         check_positive(f"trainer.{name}", getattr(trainer, name))
     if trainer.coverage_every_steps < 0:
         raise ConfigError(
-            f"trainer.coverage_every_steps {trainer.coverage_every_steps} must not be negative: 0 is never"
+            f"trainer.coverage_every_steps {trainer.coverage_every_steps} must not be negative: "
+            "0 is never"
         )
     if trainer.coverage_every_steps and not set(
         attention_pattern(model.attention, model.n_layers)
     ) & set(SHARED_QK):
         raise ConfigError(
-            f"trainer.coverage_every_steps asks what hashing reaches, and model.attention={model.attention} has no layer whose queries are "
+            "trainer.coverage_every_steps asks what hashing reaches, "
+            f"and model.attention={model.attention} has no layer whose queries are "
             f"its keys: use {' or '.join(SHARED_QK)} in it, or trainer.coverage_every_steps=0"
         )
     if trainer.devices > 1 and trainer.strategy != "ddp":
@@ -109,7 +117,8 @@ def check(config: RunConfig) -> RunConfig:
         )
     if task.batch_size % trainer.devices:
         raise ConfigError(
-            f"task.batch_size {task.batch_size} counts all devices: it must be a multiple of trainer.devices {trainer.devices}"
+            f"task.batch_size {task.batch_size} counts all devices: "
+            f"it must be a multiple of trainer.devices {trainer.devices}"
         )
     if trainer.threads < 0 or not 0 <= config.seed < 2**32:
         raise ConfigError(

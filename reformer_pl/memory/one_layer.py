@@ -37,7 +37,8 @@ def attention_call(config: RunConfig, kind: str, device: torch.device) -> Call:
         )
     if not isinstance(attention, MultiHeadAttention):
         raise ConfigError(
-            f"model.attention={kind} has weights of its own, and so no kernel to be measured alone: "
+            f"model.attention={kind} has weights of its own, "
+            "and so no kernel to be measured alone: "
             "use benchmark.measure=layer"
         )
 

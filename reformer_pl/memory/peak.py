@@ -10,24 +10,26 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 GIB = 2**30
-os.environ.setdefault(
-    "KINETO_LOG_LEVEL", "99"
-)  # the profiler otherwise writes its start and stop to stderr
+# The profiler otherwise writes its start and stop to stderr.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
 class PeakMemory:
-    """Peak memory of a block of work, in bytes: `with PeakMemory(device, held) as peak: ...`, then `peak.bytes`.
+    """Peak memory of a block of work, in bytes.
 
-    CUDA: torch.cuda.max_memory_allocated. CPU: the bytes of the tensors in `held` (what lives when the block begins) plus the peak of
-    every later allocation minus its release, as torch's own allocator reports them; what is held must outlive the block. Never RSS, which
-    heap fragmentation falsifies.
+    Use it as `with PeakMemory(device, alive) as peak: ...`, then read `peak.bytes`.
+
+    On CUDA it is torch.cuda.max_memory_allocated. On a CPU it is the bytes of the tensors in
+    `alive`, which exist when the block begins, plus the peak of every later allocation minus its
+    release, as torch's own allocator reports them. The tensors in `alive` must outlive the
+    block. It is never RSS, which heap fragmentation falsifies.
     """
 
     bytes: int
 
-    def __init__(self, device: torch.device, held: Iterable[Tensor] = ()) -> None:
+    def __init__(self, device: torch.device, alive: Iterable[Tensor] = ()) -> None:
         self.device = device
-        self.held_bytes = storage_bytes(held)
+        self.alive_bytes = storage_bytes(alive)
 
     def __enter__(self) -> "PeakMemory":
         if self.device.type == "cuda":
@@ -43,7 +45,7 @@ class PeakMemory:
             self.bytes = torch.cuda.max_memory_allocated(self.device)
             return
         self.profile.__exit__(*error)
-        self.bytes = self.held_bytes + _peak_of(self.profile)
+        self.bytes = self.alive_bytes + _peak_of(self.profile)
 
 
 def _peak_of(finished: profile) -> int:
@@ -70,7 +72,7 @@ def storage_bytes(tensors: Iterable[Tensor]) -> int:
 def training_tensors(
     model: nn.Module, optimizers: Iterable[torch.optim.Optimizer]
 ) -> Iterator[Tensor]:
-    """Everything a model holds between two steps: parameters, buffers, gradients and optimiser state."""
+    """What a model keeps between two steps: parameters, buffers, gradients, optimiser state."""
     for tensor in chain(model.parameters(), model.buffers()):
         yield tensor
         if tensor.grad is not None:

@@ -1,8 +1,8 @@
 """Memory predicted before anything runs: one training step, or one attention, on fake tensors.
 
 A fake tensor has a shape, a device and a lifetime but no data. So 64K tokens x 12 layers take
-seconds and no memory, and no data set is read. The device is the CPU wherever this runs: its kernels
-and workspaces are counted, as `measure.PeakMemory` counts them in a real step.
+seconds and no memory, and no data set is read. The device is the CPU wherever this runs: its
+kernels and workspaces are counted, as `measure.PeakMemory` counts them in a real step.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ KINDS = ("parameters", "gradients", "optimizer", "activations", "temporary")
 
 
 def predict_step(config: RunConfig) -> dict[str, float]:
-    """GiB by kind at the peak of one training step: `measure.predict_memory` says what each kind is."""
+    """GiB by kind at the peak of one training step; `measure.predict_memory` explains the kinds."""
     # These import Lightning, which takes seconds that one attention does not need.
     from reformer_pl.model import SequenceModel
     from reformer_pl.module import build_optimizer, update_weights
@@ -39,7 +39,7 @@ def predict_step(config: RunConfig) -> dict[str, float]:
         for parameter in model.parameters():
             parameter.grad = torch.empty_like(parameter)
         trace.name((parameter.grad for parameter in model.parameters()), "gradients")
-        # The first step leaves the optimiser's state. It is no larger than the second, which follows.
+        # The first step leaves the optimiser's state. The second, which follows, is no smaller.
         optimizer.step()
         trace.name(training_tensors(nn.Module(), [optimizer]), "optimizer")
         optimizer.zero_grad()

@@ -1,6 +1,7 @@
-"""Which tensors live when: every operator's results, counted in bytes until their last reference goes.
+"""Which tensors live when: the results of operators, in bytes, until their last reference goes.
 
-For fake tensors, which have shapes and lifetimes but no data, so that a step of any size is counted in seconds.
+For fake tensors, which have shapes and lifetimes but no data. So a step of any size is counted in
+seconds.
 """
 
 import weakref
@@ -18,7 +19,7 @@ ATEN = torch.ops.aten
 
 
 class MemoryTrace(TorchDispatchMode):
-    """`with MemoryTrace(threads) as trace: ...` records each storage that an operator makes, and when it is freed.
+    """`with MemoryTrace(threads) as trace: ...` records each storage made, and when it is freed.
 
     Every storage has a kind, a word: "temporary" until `name` or `rename` says another.
     """
@@ -33,9 +34,8 @@ class MemoryTrace(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor):
-            return args[
-                0
-            ].fake_device  # asked so often by autograd that the long way would double the time
+            # Autograd asks so often that the long way would double the time.
+            return args[0].fake_device
         if func is ATEN._local_scalar_dense.default:
             return 1  # a number is read: by Adafactor, and no shape depends on it
         out = func(*args, **(kwargs or {}))
@@ -102,9 +102,10 @@ class MemoryTrace(TorchDispatchMode):
 def workspace_bytes(func: Any, args: Any, threads: int) -> int:
     """What a CPU kernel takes and gives back within itself, which no tensor shows.
 
-    Elementwise operators copy an input of another dtype than the common one. Fused attention (ATen/native/cpu/FlashAttentionKernel.cpp)
-    holds, for each thread, the scores of one block of queries and keys. Not counted: sort's copy of its keys, and oneDNN's own, which
-    under bfloat16 is about 100 KiB for a product.
+    Elementwise operators copy an input of another dtype than the common one. Fused attention
+    (ATen/native/cpu/FlashAttentionKernel.cpp) holds, for each thread, the scores of one block of
+    queries and keys. Two things are not counted: sort's copy of its keys, and what oneDNN takes,
+    which under bfloat16 is about 100 KiB for a product.
     """
     if torch.Tag.pointwise in func.tags:
         mixed = [x for x in args if isinstance(x, Tensor) and x.dim() and x.dtype != torch.bool]
@@ -122,7 +123,10 @@ def workspace_bytes(func: Any, args: Any, threads: int) -> int:
 
 
 def _flash_blocks(query: Tensor, key: Tensor) -> tuple[int, int]:
-    """Bytes of one thread's block: the scores, in at least float32 (and once more as the inputs, if narrower), and the output so far."""
+    """Bytes of one thread's block: (the scores, the output so far).
+
+    Scores are in at least float32, and once more in the inputs' dtype if that is narrower.
+    """
     length, d = query.shape[2:]
     rows = min(length, 256 if length >= 768 else 64 if length >= 192 else 32)
     wide = torch.promote_types(query.dtype, torch.float32).itemsize

@@ -75,7 +75,10 @@ class SequenceData(LightningDataModule):
         return DataLoader(_TrainBatches(self, *self._place(), start), batch_size=None)
 
     def val_dataloader(self) -> DataLoader:
-        """Every held-out batch; while training, as many as task.curve_sequences asks for, spread evenly."""
+        """Every held-out batch.
+
+        While training, only as many as task.curve_sequences asks for, spread evenly.
+        """
         batches = wanted = self.n_eval_batches
         if self.config.curve_sequences and self.trainer.state.fn == "fit":
             wanted = min(batches, math.ceil(self.config.curve_sequences / self.config.batch_size))
@@ -102,7 +105,7 @@ class _TrainBatches(IterableDataset):
 
 
 class _EvalBatches(IterableDataset):
-    """A rank's rows of each batch, as in training: a whole batch would need the memory of all devices."""
+    """A rank's rows of each batch, for a whole one would need the memory of all devices."""
 
     def __init__(self, task: SequenceData, rank: int, world: int, indices: Sequence[int]) -> None:
         self.task, self.rank, self.world, self.indices = task, rank, world, indices

@@ -1,4 +1,7 @@
-"""Bytes of Wikipedia (section 5): language modelling, scored in bits per dimension, which is bits per byte."""
+"""Bytes of Wikipedia (section 5): language modelling, scored in bits per dimension.
+
+A dimension is a byte.
+"""
 
 import bz2
 import gzip
@@ -38,7 +41,8 @@ class Enwik8(SequenceData):
         self.train, self.valid = text[:cut], text[cut:end]
         if len(self.valid) < self.config.length:
             raise ConfigError(
-                f"task.source={self.config.source} holds {len(text)} bytes: its 5% held-out part is "
+                f"task.source={self.config.source} holds {len(text)} bytes: "
+                "its 5% held-out part is "
                 f"shorter than one window of task.length {self.config.length}; "
                 "give a longer file or a shorter length"
             )
@@ -82,7 +86,10 @@ class Enwik8(SequenceData):
 
 
 def read_source(source: str) -> bytes:
-    """The bytes of task.source: "sample", or a plain, zip, gz, bz2 or xz file. Raises ConfigError."""
+    """The bytes of task.source: "sample", or a plain, zip, gz, bz2 or xz file.
+
+    Raises ConfigError for one that cannot be read.
+    """
     try:
         path = _sample() if source == "sample" else Path(source).expanduser()
         there = path.is_file()
