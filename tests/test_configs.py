@@ -1,4 +1,7 @@
-"""Every YAML under configs/ composes, validates and takes a training step; every key counts; bad input gets one line with the fix."""
+"""Every YAML under configs/ composes, validates and takes a training step.
+
+Every key counts, and bad input gets one line with the fix.
+"""
 
 import re
 from pathlib import Path
@@ -261,7 +264,10 @@ OF_A_BENCHMARK = {
 
 
 def observe(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What can be seen of a config without a Trainer: shapes, batches, three steps, how often chunks run, and the Trainer's arguments."""
+    """What can be seen of a config without a Trainer.
+
+    Shapes, batches, three steps, how often chunks run, and the Trainer's arguments.
+    """
     calls: list[str] = []
     dense, sums = FeedForward._dense, TokenLoss.of
     with monkeypatch.context() as patch:
@@ -424,8 +430,8 @@ def test_the_command_exits_with_2_and_one_line(
     line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train.main([line]) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.startswith("error: ") and said.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.startswith("error: ") and printed.err.count("\n") == 1
 
 
 def test_dotted_overrides_are_checked_as_strictly_as_yaml() -> None:

@@ -1,4 +1,4 @@
-"""Tasks: what a row is, that batches are pure functions, and that held-out numbers mean what they say."""
+"""Tasks: what a row is, batches as pure functions, and what held-out numbers mean."""
 
 import bz2
 import gzip
