@@ -133,7 +133,7 @@ def test_every_preset_takes_a_step_and_its_words_can_be_overridden(
     "study, cell", CELLS, ids=[f"{study.name}-{cell}".replace(" ", "-") for study, cell in CELLS]
 )
 def test_every_cell_of_every_study_takes_a_step(study: Any, cell: Any, text_file: Path) -> None:
-    """And its weights load strictly into the model of each of its evaluations, which scores them."""
+    """And its weights load strictly into the model of each of its evaluations."""
     config = compose(cell.overrides, BASES)  # what Hydra makes of it: tests/test_compose.py
     assert (config.seed, config.out_dir, config.evaluations) == (
         cell.seed,
@@ -415,7 +415,8 @@ BAD = [
 
 @pytest.mark.parametrize("line, fix", BAD, ids=[line for line, _ in BAD])
 def test_bad_input_is_one_line_that_names_the_fix(line: str, fix: str) -> None:
-    # what follows a space and looks like a key is another override; "model.attention=local lhs" is one
+    # What follows a space and looks like a key is another override.
+    # "model.attention=local lhs" is one override.
     with pytest.raises(ConfigError) as error:
         compose(re.split(r" (?=[a-z_.]+=)", line))
     text = str(error.value)

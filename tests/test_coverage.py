@@ -53,7 +53,7 @@ def drawn(length: int, factors: tuple[int, ...], sharp: float = 2.0) -> tuple[Te
 def quadratic(
     qk: Tensor, buckets: Tensor, chunk_len: int, bucket_mask: bool, window: str
 ) -> tuple[Tensor, Tensor]:
-    """(mass, chance), each (B, H), straight from the definition over all queries and the rounds of buckets."""
+    """(mass, chance), each (B, H), from the definition over all queries and rounds of buckets."""
     length = qk.shape[2]
     seen = torch.ones(length, length, dtype=torch.bool).tril(-1)
     seen[0, 0] = True
@@ -304,8 +304,12 @@ def recorded_study(folder: Path) -> Study:
     The first seed of the second variant has failed.
     """
     (folder / "covered.yaml").write_text(json.dumps({
-        "base": ["experiment=smoke", "model.n_layers=2", "trainer.coverage_every_steps=5"], "seeds": [0, 1], "report": ["coverage"],
-        "axes": {"train": {"Full": ["model.attention=shared_full"], "LSH-1": ["model.attention=lsh"]}},
+        "base": ["experiment=smoke", "model.n_layers=2", "trainer.coverage_every_steps=5"],
+        "seeds": [0, 1],
+        "report": ["coverage"],
+        "axes": {
+            "train": {"Full": ["model.attention=shared_full"], "LSH-1": ["model.attention=lsh"]}
+        },
     }))  # fmt: skip
     study = load_study(folder / "covered.yaml", folder / "runs")
     for i, cell in enumerate(study.cells):

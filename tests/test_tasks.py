@@ -252,7 +252,7 @@ def test_held_out_windows_are_whole_and_back_to_back(text: str, length: int) -> 
 
 
 def byte_frequency_bits(train: bytes, held_out: bytes) -> float:
-    """Bits per byte of a code made from the training part's byte counts, each one up, by plain Python."""
+    """Bits per byte of a code from the training part's byte counts plus one, in plain Python."""
     counts = Counter(train)
     total = len(train) + 256
     return sum(-math.log2((counts[byte] + 1) / total) for byte in held_out) / len(held_out)
