@@ -1,4 +1,7 @@
-"""full, shared_full and local equal dense definitions written here; lsh in a model is `lsh_attention` with replayable buckets."""
+"""full, shared_full and local equal dense definitions written here.
+
+lsh in a model is `lsh_attention` with replayable buckets.
+"""
 
 import math
 
@@ -38,7 +41,10 @@ def reach(kind: str, length: int) -> Tensor:
 
 
 def dense(kind: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax over a masked (L, L) table: q.k/|k| for shared queries and keys, q.k/sqrt(D) for the others."""
+    """Softmax over a masked (L, L) table.
+
+    Logits are q.k/|k| for shared queries and keys, q.k/sqrt(D) for the others.
+    """
     scale = q.shape[-1] ** -0.5
     if kind in SHARED_QK:
         k, scale = k / k.norm(dim=-1, keepdim=True), 1.0

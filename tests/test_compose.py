@@ -1,4 +1,4 @@
-"""The cells of a study are composed on what they share, to what Hydra makes of each whole command."""
+"""The cells of a study are composed on what they share, to what Hydra makes of each command."""
 
 import pytest
 
@@ -113,7 +113,7 @@ def test_any_override_means_what_it_means_to_hydra(command: str, bases: Bases) -
     assert outcome(overrides, bases) == outcome(overrides, bases) == expected
     if expected.startswith("RunConfig"):
         config = compose(overrides, bases)
-        config.optim.lr, config.evaluations["mine"] = 77.0, []
+        config.optim.lr, config.evaluations["own"] = 77.0, []
         assert outcome(overrides, bases) == expected
 
 
@@ -164,17 +164,18 @@ def test_an_evaluation_means_what_a_load_of_its_overrides_means(overrides: list[
     )
     before = repr(trained)
 
-    def said(make: object, *args: object) -> str:
+    def outcome(make: object, *args: object) -> str:
         try:
             return repr(make(*args))
         except ConfigError as error:
             return str(error)
 
-    expected = said(load, to_dict(trained), overrides)
+    expected = outcome(load, to_dict(trained), overrides)
     if overrides[0] in ("model.attention=full", "task.length=${model.d_model}"):
         expected = "an evaluation keeps the weights"
     assert (
-        said(load_evaluation, trained, overrides).startswith(expected) and repr(trained) == before
+        outcome(load_evaluation, trained, overrides).startswith(expected)
+        and repr(trained) == before
     )
 
 

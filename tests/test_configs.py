@@ -1,4 +1,7 @@
-"""Every YAML under configs/ composes, validates and takes a training step; every key counts; bad input gets one line with the fix."""
+"""Every YAML under configs/ composes, validates and takes a training step.
+
+Every key counts, and bad input gets one line with the fix.
+"""
 
 import re
 from pathlib import Path
@@ -130,7 +133,7 @@ def test_every_preset_takes_a_step_and_its_words_can_be_overridden(
     "study, cell", CELLS, ids=[f"{study.name}-{cell}".replace(" ", "-") for study, cell in CELLS]
 )
 def test_every_cell_of_every_study_takes_a_step(study: Any, cell: Any, text_file: Path) -> None:
-    """And its weights load strictly into the model of each of its evaluations, which scores them."""
+    """And its weights load strictly into the model of each of its evaluations."""
     config = compose(cell.overrides, BASES)  # what Hydra makes of it: tests/test_compose.py
     assert (config.seed, config.out_dir, config.evaluations) == (
         cell.seed,
@@ -261,7 +264,10 @@ OF_A_BENCHMARK = {
 
 
 def observe(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What can be seen of a config without a Trainer: shapes, batches, three steps, how often chunks run, and the Trainer's arguments."""
+    """What can be seen of a config without a Trainer.
+
+    Shapes, batches, three steps, how often chunks run, and the Trainer's arguments.
+    """
     calls: list[str] = []
     dense, sums = FeedForward._dense, TokenLoss.of
     with monkeypatch.context() as patch:
@@ -409,7 +415,8 @@ BAD = [
 
 @pytest.mark.parametrize("line, fix", BAD, ids=[line for line, _ in BAD])
 def test_bad_input_is_one_line_that_names_the_fix(line: str, fix: str) -> None:
-    # what follows a space and looks like a key is another override; "model.attention=local lhs" is one
+    # What follows a space and looks like a key is another override.
+    # "model.attention=local lhs" is one override.
     with pytest.raises(ConfigError) as error:
         compose(re.split(r" (?=[a-z_.]+=)", line))
     text = str(error.value)
@@ -424,8 +431,8 @@ def test_the_command_exits_with_2_and_one_line(
     line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train.main([line]) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.startswith("error: ") and said.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.startswith("error: ") and printed.err.count("\n") == 1
 
 
 def test_dotted_overrides_are_checked_as_strictly_as_yaml() -> None:

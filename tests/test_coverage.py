@@ -1,4 +1,4 @@
-"""Attention coverage: equal to the quadratic definition, and a run that measures it is the same run."""
+"""Attention coverage equals its definition, and a run that measures it is the same run."""
 
 import itertools
 import json
@@ -53,7 +53,7 @@ def drawn(length: int, factors: tuple[int, ...], sharp: float = 2.0) -> tuple[Te
 def quadratic(
     qk: Tensor, buckets: Tensor, chunk_len: int, bucket_mask: bool, window: str
 ) -> tuple[Tensor, Tensor]:
-    """(mass, chance), each (B, H), straight from the definition over all queries and the rounds of buckets."""
+    """(mass, chance), each (B, H), from the definition over all queries and rounds of buckets."""
     length = qk.shape[2]
     seen = torch.ones(length, length, dtype=torch.bool).tril(-1)
     seen[0, 0] = True
@@ -138,7 +138,10 @@ def test_the_sample_of_queries_and_the_draw_are_the_generators_and_the_mean_is_u
 
 
 def test_vectors_in_clusters_are_covered_beyond_chance_and_uniform_attention_is_not() -> None:
-    """The two ends of the scale: hashing finds what attends to each other, and says nothing where all attend to all."""
+    """The two ends of the scale.
+
+    Hashing finds what attends to each other, and says nothing where all attend to all.
+    """
     generator = torch.Generator().manual_seed(0)
     length = 256
     centres = torch.nn.functional.normalize(torch.randn(16, 16, generator=generator), dim=-1)
@@ -178,7 +181,10 @@ def with_coverage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_that_measures_coverage_is_the_same_run(with_coverage: Path, tmp_path: Path) -> None:
-    """Bit for bit; and every step, layer of shared queries and keys, head and number of rounds has its row."""
+    """Bit for bit. Every step, layer, head and number of rounds has its row.
+
+    A layer has rows where its queries are its keys.
+    """
     assert train.main([*SMOKE, f"out_dir={tmp_path}"]) == 0
     assert not (tmp_path / "coverage.jsonl").exists()
     assert timeless(result(with_coverage)) == timeless(result(tmp_path))
@@ -293,10 +299,17 @@ def test_cover_sees_every_layer_of_shared_queries_and_keys_and_leaves_nothing_be
 
 
 def recorded_study(folder: Path) -> Study:
-    """Two variants and seeds, two layers of two heads, coverage by round; the second variant's first seed has failed."""
+    """Two variants and seeds, two layers of two heads, coverage by round.
+
+    The first seed of the second variant has failed.
+    """
     (folder / "covered.yaml").write_text(json.dumps({
-        "base": ["experiment=smoke", "model.n_layers=2", "trainer.coverage_every_steps=5"], "seeds": [0, 1], "report": ["coverage"],
-        "axes": {"train": {"Full": ["model.attention=shared_full"], "LSH-1": ["model.attention=lsh"]}},
+        "base": ["experiment=smoke", "model.n_layers=2", "trainer.coverage_every_steps=5"],
+        "seeds": [0, 1],
+        "report": ["coverage"],
+        "axes": {
+            "train": {"Full": ["model.attention=shared_full"], "LSH-1": ["model.attention=lsh"]}
+        },
     }))  # fmt: skip
     study = load_study(folder / "covered.yaml", folder / "runs")
     for i, cell in enumerate(study.cells):

@@ -51,7 +51,7 @@ def test_views_and_in_place_work_cost_nothing() -> None:
 
 
 def test_what_autograd_saves_is_counted() -> None:
-    """exp keeps its output for backward: a chain of five holds five, and the gradient is one more."""
+    """exp keeps its output for backward: a chain of five keeps five, the gradient is one more."""
     x = torch.zeros(16 * KIB, requires_grad=True)  # 64 KiB
     with PeakMemory(CPU) as peak, torch.no_grad():
         for _ in range(5):

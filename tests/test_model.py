@@ -1,6 +1,7 @@
 """SequenceModel: chunked = plain, positions, merge, shift right, and no look into the future."""
 
 import math
+from typing import NamedTuple, Self
 
 import pytest
 import torch
@@ -41,7 +42,10 @@ def test_chunked_is_plain(kind: str, ff_chunks: int, loss_chunks: int) -> None:
 
 
 def test_the_loss_counts_the_scored_tokens_alone() -> None:
-    """Sums of -log softmax, by hand; what stands at an unscored position moves nothing but later positions."""
+    """Sums of -log softmax, by hand.
+
+    What stands at an unscored position moves nothing but later positions.
+    """
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 6, VOCAB, dtype=torch.float64, generator=generator)
     targets, scored = draw_batch(6)
@@ -70,6 +74,29 @@ def test_bits_per_dim_weighs_tokens() -> None:
     metric.update(torch.tensor(2.0), torch.tensor(3))
     metric.update(torch.tensor(4.0), torch.tensor(1))
     assert float(metric.compute()) == pytest.approx((2 * 3 + 4) / 4 / 0.6931471805599453)
+
+
+class Counted(NamedTuple):
+    """A loss of one's own, with a field for each sequence."""
+
+    nats: Tensor
+    wrong: Tensor  # (B,)
+
+    @classmethod
+    def of(cls, logits: Tensor, targets: Tensor, scored: Tensor) -> Self:
+        nats = logits.logsumexp(-1) * scored
+        return cls(nats.sum(), ((logits.argmax(-1) != targets) & scored).sum(1))
+
+
+@pytest.mark.parametrize("chunks", [1, 5])
+def test_a_loss_of_ones_own_adds_up_field_by_field(chunks: int) -> None:
+    model, (tokens, scored) = build(f"model.loss_chunks={chunks}"), draw_batch()
+    loss = model.loss(tokens, scored, loss=Counted)
+    logits = model.head(model(tokens))
+    assert_close(loss.nats, (logits.logsumexp(-1) * scored).sum(), 1e-12)
+    assert torch.equal(loss.wrong, ((logits.argmax(-1) != tokens) & scored).sum(1))
+    loss.nats.backward()
+    assert model.head.weight.grad.any()
 
 
 def test_chunks_save_memory() -> None:
@@ -133,7 +160,7 @@ def test_axial_positions_default_to_the_squarest_split() -> None:
 
 @pytest.mark.parametrize("word", ["learned", "axial"])
 def test_a_model_tells_positions_apart(word: str) -> None:
-    """The same token everywhere, under full attention: only its position can make the difference."""
+    """The same token everywhere, under full attention: only positions can make a difference."""
     model = build("model.attention=full", f"model.positions={word}").eval()
     hidden = model(torch.zeros(1, 18, dtype=torch.long))[0]
     assert (hidden[1:] - hidden[:-1]).abs().amax(-1).min() > 1e-4
@@ -260,7 +287,7 @@ def test_an_unknown_attention_word_lists_the_valid_ones() -> None:
 
 
 def test_shared_full_and_lsh_load_each_others_checkpoints() -> None:
-    """Strictly; and then they agree where they must: one chunk over the whole length, no bucket mask."""
+    """Strictly. They then agree where they must: one chunk over the length, no bucket mask."""
     lsh = build(
         "model.attention=lsh", "model.lsh.chunk_len=18", "model.lsh.bucket_mask=false", seed=1
     ).eval()

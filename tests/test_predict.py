@@ -1,4 +1,7 @@
-"""Memory is predicted before anything runs: what the real step counts, at any size, and `plan` and `run --memory-limit` go by it."""
+"""Memory is predicted before anything runs: what the real step counts, at any size.
+
+`plan` and `run --memory-limit` go by it.
+"""
 
 import json
 import sys
@@ -47,11 +50,26 @@ STEPS = {
     for residual in RESIDUALS
 }
 STEPS |= {
-    "chunked": ["model.attention=full", "model.residual=reversible", "model.merge=concat", "model.ff_chunks=4", "model.loss_chunks=4"],
-    "dropout, adafactor": ["model.attention=local lsh", "model.residual=reversible", "model.dropout=0.1", "optim.name=adafactor"],
-    "float64, clipped": ["model.attention=shared_full", "trainer.precision=64-true", "optim.clip_norm=1", "optim.name=adafactor"],
-    "bfloat16, ragged": ["model.attention=lsh local", "trainer.precision=bf16-mixed", "task.length=250", "model.residual=checkpoint"],
-    "several tiles": ["model.attention=lsh", "model.lsh.window=causal", "model.n_layers=1", "task.length=2048", "model.lsh.n_hashes=2"],
+    "chunked": [
+        "model.attention=full", "model.residual=reversible", "model.merge=concat",
+        "model.ff_chunks=4", "model.loss_chunks=4",
+    ],
+    "dropout, adafactor": [
+        "model.attention=local lsh", "model.residual=reversible", "model.dropout=0.1",
+        "optim.name=adafactor",
+    ],
+    "float64, clipped": [
+        "model.attention=shared_full", "trainer.precision=64-true", "optim.clip_norm=1",
+        "optim.name=adafactor",
+    ],
+    "bfloat16, ragged": [
+        "model.attention=lsh local", "trainer.precision=bf16-mixed", "task.length=250",
+        "model.residual=checkpoint",
+    ],
+    "several tiles": [
+        "model.attention=lsh", "model.lsh.window=causal", "model.n_layers=1", "task.length=2048",
+        "model.lsh.n_hashes=2",
+    ],
 }  # fmt: skip
 
 
@@ -160,7 +178,10 @@ def test_a_process_of_ddp_has_its_share_of_the_batch_and_a_second_copy_of_the_gr
 def test_a_reversible_layer_costs_its_parameters_gradients_optimiser_state_and_sort_order(
     what: str,
 ) -> None:
-    """Before a layer's backward its sort order is alive, after it its gradients are: the peak holds the larger of the two."""
+    """Before a layer's backward its sort order is alive, after it its gradients are.
+
+    The peak has the larger of the two.
+    """
     sizes = {
         "weights outweigh": [],
         "tokens outweigh": ["model.d_model=16", "model.d_ff=16", "task.length=1024"],
@@ -202,20 +223,21 @@ seeds: [0, 1]
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    """Six cells with two different predictions; a cell that is started writes its result at once."""
-    (tmp_path / "mine.yaml").write_text(GRID)
-    script = "import json, sys; open(sys.argv[1], 'w').write(json.dumps({'status': 'ok', 'error': None, 'loss_nats': 1.0, 'steps': 1}))"
+    """Six cells with two different predictions. A cell that starts writes its result at once."""
+    (tmp_path / "grid.yaml").write_text(GRID)
+    result = {"status": "ok", "error": None, "loss_nats": 1.0, "steps": 1}
+    script = f"import sys; open(sys.argv[1], 'w').write({json.dumps(result)!r})"
     monkeypatch.setattr(
         Cell,
         "command",
         lambda cell: [sys.executable, "-c", script, str(cell.directory / "result.json")],
     )
     monkeypatch.chdir(tmp_path)
-    return load_study("./mine.yaml")
+    return load_study("./grid.yaml")
 
 
 def test_plan_says_what_each_cell_needs(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "./mine.yaml"]) == 0
+    assert main(["plan", "./grid.yaml"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 * len(study.cells)
     predictions = Predictions()
@@ -237,10 +259,10 @@ def test_a_cell_that_would_not_fit_is_not_started_and_is_a_row_like_any_failure(
         {predict_memory(config)["total"] for config in compose_cells(study)}
     )
     limit = ["--memory-limit", f"{(small_gib + large_gib) / 2}"]
-    run = ["run", "./mine.yaml", "--parallel", "4"]
+    run = ["run", "./grid.yaml", "--parallel", "4"]
     assert main([*run, *limit]) == 1
-    said = capfd.readouterr().out
-    assert "4 of 6 cells ok" in said and "--retry" in said
+    printed = capfd.readouterr().out
+    assert "4 of 6 cells ok" in printed and "--retry" in printed
     for cell in study.cells:
         result = read_result(cell.directory)
         assert result["status"] == ("would_not_fit" if cell.train == "large" else "ok")
@@ -252,12 +274,12 @@ def test_a_cell_that_would_not_fit_is_not_started_and_is_a_row_like_any_failure(
             assert result["predicted_memory_gib"] == large_gib and result["loss_nats"] is None
             assert (
                 not (cell.directory / "log.txt").exists()
-                and f"{cell}: would_not_fit, {result['error']}" in said
+                and f"{cell}: would_not_fit, {result['error']}" in printed
             )
 
-    assert main(["status", "./mine.yaml"]) == 0
+    assert main(["status", "./grid.yaml"]) == 0
     assert "would_not_fit: predicted to need" in capfd.readouterr().out
-    assert main(["report", "./mine.yaml"]) == 0
+    assert main(["report", "./grid.yaml"]) == 0
     assert "2 would_not_fit" in capfd.readouterr().out
     assert main(run) == 1 and main([*run, "--retry", *limit]) == 1, (
         "neither without a limit nor with the same does it fit"
@@ -266,9 +288,9 @@ def test_a_cell_that_would_not_fit_is_not_started_and_is_a_row_like_any_failure(
 
 
 def test_retry_runs_what_would_not_fit(study: Study) -> None:
-    assert main(["run", "./mine.yaml", "--memory-limit", "0.000001"]) == 1
+    assert main(["run", "./grid.yaml", "--memory-limit", "0.000001"]) == 1
     assert {read_result(cell.directory)["status"] for cell in study.cells} == {"would_not_fit"}
-    assert main(["run", "./mine.yaml", "--retry", "--parallel", "4"]) == 0
+    assert main(["run", "./grid.yaml", "--retry", "--parallel", "4"]) == 0
     assert json.loads((study.cells[0].directory / "result.json").read_text())["status"] == "ok"
 
 
@@ -276,7 +298,7 @@ def test_retry_runs_what_would_not_fit(study: Study) -> None:
 def test_a_limit_that_is_none_is_refused_in_one_line(
     limit: str, study: Study, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["run", "./mine.yaml", f"--memory-limit={limit}"]) == 2
-    said = capsys.readouterr().err
-    assert "--memory-limit must be a positive number of GiB" in said and said.count("\n") == 1
+    assert main(["run", "./grid.yaml", f"--memory-limit={limit}"]) == 2
+    printed = capsys.readouterr().err
+    assert "--memory-limit must be a positive number of GiB" in printed and printed.count("\n") == 1
     assert not study.directory.exists()

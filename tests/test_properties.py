@@ -1,4 +1,4 @@
-"""The product of all parts: every combination takes a training step, and every parameter takes part in it."""
+"""The product of all parts: each combination takes a step in which every parameter takes part."""
 
 from dataclasses import replace
 from itertools import product

@@ -24,7 +24,10 @@ HASH_SEED = 5
 def two_streams(
     layers: Sequence[Sequence[nn.Module]], x: Tensor, memos: Sequence[Memo]
 ) -> tuple[Tensor, Tensor]:
-    """The reversible function (paper, section 3) for plain autograd: y1 = x1 + f(x2), y2 = x2 + g(y1), layer after layer."""
+    """The reversible function (paper, section 3) for plain autograd, layer after layer.
+
+    y1 = x1 + f(x2), y2 = x2 + g(y1).
+    """
     x1, x2 = x, x
     for (f, g), memo in zip(layers, memos, strict=True):
         x1 = x1 + f(x2, memo)[0]
@@ -122,7 +125,7 @@ def test_a_whole_reversible_model_has_the_gradients_of_autograd(
 
 
 def test_the_rng_and_the_hash_seed_matter() -> None:
-    """What the identities above replay is not constant: other dropout and other hashing give other gradients."""
+    """What the identities above replay is not constant: it changes the gradients."""
     model = build("model.attention=lsh", "model.residual=reversible", "model.dropout=0.3")
     _, first = run(model, 3)
     first = {name: g.clone() for name, g in first.items()}
@@ -165,7 +168,10 @@ def test_reversible_works_with_frozen_parameters(frozen: str) -> None:
 @pytest.mark.parametrize("word", ["full", "lsh"])
 @pytest.mark.parametrize("kind", ["standard", "checkpoint", "reversible"])
 def test_eval_mode(kind: str, word: str) -> None:
-    """Evaluation is the training function without dropout, with and without gradients, and can itself be differentiated."""
+    """Evaluation is the training function without dropout, with and without gradients.
+
+    It can itself be differentiated.
+    """
     overrides = [f"model.attention={word}", f"model.residual={kind}"]
     model, undropped = (
         build(*overrides, "model.dropout=0.4").eval(),
@@ -184,7 +190,7 @@ def test_eval_mode(kind: str, word: str) -> None:
 
 @contextmanager
 def dtypes_seen(model: SequenceModel) -> Iterator[dict[str, list[torch.dtype]]]:
-    """The dtypes of what enters every sublayer (a residual stream) and of what its function makes."""
+    """The dtypes of what enters every sublayer (a residual stream), and of what it makes."""
     seen: dict[str, list[torch.dtype]] = {"stream": [], "function": []}
     sublayers = [sublayer for layer in model.layers for sublayer in layer]
     hooks = [
@@ -221,7 +227,8 @@ def test_reversible_under_autocast_keeps_float32_streams(word: str, dropout: flo
         with dtypes_seen(model) as seen:
             with torch.autocast("cpu", torch.bfloat16):
                 loss = way(*draw_batch())
-            loss.backward()  # outside, as Lightning does: the second pass must enter autocast by itself
+            # Outside, as Lightning does: the second pass must enter autocast by itself.
+            loss.backward()
         assert seen["stream"] == [torch.float32] * passes * 8
         assert seen["function"] == [torch.bfloat16] * passes * 4
         losses.append(loss.detach())
@@ -329,7 +336,7 @@ def test_hashing_happens_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def peak_bytes(n_layers: int, *overrides: str) -> int:
-    """Peak bytes of forward and backward; parameters and gradients are there before and not counted."""
+    """Peak bytes of forward and backward, above parameters and gradients, which exist before."""
     length = 256
     overrides += (
         f"model.n_layers={n_layers}",
@@ -348,7 +355,11 @@ def peak_bytes(n_layers: int, *overrides: str) -> int:
 
 @pytest.mark.parametrize("word", ["full", "local", "lsh"])
 def test_reversible_memory_does_not_grow_with_depth(word: str) -> None:
-    """A layer of a standard model keeps several (B, L, d) activations, a checkpointed one its input, a reversible one its sort order."""
+    """What one more layer keeps.
+
+    A standard one keeps several (B, L, d) activations, a checkpointed one its input, a reversible
+    one its sort order.
+    """
     kept = {}
     for kind in ("standard", "checkpoint", "reversible"):
         shallow, deep = (

@@ -1,4 +1,7 @@
-"""docs/task.md and the second part of docs/variant.md, done as they say on a copy; their commands."""
+"""docs/task.md and the second part of docs/variant.md, applied to a copy of the repository.
+
+Their commands are run in it.
+"""
 
 import json
 import os

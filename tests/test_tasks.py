@@ -1,4 +1,4 @@
-"""Tasks: what a row is, that batches are pure functions, and that held-out numbers mean what they say."""
+"""Tasks: what a row is, batches as pure functions, and what held-out numbers mean."""
 
 import bz2
 import gzip
@@ -252,7 +252,7 @@ def test_held_out_windows_are_whole_and_back_to_back(text: str, length: int) -> 
 
 
 def byte_frequency_bits(train: bytes, held_out: bytes) -> float:
-    """Bits per byte of a code made from the training part's byte counts, each one up, by plain Python."""
+    """Bits per byte of a code from the training part's byte counts plus one, in plain Python."""
     counts = Counter(train)
     total = len(train) + 256
     return sum(-math.log2((counts[byte] + 1) / total) for byte in held_out) / len(held_out)
