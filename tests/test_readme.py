@@ -1,4 +1,4 @@
-"""README.md and docs/ say what is true: their YAML, Python and worked example are run, their options, keys and paths exist."""
+"""README.md and docs/ are true: their YAML and Python run, their commands parse, their options, keys, paths and links exist."""
 
 import argparse
 import fnmatch
@@ -8,22 +8,32 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib
 import pytest
 
 from ablations.arguments import parser
 from ablations.results import load_results
 from ablations.study import compose_cells, load_study
+from ablations.study.grid import REPORT_PARTS, SPEED_PARTS
+from ablations.study.study import KEYS
 from experiments import benchmark, evaluate, train
-from reformer_pl.config import RunConfig, flat, to_dict
+from experiments.compose import compose, presets, product
+from reformer_pl.config import RunConfig, flat, load, to_dict
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
-    path.name: path.read_text(encoding="utf-8")
-    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 }
+README = PAGES["README.md"]
+# Each of these is applied to a copy of the repository, and its commands run there: it names what does not exist here yet.
+APPLIED = {"docs/variant.md", "docs/task.md", "docs/report_part.md", "docs/launcher.md"}
+MANUAL = {name: page for name, page in PAGES.items() if name not in APPLIED}
+OTHER_OPTIONS = {"--logdir", "--cfg", "--help", "--multirun"}  # TensorBoard's and experiments.train's
 TINY = [
     *(
         "model.d_model=8",
@@ -43,8 +53,89 @@ TINY = [
 ]
 
 
-def blocks(language: str, text: str = README) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def indented(page: str) -> list[str]:
+    """The commands of a page: its indented lines, without their comments."""
+    outside = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+    lines = re.findall(r"^    (\S.*)$", outside, re.MULTILINE)
+    return [command for line in lines if (command := re.sub(r"(^|\s)#.*$", "", line).strip())]
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Every command of every page and of every YAML head, with the file it stands in."""
+    for name, page in MANUAL.items():
+        for command in [*indented(page), *re.findall(r"`((?:python -m|make|pip) [^`]+)`", page)]:
+            yield name, command
+    for path, head in HEADS.items():
+        yield path, head["Command"]
+
+
+def head_of(text: str) -> dict[str, str]:
+    """Command, duration and result of a YAML file, from the comment at its top."""
+    comment = "".join(f"{line}\n" for line in text.splitlines() if line.startswith("#"))
+    words = r"^# (Command|Duration|Result): +(.*(?:\n#   .*)*)"
+    return {key: re.sub(r"\n# +", " ", value) for key, value in re.findall(words, comment, re.M)}
+
+
+HEADS = {
+    str(path.relative_to(ROOT)): head_of(path.read_text(encoding="utf-8"))
+    for folder in ("experiment", "study")
+    for path in sorted((ROOT / "configs" / folder).glob("*.yaml"))
+}
+
+
+def test_the_readme_is_read_in_five_minutes() -> None:
+    assert len(README.splitlines()) <= 130
+    prose = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^(\|| {4}).*$", "", prose, flags=re.MULTILINE)
+    assert len(prose.split()) <= 1000
+
+
+@pytest.mark.parametrize("path", HEADS)
+def test_a_preset_and_a_study_begin_with_command_duration_and_result(path: str) -> None:
+    head = HEADS[path]
+    assert list(head) == ["Command", "Duration", "Result"], head
+    program, name = ("experiments.train", f"experiment={Path(path).stem}")
+    if "study" in path:
+        program, name = ("ablations run", Path(path).stem)
+    assert head["Command"].startswith(f"python -m {program} {name}")
+    assert len(head["Duration"]) > 5 and len(head["Result"]) > 5
+
+
+@pytest.mark.parametrize("page, command", list(dict.fromkeys(commands())))
+def test_every_command_can_be_typed(page: str, command: str) -> None:
+    words = shlex.split(command)
+    match words:
+        case ["python", "-m", "ablations", *arguments]:
+            arguments = parser().parse_args(arguments)  # exits where it cannot be
+            for study in getattr(arguments, "studies", getattr(arguments, "study", [])):
+                assert study in presets("study") or study.endswith(".yaml") or "/" in study
+        case ["python", "-m", "experiments.train", *overrides]:
+            compose([word for word in overrides if word not in ("--help", "--cfg", "job")])
+        case ["python", "-m", "experiments.benchmark", *overrides]:
+            for case in product(overrides):
+                assert compose(case).benchmark.measure != "none"
+        case ["python", "-m", "experiments.evaluate", _, *overrides]:
+            load({}, overrides)
+        case ["python", "-m", "pytest", *arguments]:
+            files = [word for word in arguments if word.startswith("tests/")]
+            assert all((ROOT / path).exists() for path in files)
+        case ["make", *targets]:
+            rules = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+            assert {word for word in targets if "=" not in word} <= rules
+        case ["pip", "install", *arguments]:
+            project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+            for extras in re.findall(r"\[(.*)\]", arguments[-1]):
+                assert set(extras.split(",")) <= set(project["optional-dependencies"])
+        case ["cp", source, _]:
+            assert (ROOT / source).is_file()
+        case ["tensorboard", "--logdir", _] | [".venv/bin/python", *_]:
+            pass
+        case _:
+            pytest.fail(f"{page}: no test knows how to check: {command}")
 
 
 def apply(path: Path, diff: str) -> None:
@@ -59,9 +150,9 @@ def apply(path: Path, diff: str) -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the README's own study in it, two of its cells trained at a tiny size and one failed."""
+    """A folder with the study of docs/studies.md, two of its cells trained at a tiny size and one failed."""
     folder = tmp_path_factory.mktemp("newcomer")
-    (yaml,) = blocks("yaml")
+    (yaml,) = blocks("yaml", PAGES["docs/studies.md"])
     assert yaml.count("\n") == 5  # lines
     (folder / "my_study.yaml").write_text(yaml)
     with pytest.MonkeyPatch.context() as patch:
@@ -82,17 +173,67 @@ def test_the_five_lines_of_yaml_are_a_study_of_twelve_cells(
     monkeypatch.chdir(place)
     study = load_study("my_study.yaml")
     configs = compose_cells(study)  # raises where a cell or an evaluation cannot be
-    assert len(configs) == 12 and "its 12 cells" in README
+    assert len(configs) == 12 and "its 12 cells" in PAGES["docs/studies.md"]
     assert {(c.model.lsh.n_hashes, c.optim.lr, c.seed) for c in configs} == {
         (n, lr, s) for n in (1, 2, 4) for lr in (1e-3, 2e-3) for s in (0, 1)
     }
+
+
+def test_the_study_of_the_readme_is_the_one_whose_picture_stands_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (yaml,) = blocks("yaml", README)
+    assert yaml.count("\n") == 5  # lines
+    Path("my_study.yaml").write_text(yaml)
+    ours, pictured = load_study("my_study.yaml"), load_study("fig4_hash_rounds")
+    assert (ours.report, len(ours.cells)) == (pictured.report, 12) and "its 12 cells" in README
+    for one, other in zip(ours.cells, pictured.cells, strict=True):
+        assert (one.train, one.seed) == (other.train, other.seed)
+    for one, other in zip(compose_cells(ours), compose_cells(pictured), strict=True):
+        assert to_dict(one) | {"out_dir": ""} == to_dict(other) | {"out_dir": ""}
+
+
+def test_the_ten_lines_of_python_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("python", README)
+    assert len([line for line in code.splitlines() if line]) <= 10
+    names: dict[str, object] = {}
+    exec(code.replace("max_steps=300", "max_steps=1"), names)
+    assert names["out"].shape == names["qk"].shape == (1, 4, 4096, 64)
+    assert names["model"].config == names["config"]
+
+
+def test_the_page_about_python_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its study is trained before, one seed of it at a tiny size."""
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use("Agg")
+    Path("text").write_bytes(bytes(range(256)) * 20)
+    for cell in load_study("fig4_hash_rounds").cells:
+        if cell.seed == 0:
+            small = [*TINY, "model.n_layers=1", "task.curve_sequences=0", "task.source=text"]
+            assert train.main([*cell.overrides, *small]) == 0
+    names: dict[str, object] = {}
+    for code in blocks("python", PAGES["docs/python.md"]):
+        exec(code, names)
+    assert all(p.grad is not None and p.grad.norm() > 0 for p in names["stack"].parameters())
+    assert next(Path("logs").rglob("metrics.csv")).read_text().count("\n") > 5
+    assert names["model"].config.model.lsh.n_hashes == 8
+    assert names["logits"].shape == (*names["tokens"].shape, 128)
+    assert names["memory"]["total"] > 0 and names["coverage"].mass.shape == (4, 2, 4)
+    assert list(names["scores"].index) == [1, 2, 4, 8, 16] and names["scores"].notna().all()
+    assert len(names["left"].lines) == 6 and Path("figure4.png").stat().st_size > 10_000
 
 
 def test_the_notebook_runs_on_it(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)
-    (code,) = blocks("python")
+    (code,) = blocks("python", PAGES["docs/run-directory.md"])
     names: dict[str, object] = {}
     exec(code, names)
     results, curves = names["results"], names["curves"]
@@ -109,7 +250,8 @@ def test_the_columns_of_load_results_are_the_ones_that_are_documented(
 ) -> None:
     monkeypatch.chdir(place)
     columns = list(load_results("my_study.yaml").columns)
-    table = README.split("| columns of `load_results` | what |\n|---|---|\n")[1].split("\n\n")[0]
+    page = PAGES["docs/run-directory.md"]
+    table = page.split("| columns of `load_results` | what |\n|---|---|\n")[1].split("\n\n")[0]
     named = [
         name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])
     ]
@@ -120,7 +262,7 @@ def test_the_columns_of_load_results_are_the_ones_that_are_documented(
 
 
 def test_a_run_directory_holds_what_is_documented(place: Path) -> None:
-    table = README.split("## The result directory")[1].split("\n\n")[2]
+    table = PAGES["docs/run-directory.md"].split("## Files")[1].split("\n\n")[2]
     named = [
         name.removeprefix(mark)
         for mark in ("├ ", "└ ")
@@ -152,13 +294,13 @@ def options_of_help() -> set[str]:
     }
 
 
-def test_every_option_is_in_the_readme_and_every_option_there_exists() -> None:
-    said = {
+def test_every_option_is_documented_and_every_documented_option_exists() -> None:
+    documented = {
         option
-        for page in PAGES.values()
+        for page in MANUAL.values()
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", page)
     }
-    assert said - {"--logdir"} == options_of_help()  # which is TensorBoard's
+    assert documented - OTHER_OPTIONS == options_of_help() - {"--help"}
 
 
 @pytest.mark.parametrize("command", ["", "plan", "run", "status", "report", "export", "compare"])
@@ -168,11 +310,11 @@ def test_help_has_examples_that_parse_and_exit_codes(
     with pytest.raises(SystemExit) as exit:
         parser().parse_args([command, "--help"] if command else ["--help"])
     assert exit.value.code == 0
-    said = capsys.readouterr().out
-    assert re.search(r"^exit codes:", said, re.MULTILINE | re.IGNORECASE)
+    printed = capsys.readouterr().out
+    assert re.search(r"^exit codes:", printed, re.MULTILINE | re.IGNORECASE)
     examples = re.findall(
         r"python -m ablations ((?:plan|run|status|report|export|compare) .*?)(?:  .*)?$",
-        said.split("examples:")[1],
+        printed.split("examples:")[1],
         re.MULTILINE,
     )
     assert len(examples) >= 2 and all(
@@ -187,10 +329,10 @@ def test_help_of_a_run_lists_the_keys_and_examples_that_compose(
     program: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert program.main(["--help"]) == 0
-    said = capsys.readouterr().out
-    assert "exit codes: 0 done" in said and said.count(f"python -m {program.__name__} ") >= 3
+    printed = capsys.readouterr().out
+    assert "exit codes: 0 done" in printed and printed.count(f"python -m {program.__name__} ") >= 3
     keys = set(flat(to_dict(RunConfig())))
-    listed = set(re.findall(r"^  ([a-z_.]+)=", said, re.MULTILINE)) - {
+    listed = set(re.findall(r"^  ([a-z_.]+)=", printed, re.MULTILINE)) - {
         "experiment",
         "model",
         "task",
@@ -206,18 +348,35 @@ def test_help_of_a_run_lists_the_keys_and_examples_that_compose(
     )
 
 
-def test_every_key_and_path_in_the_pages_exists() -> None:
-    keys = set(flat(to_dict(RunConfig())))
-    for name, page in PAGES.items():
-        for key in re.findall(r"\b((?:model|task|optim|trainer|benchmark)\.[a-z_.]+)=", page):
-            assert key in keys, f"{name}: {key}"
-        folder = ROOT if name == "README.md" else ROOT / "docs"
-        for path in re.findall(
-            r"`((?:configs|reformer_pl|experiments|ablations|tests|docs)/[\w./]+)`", page
-        ):
-            assert (ROOT / path).exists(), f"{name}: {path}"
-        for link in re.findall(r"\]\((?!http)([^)#]+)\)", page):
-            assert (folder / link).exists(), f"{name}: {link}"
+def anchors(page: str) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_key_path_and_link_of_a_page_exists(name: str) -> None:
+    page, keys = PAGES[name], set(flat(to_dict(RunConfig())))
+    for link, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]+))?\)", page):
+        target = ((ROOT / name).parent / link).resolve() if link else ROOT / name
+        assert target.exists() or str(target.relative_to(ROOT)) in APPLIED, f"{name}: {link}"
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), anchor
+    if name in APPLIED:
+        return
+    for key in re.findall(r"\b((?:model|task|optim|trainer|benchmark)\.[a-z_.]+)=", page):
+        assert key in keys, f"{name}: {key}"
+    for path in re.findall(
+        r"`((?:configs|reformer_pl|experiments|ablations|tests|docs)/[\w./]+)`", page
+    ):
+        assert (ROOT / path).exists(), f"{name}: {path}"
+
+
+def test_the_words_of_a_report_are_documented() -> None:
+    page = PAGES["docs/studies.md"].split("## The words of `report:`")[1].split("\n\n")[1]
+    words = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
+    assert words == {*REPORT_PARTS, *SPEED_PARTS}
+    table = PAGES["docs/studies.md"].split("## The keys")[1].split("\n\n")[1]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(KEYS)
 
 
 def test_the_worked_example_of_an_attention_variant(tmp_path: Path) -> None:
@@ -227,7 +386,7 @@ def test_the_worked_example_of_an_attention_variant(tmp_path: Path) -> None:
             ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
         )
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    page = PAGES["variant.md"]
+    page = PAGES["docs/variant.md"]
     changed: list[str] = []
     for prose, diff in re.findall(r"(.*?)^```diff\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
         changed += re.findall(r"^\*\*The [^,]*, in `([\w/.]+)`", prose, re.MULTILINE)[-1:]
