@@ -1,4 +1,4 @@
-"""The Reformer's ideas as interchangeable parts (arXiv 2001.04451). The public names below load their modules when they are used."""
+"""The Reformer's ideas as interchangeable parts (arXiv 2001.04451). A name loads its module when it is used."""
 
 from importlib import import_module
 from typing import Any

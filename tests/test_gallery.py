@@ -1,4 +1,4 @@
-"""The committed results of the figure studies belong to the studies as they are now, and docs/results.md says what they say."""
+"""The committed results are of the figure studies as they are now; docs/results.md agrees."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""README.md and docs/ are true: their YAML and Python run, their commands parse, their options, keys, paths and links exist."""
+"""README.md and docs/ are true: YAML and Python run, commands parse, keys and links exist."""
 
 import argparse
 import fnmatch
@@ -30,10 +30,11 @@ PAGES = {
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 }
 README = PAGES["README.md"]
-# Each of these is applied to a copy of the repository, and its commands run there: it names what does not exist here yet.
+# Each is applied to a copy of the repository, where its commands run.
 APPLIED = {"docs/variant.md", "docs/task.md", "docs/report_part.md", "docs/launcher.md"}
 MANUAL = {name: page for name, page in PAGES.items() if name not in APPLIED}
-OTHER_OPTIONS = {"--logdir", "--cfg", "--help", "--multirun"}  # TensorBoard's and experiments.train's
+# TensorBoard's, and those of experiments.train
+OTHER_OPTIONS = {"--logdir", "--cfg", "--help", "--multirun"}
 TINY = [
     *(
         "model.d_model=8",
@@ -139,7 +140,7 @@ def test_every_command_can_be_typed(page: str, command: str) -> None:
 
 
 def apply(path: Path, diff: str) -> None:
-    """What stands there without the lines marked + becomes what stands there without those marked -. It stands there once."""
+    """The lines not marked + become the lines not marked -. The former stand there once."""
     before, after = (
         "".join(f"{line[1:]}\n" for line in diff.splitlines() if line[:1] != mark) for mark in "+-"
     )
@@ -150,7 +151,7 @@ def apply(path: Path, diff: str) -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the study of docs/studies.md, two of its cells trained at a tiny size and one failed."""
+    """The study of docs/studies.md in a folder: two cells trained at a tiny size, one failed."""
     folder = tmp_path_factory.mktemp("newcomer")
     (yaml,) = blocks("yaml", PAGES["docs/studies.md"])
     assert yaml.count("\n") == 5  # lines
@@ -380,7 +381,7 @@ def test_the_words_of_a_report_are_documented() -> None:
 
 
 def test_the_worked_example_of_an_attention_variant(tmp_path: Path) -> None:
-    """docs/variant.md, done as it says on a copy of the sources; the commands that test and train it."""
+    """docs/variant.md, done as it says on a copy of the sources, and its commands."""
     for folder in ("reformer_pl", "experiments", "ablations", "configs", "tests"):
         shutil.copytree(
             ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
