@@ -12,6 +12,7 @@ is not measured again; one that failed is. Each leaves config.yaml, log.txt and 
 exit codes: 0 done, 1 a case failed, was out of memory or would not fit (result.json says which), 2 bad input, 130 stopped by Ctrl-C
 """
 
+import os
 import shlex
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from experiments.run_dir.files import RESULT, claim_directory
 from experiments.run_dir.lock import locked
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS, forget_result, is_ok, read_result, record
 from experiments.run_dir.provenance import PACKAGES
+from experiments.safe_path import safe_path
 from reformer_pl.config import ConfigError, RunConfig, check_installed
 from reformer_pl.config.rules import PEER_PACKAGES
 
@@ -119,9 +121,8 @@ def run_each(cases: list[list[str]], configs: list[RunConfig]) -> int:
     codes = []
     for case in cases:
         print(f"{len(codes) + 1}/{len(cases)}: {shlex.join(case)}", flush=True)
-        codes.append(
-            subprocess.run([sys.executable, "-m", "experiments.benchmark", *case]).returncode
-        )
+        command = [sys.executable, "-m", "experiments.benchmark", *case]
+        codes.append(subprocess.run(command, env={**os.environ, **safe_path()}).returncode)
         if codes[-1] == 130:
             raise KeyboardInterrupt
     print_table(cases, [read_result(Path(directory)) or {} for directory in directories])

@@ -20,7 +20,9 @@ from experiments.run_dir.files import safe_name
 from reformer_pl.config import ConfigError, RunConfig, check, load, one_line, typed
 from reformer_pl.config.plain_values import set_plain
 
-CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
+_HERE = Path(__file__).resolve().parent
+_PACKAGED = _HERE / "configs"  # of a wheel; a clone has configs/ beside this package
+CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else _HERE.parent / "configs"
 
 ConfigStore.instance().store(name="schema", node=RunConfig)
 

@@ -65,7 +65,7 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     module = LitSequenceModel(config, data.vocab_size)
     name = "_".join(overrides) or "own"
     load_weights(module, checkpoint["state_dict"], name)
-    trainer = build_trainer(config, logger=False)
+    trainer = build_trainer(config)
     values = score(trainer, module, data)
     if trainer.is_global_zero:
         write_evaluation(directory, name, overrides, values)

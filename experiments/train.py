@@ -35,7 +35,8 @@ from experiments.run_dir.outcome import (
     read_result,
     record,
 )
-from reformer_pl.config import ConfigError, RunConfig
+from experiments.safe_path import safe_path
+from reformer_pl.config import ConfigError, RunConfig, check_installed
 
 
 def main(arguments: list[str]) -> int:
@@ -58,6 +59,9 @@ def main(arguments: list[str]) -> int:
             raise ConfigError(
                 f"{said}: use python -m experiments.benchmark {shlex.join(arguments)}"
             )
+        check_installed(config)
+        if config.trainer.devices > 1:  # Lightning starts the other ranks with this environment
+            os.environ.update(safe_path())
         with locked(Path(config.out_dir)) if first_rank() else nullcontext():
             directory = claim_directory(config)
             done = read_result(directory)

@@ -14,7 +14,7 @@ from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler
 
 from experiments import train
-from experiments.training.tensorboard import Board
+from experiments.training.tensorboard import TensorBoardFile
 from processes import Fault, exit_code, result, rows, start
 from reformer_pl.config import RunConfig
 
@@ -110,7 +110,7 @@ def test_curves_are_the_rows_of_the_metrics_file_each_step_once(
 def test_a_file_that_cannot_be_written_ends_no_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    view = Board(tmp_path, RunConfig(), [])
+    view = TensorBoardFile(tmp_path, RunConfig(), [])
     view.path = Path("/dev/full")
     row = {"step": 1, "split": "train", "seconds": 0.5, "tokens": 8, "loss_nats": 2.0}
     view.add(row)

@@ -190,7 +190,7 @@ def claim_directory(config: RunConfig) -> Path:
                 raise ConfigError(
                     f"out_dir={directory} holds a run with another config ({reason}): give another out_dir, or delete it to start over"
                 )
-            if (before.evaluations, before.benchmark) == (config.evaluations, config.benchmark):
+            if to_dict(before) | {"out_dir": ""} == to_dict(config) | {"out_dir": ""}:
                 return directory
         replace_text(path, yaml.safe_dump(to_dict(config), sort_keys=False))
     except OSError as error:

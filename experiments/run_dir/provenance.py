@@ -3,25 +3,27 @@
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
+
+from experiments.safe_path import ROOT
 
 PACKAGES = ("reformer-pl", "torch", "lightning", "torchmetrics", "hydra-core")
 
 
 def provenance(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
-    """What produced a result: versions, git commit (with -dirty when files differ from it)."""
-    root = Path(__file__).resolve().parent.parent.parent
+    """The versions of the packages, and the git commit, with -dirty when files differ from it."""
+    return {"versions": {name: _version(name) for name in packages}, "git_commit": _commit()}
+
+
+def _commit() -> str | None:
+    """None outside of a clone: an installed copy may lie within a repository of something else."""
+    if not (ROOT / ".git").exists():
+        return None
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        git = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-        )
-        commit = git.stdout.strip() or None
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
     except OSError:  # no git on this machine
-        commit = None
-    return {"versions": {name: _version(name) for name in packages}, "git_commit": commit}
+        return None
 
 
 def _version(package: str) -> str | None:

@@ -14,7 +14,7 @@ from lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
 from experiments.run_dir.files import METRICS, append_rows, checkpoint_path, drop_rows_after
-from experiments.training.tensorboard import Board
+from experiments.training.tensorboard import TensorBoardFile
 from reformer_pl.measure import PeakMemory, training_tensors
 from reformer_pl.module import lr_factor
 
@@ -104,7 +104,7 @@ class MetricsFile(Callback):
             tokens_per_step,
             log_every_steps,
         )
-        self.board: Board | None = None  # the first rank's
+        self.tensorboard: TensorBoardFile | None = None  # the first rank's, if there is one
 
     def drop_after(self, step: int) -> list[dict[str, Any]]:
         """Drop the rows that a run resumed at this step will repeat, and return those that stand. For one rank to call."""
@@ -143,8 +143,8 @@ class MetricsFile(Callback):
         }
         row |= {"tokens": trainer.global_step * self.tokens_per_step, **more}
         append_rows(self.path, [row])
-        if self.board is not None:
-            self.board.add(row)
+        if self.tensorboard is not None:
+            self.tensorboard.add(row)
         if split == "valid":
             said = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
             tqdm.write(

@@ -3,11 +3,12 @@
 import math
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Trainer, seed_everything
+from lightning import Callback, Trainer, seed_everything
 
 from experiments import STARTED
 from experiments.device import set_threads
@@ -15,8 +16,9 @@ from experiments.run_dir.files import checkpoint_path
 from experiments.run_dir.outcome import OK, forget_result, write_evaluation
 from experiments.training.callbacks import Checkpoints, Cost, MetricsFile
 from experiments.training.coverage_file import CoverageFile
+from experiments.training.loggers import TENSORBOARD, build_loggers, log_config
 from experiments.training.scoring import load_checkpoint, load_weights, score
-from experiments.training.tensorboard import Board
+from experiments.training.tensorboard import TensorBoardFile
 from experiments.training.trainer import build_trainer, device_name
 from reformer_pl.config import RunConfig
 from reformer_pl.config.evaluations import load_named_evaluation
@@ -27,89 +29,124 @@ from reformer_pl.tasks import build_task
 from reformer_pl.tasks.batches import SequenceData
 
 
-def train(config: RunConfig, directory: Path) -> dict[str, Any] | None:
-    """Fit from the newest checkpoint, score the model as trained and under each of config.evaluations. None when interrupted."""
+@dataclass(frozen=True)
+class Parts:
+    """What one training process is made of. `step` is where it goes on: 0, or its checkpoint's."""
+
+    config: RunConfig
+    directory: Path
+    data: SequenceData
+    module: LitSequenceModel
+    step: int
+    cost: Cost
+    metrics: MetricsFile
+    coverage: CoverageFile | None
+    checkpoints: Checkpoints
+    trainer: Trainer
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.module.parameters())
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.config.task.batch_size * self.config.task.length
+
+
+def train(
+    config: RunConfig, directory: Path, callbacks: Iterable[Callback] = ()
+) -> dict[str, Any] | None:
+    """Train from the newest checkpoint, then score as trained and under config.evaluations.
+
+    `callbacks` are the caller's own. Their state is in the checkpoint. Returns what result.json
+    says of a run that is ok; None when it was interrupted. Raises ConfigError before anything is
+    trained, and FloatingPointError where the loss is not finite.
+    """
+    parts = build_parts(config, directory, callbacks)
+    if parts.trainer.is_global_zero:
+        begin(parts)
+    fit(parts)
+    if parts.checkpoints.interrupted:
+        return None
+    scores = final_scores(parts)
+    weights = parts.module.state_dict()
+    evaluate(parts.trainer, config, parts.data, weights, directory, config.evaluations)
+    result = gather_result(parts, scores)
+    if parts.metrics.tensorboard is not None:
+        parts.metrics.tensorboard.finish(result)
+    return result
+
+
+def build_parts(config: RunConfig, directory: Path, callbacks: Iterable[Callback]) -> Parts:
+    """Raises ConfigError for a corrupt checkpoint and for an evaluation that cannot be."""
     data = build_task(config)
     set_threads(config)
     seed_everything(config.seed, verbose=False)
     module = LitSequenceModel(config, data.vocab_size)
-    with torch.device("meta"):  # an evaluation that cannot be is refused before anything is trained
-        shapes = LitSequenceModel(config, data.vocab_size).state_dict()
-        for name in config.evaluations:
-            load_weights(
-                LitSequenceModel(load_named_evaluation(config, name), data.vocab_size), shapes, name
-            )
+    check_evaluations(config, data.vocab_size)
     checkpoint = checkpoint_path(directory)
-    step = (
-        load_checkpoint(checkpoint)["global_step"] if checkpoint.is_file() else 0
-    )  # refuses a corrupt file before anything is started
-
-    tokens_per_step = config.task.batch_size * config.task.length
-    cost, checkpoints = Cost(), Checkpoints(directory, config.trainer.eval_every_steps)
-    metrics = MetricsFile(directory, cost, tokens_per_step, config.trainer.log_every_steps)
-    coverage = [CoverageFile(directory, config)] if config.trainer.coverage_every_steps else []
-    trainer = build_trainer(config, callbacks=[cost, metrics, *coverage, checkpoints], logger=False)
-    parameters = sum(p.numel() for p in module.parameters())
-    if trainer.is_global_zero:
-        layers = ", ".join(attention_pattern(config.model.attention, config.model.n_layers))
-        where = f"from step {step} of" if step else "for"
-        print(
-            f"{directory}: {parameters:,} parameters, attention {layers}, on {device_name(trainer)}"
-        )
-        print(f"training {where} {config.trainer.max_steps} steps", flush=True)
-        metrics.board = Board(directory, config, metrics.drop_after(step))
-        for file in coverage:
-            file.drop_after(step)
-        forget_result(directory)
-    trainer.fit(
-        module,
-        datamodule=data,
-        ckpt_path=checkpoint if checkpoint.is_file() else None,
-        weights_only=True,
+    step = load_checkpoint(checkpoint)["global_step"] if checkpoint.is_file() else 0
+    options, tokens = config.trainer, config.task.batch_size * config.task.length
+    cost, checkpoints = Cost(), Checkpoints(directory, options.eval_every_steps)
+    metrics = MetricsFile(directory, cost, tokens, options.log_every_steps)
+    coverage = CoverageFile(directory, config) if options.coverage_every_steps else None
+    # First Cost, which stops its clock before the others work; last Checkpoints, with their state.
+    ordered = [cost, metrics, *([coverage] if coverage else []), *callbacks, checkpoints]
+    logger = build_loggers(config, directory)
+    trainer = build_trainer(config, callbacks=ordered, logger=logger)
+    return Parts(
+        config, directory, data, module, step, cost, metrics, coverage, checkpoints, trainer
     )
-    if checkpoints.interrupted:
-        return None
-
-    own = score(trainer, module, data)
-    if not math.isfinite(
-        own["loss_nats"]
-    ):  # the training loss may have been finite when it was last looked at
-        raise FloatingPointError(
-            f"the held-out loss is {own['loss_nats']} at the end: lower optim.lr or set optim.clip_norm"
-        )
-    _evaluate(trainer, config, data, module.state_dict(), directory, config.evaluations)
-
-    result = {
-        "status": OK,
-        "error": None,
-        "steps": config.trainer.max_steps,
-        **{name: own[name] for name in ("loss_nats", "accuracy", "bits_per_dim")},
-        "peak_memory_gib": cost.peak_bytes / GIB,
-        "step_seconds": cost.median_step_seconds,
-        "tokens_per_second": tokens_per_step / cost.median_step_seconds,
-        "parameters": parameters,
-        "train_seconds": cost.train_seconds,
-        "startup_seconds": cost.first_started
-        - STARTED,  # of the process that ended the run, where it was resumed
-        "closing_seconds": time.perf_counter() - cost.ended,
-        "baseline": data.baseline(),
-        "device": device_name(trainer),
-        "threads": torch.get_num_threads(),
-    }
-    if metrics.board is not None:
-        metrics.board.finish(result)
-    return result
 
 
-def evaluate_again(config: RunConfig, directory: Path, names: Iterable[str]) -> None:
-    """Score a trained run under evaluations that were added to its config since."""
-    weights = load_checkpoint(checkpoint_path(directory))["state_dict"]
-    data = build_task(config)
-    set_threads(config)
-    _evaluate(build_trainer(config, logger=False), config, data, weights, directory, names)
+def check_evaluations(config: RunConfig, vocab_size: int) -> None:
+    """Raises ConfigError for one that the trained weights would not fit. No memory is allocated."""
+    with torch.device("meta"):
+        shapes = LitSequenceModel(config, vocab_size).state_dict()
+        for name in config.evaluations:
+            module = LitSequenceModel(load_named_evaluation(config, name), vocab_size)
+            load_weights(module, shapes, name)
 
 
-def _evaluate(
+def begin(parts: Parts) -> None:
+    """Print what is about to be trained, and drop the rows that it will repeat. For one rank."""
+    config, directory, step = parts.config, parts.directory, parts.step
+    layers = ", ".join(attention_pattern(config.model.attention, config.model.n_layers))
+    size, device = f"{parts.parameters:,} parameters", device_name(parts.trainer)
+    print(f"{directory}: {size}, attention {layers}, on {device}")
+    where = f"from step {step} of" if step else "for"
+    print(f"training {where} {config.trainer.max_steps} steps", flush=True)
+    rows = parts.metrics.drop_after(step)
+    if TENSORBOARD in config.trainer.loggers:
+        parts.metrics.tensorboard = TensorBoardFile(directory, config, rows)
+    if parts.coverage is not None:
+        parts.coverage.drop_after(step)
+    forget_result(directory)
+    log_config(parts.trainer.loggers, config)
+
+
+def fit(parts: Parts) -> None:
+    """Train to the last step, or until Ctrl-C. Loggers get the rows of training alone."""
+    checkpoint = checkpoint_path(parts.directory)
+    resumed = checkpoint if checkpoint.is_file() else None
+    parts.trainer.fit(parts.module, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
+    parts.trainer.loggers = []  # the scores of evaluations would look like rows of training
+
+
+def final_scores(parts: Parts) -> dict[str, float]:
+    """The held-out scores at the end. Raises FloatingPointError where the loss is not finite.
+
+    The training loss may have been finite when it was last looked at.
+    """
+    scores = score(parts.trainer, parts.module, parts.data)
+    loss = scores["loss_nats"]
+    if not math.isfinite(loss):
+        advice = "lower optim.lr or set optim.clip_norm"
+        raise FloatingPointError(f"the held-out loss is {loss} at the end: {advice}")
+    return scores
+
+
+def evaluate(
     trainer: Trainer,
     config: RunConfig,
     data: SequenceData,
@@ -117,9 +154,40 @@ def _evaluate(
     directory: Path,
     names: Iterable[str],
 ) -> None:
+    """Score trained weights under named evaluations of the config, each into its own file."""
     for name in names:
         module = LitSequenceModel(load_named_evaluation(config, name), data.vocab_size)
         load_weights(module, weights, name)
         values = score(trainer, module, data)
         if trainer.is_global_zero:
             write_evaluation(directory, name, config.evaluations[name], values)
+
+
+def evaluate_again(config: RunConfig, directory: Path, names: Iterable[str]) -> None:
+    """Score a trained run under evaluations that were added to its config since."""
+    weights = load_checkpoint(checkpoint_path(directory))["state_dict"]
+    data = build_task(config)
+    set_threads(config)
+    evaluate(build_trainer(config), config, data, weights, directory, names)
+
+
+def gather_result(parts: Parts, scores: dict[str, float]) -> dict[str, Any]:
+    """What result.json says of a run that is ok; times in seconds, losses in nats."""
+    cost = parts.cost
+    return {
+        "status": OK,
+        "error": None,
+        "steps": parts.config.trainer.max_steps,
+        **{name: scores[name] for name in ("loss_nats", "accuracy", "bits_per_dim")},
+        "peak_memory_gib": cost.peak_bytes / GIB,
+        "step_seconds": cost.median_step_seconds,
+        "tokens_per_second": parts.tokens_per_step / cost.median_step_seconds,
+        "parameters": parts.parameters,
+        "train_seconds": cost.train_seconds,
+        # Of the process that ended the run, where it was resumed.
+        "startup_seconds": cost.first_started - STARTED,
+        "closing_seconds": time.perf_counter() - cost.ended,
+        "baseline": parts.data.baseline(),
+        "device": device_name(parts.trainer),
+        "threads": torch.get_num_threads(),
+    }

@@ -32,10 +32,10 @@ FINAL = (
     "tokens_per_second",
 )  # the held-out scores are the last points of their curves
 PLACE = ("step", "split", "seconds", "tokens")  # where a row stands; the rest of it are values
-NO_HYPERPARAMETERS = ("out_dir", "evaluations", "benchmark")
+NO_HYPERPARAMETERS = ("out_dir", "evaluations", "benchmark", "trainer.loggers")  # and keys below
 
 
-class Board:
+class TensorBoardFile:
     """The file of one process of a run. It takes back what earlier ones said and repeats the rows that stand, so that a resumed run shows
     each step once, in a TensorBoard that has been watching, too. For one rank."""
 
@@ -101,9 +101,9 @@ class Board:
 def _session(config: RunConfig, began: float) -> SessionStartInfo:
     """Every key that may matter in training; null and lists, for which TensorBoard has no type, as text."""
     session = SessionStartInfo(start_time_secs=began)
-    for key, value in flat(
-        {key: value for key, value in to_dict(config).items() if key not in NO_HYPERPARAMETERS}
-    ).items():
+    values = flat(to_dict(config))
+    for key in [key for key in values if not key.startswith(NO_HYPERPARAMETERS)]:
+        value = values[key]
         match value:
             case bool():
                 session.hparams[key].bool_value = value

@@ -3,10 +3,11 @@
 import logging
 import sys
 import warnings
-from typing import Any
+from collections.abc import Iterable
 
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from experiments.cluster import n_nodes
@@ -30,17 +31,24 @@ class StepBar(TQDMProgressBar):
         return self.trainer.max_steps
 
 
-def build_trainer(config: RunConfig, **more: Any) -> Trainer:
-    """The Lightning Trainer of a config. `more` adds callbacks and a logger."""
+def build_trainer(
+    config: RunConfig,
+    *,
+    callbacks: Iterable[Callback] = (),
+    logger: Logger | Iterable[Logger] | bool = False,
+) -> Trainer:
+    """The Lightning Trainer of a config. `callbacks` come before its progress bar.
+
+    `logger` is as Lightning's Trainer takes it. The default is none: the files of a run are written
+    by callbacks. Raises ConfigError where this machine has not the devices that the config names.
+    """
     options, nodes = config.trainer, n_nodes()
     if options.devices % nodes:
         raise ConfigError(
-            f"trainer.devices {options.devices} cannot be divided among the {nodes} nodes of this job"
+            f"trainer.devices {options.devices} cannot be divided among "
+            f"the {nodes} nodes of this job"
         )
-    more["callbacks"] = [
-        *more.get("callbacks", []),
-        StepBar(refresh_rate=1 if sys.stdout.isatty() else 0),
-    ]
+    bar = StepBar(refresh_rate=1 if sys.stdout.isatty() else 0)
     try:
         return Trainer(
             accelerator=device_kind(config),
@@ -58,14 +66,18 @@ def build_trainer(config: RunConfig, **more: Any) -> Trainer:
             use_distributed_sampler=False,  # the data modules cut their batches by rank themselves
             enable_checkpointing=False,
             enable_model_summary=False,
-            **more,
+            callbacks=[*callbacks, bar],
+            logger=logger,
         )
     except MisconfigurationException as error:  # no GPU, or too few
-        asked = f"trainer.accelerator={options.accelerator} trainer.devices={options.devices}"
-        raise ConfigError(f"{asked} cannot be had here: {one_line(error)}") from error
+        devices = f"trainer.accelerator={options.accelerator} trainer.devices={options.devices}"
+        raise ConfigError(f"{devices} cannot be had here: {one_line(error)}") from error
 
 
 def device_name(trainer: Trainer) -> str:
-    """What the numbers of a run were measured on. Asked of the strategy: Lightning moves a module back to the CPU when it has finished."""
+    """What the numbers of a run were measured on.
+
+    The strategy knows it. The module does not: Lightning moves it to the CPU when it has finished.
+    """
     times = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
     return times + hardware_name(trainer.strategy.root_device)

@@ -10,6 +10,9 @@ from reformer_pl.config.loading import (
     check_installed as check_installed,
 )
 from reformer_pl.config.loading import (
+    check_tracker as check_tracker,
+)
+from reformer_pl.config.loading import (
     flat as flat,
 )
 from reformer_pl.config.loading import (

@@ -14,7 +14,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from reformer_pl.config.rules import PEER_PACKAGES, ConfigError
+from reformer_pl.config.rules import PEER_PACKAGES, TRACKERS, ConfigError, check_word
 from reformer_pl.config.run_rules import check
 from reformer_pl.config.schema import RunConfig
 
@@ -38,7 +38,8 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def changes(before: RunConfig, after: RunConfig) -> str:
     """What differs in the training of two configs, or in what they measure: "model.d_ff 64 -> 128, seed 0 -> 1", or an empty string.
 
-    Neither the place nor the evaluations count, for a trained model can be scored in further ways; nor a benchmark's memory limit.
+    The directory does not count, nor the evaluations: a trained model can be scored in further ways.
+    Neither do the loggers and a benchmark's memory limit.
     """
     old, new = _that_count(to_dict(before)), _that_count(to_dict(after))
     return ", ".join(
@@ -63,7 +64,8 @@ def _that_count(values: dict[str, Any]) -> dict[str, Any]:
     counted = flat(
         {key: value for key, value in values.items() if key not in ("out_dir", "evaluations")}
     )
-    counted.pop("benchmark.memory_limit_gib", None)
+    for key in ("benchmark.memory_limit_gib", "trainer.loggers"):
+        counted.pop(key, None)
     return counted
 
 
@@ -126,9 +128,23 @@ def one_line(error: Exception) -> str:
 
 
 def check_installed(config: RunConfig) -> None:
-    """That the package of a peer is there: asked when something is about to start, for a config can be read without it."""
+    """That the packages of a peer and of loggers are there.
+
+    Asked when something is about to start, for a config can be read without them.
+    """
     package = PEER_PACKAGES.get(config.benchmark.peer)
     if package and find_spec(package) is None:
         raise ConfigError(
-            f"benchmark.peer={config.benchmark.peer} needs the package {package}: pip install -e '.[peers]', or make peers"
+            f"benchmark.peer={config.benchmark.peer} needs the package {package}: "
+            "pip install -e '.[peers]', or make peers"
         )
+    for logger in config.trainer.loggers if config.benchmark.measure == "none" else ():
+        if logger in TRACKERS:
+            check_tracker(logger)
+
+
+def check_tracker(name: str) -> None:
+    """That the package of wandb or mlflow is there. Raises ConfigError with the command for pip."""
+    check_word("tracker", name, TRACKERS)
+    if find_spec(name) is None:
+        raise ConfigError(f"{name} is not installed: pip install 'reformer-pl[{name}]'")

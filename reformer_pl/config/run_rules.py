@@ -5,6 +5,7 @@ from dataclasses import asdict
 from reformer_pl.config.benchmark_rules import check_benchmark
 from reformer_pl.config.rules import (
     ACCELERATORS,
+    LOGGERS,
     MERGES,
     OPTIMIZERS,
     POSITIONS,
@@ -85,6 +86,10 @@ def check(config: RunConfig) -> RunConfig:
     check_word("trainer.accelerator", trainer.accelerator, ACCELERATORS)
     check_word("trainer.strategy", trainer.strategy, STRATEGIES)
     check_word("trainer.precision", trainer.precision, PRECISIONS)
+    for logger in trainer.loggers:
+        check_word("trainer.loggers", logger, LOGGERS)
+        if trainer.loggers.count(logger) > 1:
+            raise ConfigError(f"trainer.loggers names {logger} twice: once is enough")
     for name in ("devices", "max_steps", "eval_every_steps", "log_every_steps"):
         check_positive(f"trainer.{name}", getattr(trainer, name))
     if trainer.coverage_every_steps < 0:

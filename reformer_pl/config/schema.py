@@ -90,6 +90,10 @@ class TrainerConfig:
         0  # how much of full attention the hash buckets reach, into coverage.jsonl; 0 is never
     )
     threads: int = 0  # CPU threads of one process; 0 leaves torch's choice
+    loggers: list[str] = field(
+        default_factory=lambda: ["tensorboard"],
+        metadata={"help": "any of tensorboard, csv, wandb, mlflow; [] is none"},
+    )
 
 
 @dataclass

@@ -1,0 +1,51 @@
+"""The trackers that trainer.loggers names, by Lightning's own logger classes.
+
+The files of a run stay the truth: these are further views of it, which nothing here reads again.
+Lightning counts their steps from 0: its step 9 is step 10 of metrics.jsonl. A run that was resumed
+has an entry for each of its processes. `tensorboard` is no logger of Lightning's but our own file
+(tensorboard.py), which shows each step once.
+
+  csv      csv/version_N/ in the run's directory
+  wandb    wandb/ in the run's directory, offline unless WANDB_MODE is set
+  mlflow   mlruns/ in the run's directory, unless MLFLOW_TRACKING_URI is set
+"""
+
+import os
+from pathlib import Path
+
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, WandbLogger
+
+from experiments.run_dir.files import safe_name
+from reformer_pl.config import RunConfig, flat, to_dict
+from reformer_pl.config.rules import LOGGERS, ConfigError
+
+TENSORBOARD = "tensorboard"
+
+
+def build_loggers(config: RunConfig, directory: Path) -> list[Logger]:
+    """The loggers of a run, named by its directory: runs/STUDY/CELL/seed=N is CELL/seed=N of STUDY."""
+    *_, study, cell, seed = ("runs", "run", *directory.resolve().parts)
+    words = [word for word in config.trainer.loggers if word != TENSORBOARD]
+    return [build_logger(word, directory, study, f"{cell}/{seed}") for word in words]
+
+
+def build_logger(word: str, directory: Path, study: str, run: str) -> Logger:
+    """One logger. `study` is the project of wandb and the experiment of mlflow, `run` its name there."""
+    match word:
+        case "csv":
+            return CSVLogger(directory, name="csv")
+        case "wandb":
+            offline = "WANDB_MODE" not in os.environ
+            return WandbLogger(run, directory, offline=offline, project=safe_name(study))
+        case "mlflow":
+            folder = f"file:{directory.resolve() / 'mlruns'}"
+            address = os.environ.get("MLFLOW_TRACKING_URI", folder)
+            return MLFlowLogger(study, run_name=run, tracking_uri=address)
+        case _:
+            raise ConfigError(f"trainer.loggers={word} is unknown: choose {', '.join(LOGGERS)}")
+
+
+def log_config(loggers: list[Logger], config: RunConfig) -> None:
+    """Every key of the config under its dotted name. Lightning does so on the first rank alone."""
+    for logger in loggers:
+        logger.log_hyperparams(flat(to_dict(config)))
