@@ -26,12 +26,12 @@ from reformer_pl.config import RunConfig, flat, load, to_dict
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {
-    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    path.name: path.read_text(encoding="utf-8")
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 }
 README = PAGES["README.md"]
 # Each is applied to a copy of the repository, where its commands run.
-APPLIED = {"docs/variant.md", "docs/task.md", "docs/report_part.md", "docs/launcher.md"}
+APPLIED = {"variant.md", "task.md", "report_part.md", "launcher.md"}
 MANUAL = {name: page for name, page in PAGES.items() if name not in APPLIED}
 # TensorBoard's, and those of experiments.train
 COMING = {"--to"}  # of export; this line goes when the parser has it
@@ -169,7 +169,7 @@ def apply(path: Path, diff: str) -> None:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The study of docs/studies.md in a folder: two cells trained at a tiny size, one failed."""
     folder = tmp_path_factory.mktemp("newcomer")
-    (yaml,) = blocks("yaml", PAGES["docs/studies.md"])
+    (yaml,) = blocks("yaml", PAGES["studies.md"])
     assert yaml.count("\n") == 5  # lines
     (folder / "my_study.yaml").write_text(yaml)
     with pytest.MonkeyPatch.context() as patch:
@@ -190,7 +190,7 @@ def test_the_five_lines_of_yaml_are_a_study_of_twelve_cells(
     monkeypatch.chdir(place)
     study = load_study("my_study.yaml")
     configs = compose_cells(study)  # raises where a cell or an evaluation cannot be
-    assert len(configs) == 12 and "its 12 cells" in PAGES["docs/studies.md"]
+    assert len(configs) == 12 and "its 12 cells" in PAGES["studies.md"]
     assert {(c.model.lsh.n_hashes, c.optim.lr, c.seed) for c in configs} == {
         (n, lr, s) for n in (1, 2, 4) for lr in (1e-3, 2e-3) for s in (0, 1)
     }
@@ -235,7 +235,7 @@ def test_the_page_about_python_runs_from_top_to_bottom(
             small = [*TINY, "model.n_layers=1", "task.curve_sequences=0", "task.source=text"]
             assert train.main([*cell.overrides, *small]) == 0
     names: dict[str, object] = {}
-    for code in blocks("python", PAGES["docs/python.md"]):
+    for code in blocks("python", PAGES["python.md"]):
         exec(code, names)
     assert all(p.grad is not None and p.grad.norm() > 0 for p in names["stack"].parameters())
     assert next(Path("logs").rglob("metrics.csv")).read_text().count("\n") > 5
@@ -250,7 +250,7 @@ def test_the_notebook_runs_on_it(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)
-    (code,) = blocks("python", PAGES["docs/run-directory.md"])
+    (code,) = blocks("python", PAGES["run-directory.md"])
     names: dict[str, object] = {}
     exec(code, names)
     results, curves = names["results"], names["curves"]
@@ -267,7 +267,7 @@ def test_the_columns_of_load_results_are_the_ones_that_are_documented(
 ) -> None:
     monkeypatch.chdir(place)
     columns = list(load_results("my_study.yaml").columns)
-    page = PAGES["docs/run-directory.md"]
+    page = PAGES["run-directory.md"]
     table = page.split("| columns of `load_results` | what |\n|---|---|\n")[1].split("\n\n")[0]
     named = [
         name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])
@@ -279,7 +279,7 @@ def test_the_columns_of_load_results_are_the_ones_that_are_documented(
 
 
 def test_a_run_directory_holds_what_is_documented(place: Path) -> None:
-    table = PAGES["docs/run-directory.md"].split("## Files")[1].split("\n\n")[2]
+    table = PAGES["run-directory.md"].split("## Files")[1].split("\n\n")[2]
     named = [
         name.removeprefix(mark)
         for mark in ("├ ", "└ ")
@@ -361,9 +361,10 @@ def anchors(page: str) -> set[str]:
 @pytest.mark.parametrize("name", PAGES)
 def test_every_key_path_and_link_of_a_page_exists(name: str) -> None:
     page, keys = PAGES[name], set(flat(to_dict(RunConfig())))
+    here = ROOT / "docs" / name if (ROOT / "docs" / name).exists() else ROOT / name
     for link, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]+))?\)", page):
-        target = ((ROOT / name).parent / link).resolve() if link else ROOT / name
-        assert target.exists() or str(target.relative_to(ROOT)) in APPLIED, f"{name}: {link}"
+        target = here.parent / link if link else here
+        assert target.exists() or target.name in APPLIED, f"{name}: {link}"
         assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), anchor
     if name in APPLIED:
         return
@@ -376,10 +377,10 @@ def test_every_key_path_and_link_of_a_page_exists(name: str) -> None:
 
 
 def test_the_words_of_a_report_are_documented() -> None:
-    page = PAGES["docs/studies.md"].split("## The words of `report:`")[1].split("\n\n")[1]
+    page = PAGES["studies.md"].split("## The words of `report:`")[1].split("\n\n")[1]
     words = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
     assert words == {*REPORT_PARTS, *SPEED_PARTS}
-    table = PAGES["docs/studies.md"].split("## The keys")[1].split("\n\n")[1]
+    table = PAGES["studies.md"].split("## The keys")[1].split("\n\n")[1]
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(KEYS)
 
 
@@ -390,7 +391,7 @@ def test_the_worked_example_of_an_attention_variant(tmp_path: Path) -> None:
             ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
         )
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    page = PAGES["docs/variant.md"]
+    page = PAGES["variant.md"].split("\n## ")[0]
     changed: list[str] = []
     for prose, diff in re.findall(r"(.*?)^```diff\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
         changed += re.findall(r"^\*\*The [^,]*, in `([\w/.]+)`", prose, re.MULTILINE)[-1:]
