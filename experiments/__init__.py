@@ -2,6 +2,5 @@
 
 import time
 
-STARTED = (
-    time.perf_counter()
-)  # of this process, as near as Python can tell: this file is the first that a run imports
+# When this process started, as near as Python can tell: a run imports this file first.
+STARTED = time.perf_counter()

@@ -1,15 +1,19 @@
 """Measure cost without training.
 
 examples:
-  python -m experiments.benchmark benchmark.measure=layer model.attention=full,lsh task.length=1024,4096
-  python -m experiments.benchmark benchmark.measure=attention task.length=16384 benchmark.paired=true
-  python -m experiments.benchmark experiment=enwik8 benchmark.measure=step model.residual=standard,reversible
+  python -m experiments.benchmark benchmark.measure=layer model.attention=full,lsh task.length=1024
+  python -m experiments.benchmark benchmark.measure=attention task.length=1024,4096
+  python -m experiments.benchmark benchmark.measure=layer task.length=16384 benchmark.paired=true
+  python -m experiments.benchmark benchmark.measure=step model.residual=standard,reversible
 
-The arguments are Hydra overrides of configs/run.yaml; `python -m experiments.train --help` lists all keys. Values with commas are several
-cases, their product: each runs in a process of its own, and a table of all, in milliseconds and MiB, ends the output. A case that is done
-is not measured again; one that failed is. Each leaves config.yaml, log.txt and result.json in its directory, as a training run does.
+The arguments are Hydra overrides of configs/run.yaml. `python -m experiments.train --help` lists
+all keys. Values with commas are several cases, their product: each runs in a process of its own,
+and a table of all, in milliseconds and MiB, ends the output. A case that is done is not measured
+again; one that failed is. Each leaves config.yaml, log.txt and result.json in its directory, as a
+training run does. --cfg job prints the config of each case and measures nothing.
 
-exit codes: 0 done, 1 a case failed, was out of memory or would not fit (result.json says which), 2 bad input, 130 stopped by Ctrl-C
+exit codes: 0 done, 1 a case failed, was out of memory or would not fit (result.json says which),
+2 bad input, 130 stopped by Ctrl-C
 """
 
 import os
@@ -21,8 +25,9 @@ from typing import Any
 
 from experiments.compose import Bases, compose, product
 from experiments.fast_imports import without_collector
+from experiments.hydra_options import split_options
 from experiments.log import logged
-from experiments.run_dir.files import RESULT, claim_directory
+from experiments.run_dir.files import RESULT, claim_directory, config_text
 from experiments.run_dir.lock import locked
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS, forget_result, is_ok, read_result, record
 from experiments.run_dir.provenance import PACKAGES
@@ -38,8 +43,12 @@ def main(arguments: list[str]) -> int:
         print(help_text(__doc__ or "", "benchmark."))
         return 0
     try:
-        cases, bases = product(arguments), Bases()
+        overrides, shows_config = split_options(arguments)
+        cases, bases = product(overrides), Bases()
         configs = [check_case(compose(case, bases), case) for case in cases]
+        if shows_config:
+            print("---\n".join(map(config_text, configs)), end="")
+            return 0
         return run_each(cases, configs) if len(cases) > 1 else run_one(configs[0])
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -53,9 +62,8 @@ def check_case(config: RunConfig, case: list[str]) -> RunConfig:
     """Refuse what is no benchmark, or lacks a package, before anything starts."""
     if config.benchmark.measure == "none":
         training = f"; to train, use python -m experiments.train {shlex.join(case)}" if case else ""
-        raise ConfigError(
-            f"which measurement? add benchmark.measure=attention, layer or step{training}"
-        )
+        words = "benchmark.measure=attention, layer or step"
+        raise ConfigError(f"which measurement? add {words}{training}")
     check_installed(config)
     return config
 
@@ -74,10 +82,8 @@ def run_one(config: RunConfig) -> int:
 def run(config: RunConfig, directory: Path) -> dict[str, Any]:
     """Measure one case in this process, leave result.json and return it."""
     forget_result(directory)
-    benchmark = config.benchmark
-    known: dict[str, Any] = dict.fromkeys(
-        ("status", "error", "measure", "peer", *BENCHMARK_NUMBERS)
-    ) | {
+    benchmark, names = config.benchmark, ("status", "error", "measure", "peer", *BENCHMARK_NUMBERS)
+    row: dict[str, Any] = dict.fromkeys(names) | {
         "measure": benchmark.measure,
         "peer": benchmark.peer,
         "length": config.task.length,
@@ -88,10 +94,10 @@ def run(config: RunConfig, directory: Path) -> dict[str, Any]:
     def work() -> dict[str, Any]:
         with without_collector():
             from experiments.benchmarking.timing import measure
-        return measure(config, known)
+        return measure(config, row)
 
     package = PEER_PACKAGES.get(benchmark.peer)
-    result = record(work, directory, known, (*PACKAGES, package) if package else PACKAGES)
+    result = record(work, directory, row, (*PACKAGES, package) if package else PACKAGES)
     assert result is not None  # only a training run that is stopped leaves none
     return result
 
@@ -106,18 +112,20 @@ def tell(done: dict[str, Any], directory: Path) -> int:
         "peak_memory_gib",
         "predicted_memory_gib",
     )
-    said = ", ".join(f"{name} {done[name]:.4g}" for name in names if done[name] is not None)
-    print(f"{done['status']}: {done['error'] or said} ({directory})", flush=True)
+    numbers = ", ".join(f"{name} {done[name]:.4g}" for name in names if done[name] is not None)
+    print(f"{done['status']}: {done['error'] or numbers} ({directory})", flush=True)
     return 0 if is_ok(done) else 1
 
 
 def run_each(cases: list[list[str]], configs: list[RunConfig]) -> int:
-    """Each case in a process of its own, one after the other, and a table of all; the worst exit code."""
+    """Each case in a process of its own, one after the other, and a table of all.
+
+    Returns the worst exit code. Raises ConfigError where cases would share a directory.
+    """
     directories = [config.out_dir for config in configs]
     if len(set(directories)) < len(directories):
-        raise ConfigError(
-            f"these {len(cases)} cases would share a directory: leave out_dir and repeated values out"
-        )
+        advice = "leave out_dir and repeated values out"
+        raise ConfigError(f"these {len(cases)} cases would share a directory: {advice}")
     codes = []
     for case in cases:
         print(f"{len(codes) + 1}/{len(cases)}: {shlex.join(case)}", flush=True)
@@ -126,9 +134,8 @@ def run_each(cases: list[list[str]], configs: list[RunConfig]) -> int:
         if codes[-1] == 130:
             raise KeyboardInterrupt
     print_table(cases, [read_result(Path(directory)) or {} for directory in directories])
-    return max(
-        code if code in (0, 1, 2) else 1 for code in codes
-    )  # a case that the system killed has a negative one
+    # A case that the system killed has a negative code.
+    return max(code if code in (0, 1, 2) else 1 for code in codes)
 
 
 def print_table(cases: list[list[str]], results: list[dict[str, Any]]) -> None:
@@ -140,10 +147,14 @@ def print_table(cases: list[list[str]], results: list[dict[str, Any]]) -> None:
     shared = set(cases[0]).intersection(*cases)
     table = Table(box=SIMPLE_HEAD)
     columns = {
-        "forward ms": ("forward_seconds", 1e3), "backward ms": ("backward_seconds", 1e3), "whole ms": ("step_seconds", 1e3),
-        "iqr": ("step_seconds_iqr", 1e3), "x full": ("speedup", 1), "MiB": ("peak_memory_gib", 1024),
+        "forward ms": ("forward_seconds", 1e3),
+        "backward ms": ("backward_seconds", 1e3),
+        "whole ms": ("step_seconds", 1e3),
+        "iqr": ("step_seconds_iqr", 1e3),
+        "x full": ("speedup", 1),
+        "MiB": ("peak_memory_gib", 1024),
         "predicted": ("predicted_memory_gib", 1024),
-    }  # fmt: skip
+    }
     table.add_column("case", no_wrap=True)
     table.add_column("status")
     for column in columns:

@@ -1,8 +1,9 @@
-"""What a run knows of SLURM: which of its processes this one is, on how many nodes they are, and how it goes on after its time limit.
+"""What a run knows of SLURM: its rank, its nodes, and how it goes on after its time limit.
 
-`srun` starts each process with the same command, and Lightning finds its SLURMEnvironment there. Of the two requeues one could have,
-Lightning's and submitit's, neither is used: both save from within the signal handler, in the middle of a step, each rank for itself. Here a
-signal of the cluster is a Ctrl-C: all ranks finish the same step, save the one checkpoint there is, and the first requeues the job.
+`srun` starts each process with the same command, and Lightning finds its SLURMEnvironment there.
+Lightning and submitit could both requeue a job, and neither does so here: they save from within the
+signal handler, in the middle of a step, each rank for itself. Here a signal of the cluster is a
+Ctrl-C: all ranks finish the same step and save the one checkpoint, and the first requeues the job.
 """
 
 import os
@@ -19,12 +20,15 @@ from experiments.run_dir.files import RESULT, checkpoint_path, written_at
 
 
 def first_rank() -> bool:
-    """Of the processes of this run: Lightning numbers those it starts itself with LOCAL_RANK, SLURM all of a job with SLURM_PROCID."""
+    """Whether this is the first of the run's processes.
+
+    Lightning numbers those that it starts with LOCAL_RANK, SLURM all of a job with SLURM_PROCID.
+    """
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_PROCID"))
 
 
 def started_by_srun() -> bool:
-    """As Lightning decides whether SLURM started its processes: inside of an interactive allocation it starts them itself."""
+    """Whether SLURM started the processes. In an interactive allocation Lightning starts them."""
     return "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in (
         "bash",
         "interactive",
@@ -37,20 +41,21 @@ def n_nodes() -> int:
 
 @contextmanager
 def stopped_by_the_cluster(directory: Path) -> Iterator[None]:
-    """SIGTERM, with which a job is ended, and SIGUSR1, which SLURM sends before the time limit, do what Ctrl-C does at that moment.
+    """SIGTERM and SIGUSR1 do what Ctrl-C does at that moment.
 
-    On SLURM only the first of them: the others come while the run is saving. A run that has not ended is queued again after SIGUSR1, and
-    after the SIGTERM of a preemption with a grace time: SLURM itself would requeue only what is still there when that is over.
+    SIGTERM ends a job, and SLURM sends SIGUSR1 before the time limit. On SLURM only the first
+    signal counts: the others come while the run is saving. A run that has not ended is queued again
+    after SIGUSR1, and after the SIGTERM of a preemption with a grace time: SLURM itself would
+    requeue only what is still there when that is over.
     """
-    heard: list[int] = []
+    signals: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
-        if len(heard) > 1 and started_by_srun():
+        signals.append(number)
+        if len(signals) > 1 and started_by_srun():
             return
-        if (
-            signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-        ):  # as in a job that a script's shell put into the background
+        # A job that a script's shell put into the background ignores SIGINT.
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
             raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
@@ -63,35 +68,36 @@ def stopped_by_the_cluster(directory: Path) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        if started_by_srun() and heard and first_rank() and not (directory / RESULT).exists():
-            _go_on_later(heard[0], written_at(checkpoint) != before)
+        if started_by_srun() and signals and first_rank() and not (directory / RESULT).exists():
+            _go_on_later(signals[0], written_at(checkpoint) != before)
 
 
-def _go_on_later(heard: int, advanced: bool) -> None:
-    """Requeue the job where it is not over. One whose time ended before it came any further would come no further for ever."""
+def _go_on_later(number: int, advanced: bool) -> None:
+    """Requeue the job after signal `number`, where it is not over.
+
+    A job whose time ended before it came any further would never come further: it is not requeued.
+    """
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
     preempted = _is_preempted(job)
-    if heard == signal.SIGTERM and not preempted:
+    if number == signal.SIGTERM and not preempted:
         return
     if not advanced and not preempted:
-        print(
-            f"job {job} is not requeued: its time ended before it had saved anything new: give it more time",
-            file=sys.stderr,
-            flush=True,
-        )
+        reason = "its time ended before it had saved anything new: give it more time"
+        print(f"job {job} is not requeued: {reason}", file=sys.stderr, flush=True)
         return
     print(f"requeueing job {job}, which resumes from the checkpoint", file=sys.stderr, flush=True)
     done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
     if done.returncode:
-        print(
-            f"job {job} cannot be requeued: {' '.join(done.stderr.split())}",
-            file=sys.stderr,
-            flush=True,
-        )
+        reason = " ".join(done.stderr.split())
+        print(f"job {job} cannot be requeued: {reason}", file=sys.stderr, flush=True)
 
 
 def _is_preempted(job: str) -> bool:
-    """Whether the job runs in the grace of a preemption. After scancel, or a requeue from outside, SLURM no longer calls it running."""
-    said = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
-    return "JobState=RUNNING" in said and re.search(r"\bPreemptTime=\d", said) is not None
+    """Whether the job runs in the grace time of a preemption.
+
+    After scancel, or a requeue from outside, SLURM no longer calls it running.
+    """
+    command = ["scontrol", "show", "job", job]
+    job_text = subprocess.run(command, capture_output=True, text=True).stdout
+    return "JobState=RUNNING" in job_text and re.search(r"\bPreemptTime=\d", job_text) is not None

@@ -1,9 +1,7 @@
-"""Command-line overrides to a checked RunConfig: the one file that imports Hydra."""
+"""Command-line overrides to a checked RunConfig, by Hydra."""
 
 import itertools
 from collections.abc import Iterable
-from copy import deepcopy
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +9,15 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
+from experiments.compose_many import Bases as Bases
+from experiments.compose_many import compose_on_base
+from experiments.hydra_options import USE_A_STUDY, refuse_hydra_keys
 from experiments.run_dir.files import safe_name
-from reformer_pl.config import ConfigError, RunConfig, check, load, one_line, typed
-from reformer_pl.config.plain_values import set_plain
+from reformer_pl.config import ConfigError, RunConfig, check, load, one_line
 
 _HERE = Path(__file__).resolve().parent
 _PACKAGED = _HERE / "configs"  # of a wheel; a clone has configs/ beside this package
@@ -27,22 +26,18 @@ CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else _HERE.parent / "configs"
 ConfigStore.instance().store(name="schema", node=RunConfig)
 
 
-Bases = dict[
-    tuple[str, ...], RunConfig | None
-]  # what Hydra composed of the overrides that are not plain; None: all are left to it
-
-
 def compose(overrides: Iterable[str], bases: Bases | None = None) -> RunConfig:
-    """Compose configs/run.yaml with Hydra overrides, check it, and give the run its default directory.
+    """Compose configs/run.yaml with overrides, check it, and give the run its default directory.
 
-    Hydra takes a tenth of a second. Give the cells of a study one dict of `bases`, empty at first: then it composes what cells have in
-    common (presets, lists, evaluations) once, and the numbers and words in which they differ are set on that, to the same config.
+    Give the cells of a study one dict of `bases`, empty at first: then Hydra composes once what
+    they have in common (compose_many.py).
 
-    Raises ConfigError with one sentence for an unknown key, word, preset or value. The second, strict load is what
-    catches `+model.lsh.n_hash=2`, which Hydra accepts and would drop in silence.
+    Raises ConfigError with one sentence for an unknown key, word, preset or value. The second,
+    strict load catches `+model.lsh.n_hash=2`, which Hydra accepts and would drop in silence.
     """
     overrides = list(overrides)
-    config = None if bases is None else _on_base(overrides, bases)
+    refuse_hydra_keys(overrides)
+    config = None if bases is None else compose_on_base(overrides, bases, _composed)
     config = load(_composed(overrides)[0]) if config is None else check(config)
     if not config.out_dir:
         config.out_dir = default_out_dir(overrides, config.seed)
@@ -55,70 +50,19 @@ def _composed(overrides: list[str]) -> tuple[dict[str, Any], bool]:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             composed = hydra_compose("run", overrides=overrides)
         values = OmegaConf.to_container(composed, resolve=True)
-    except (
-        HydraException,
-        OmegaConfBaseException,
-        ValueError,
-    ) as error:  # ValueError: a number for a group, such as model=3
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        # ValueError: a number for a group, such as model=3
         raise ConfigError(_reason(error)) from error
     return values, values != OmegaConf.to_container(composed)
 
 
-def _on_base(overrides: list[str], bases: Bases) -> RunConfig | None:
-    """The plain overrides set on what Hydra composed of the others; not checked yet. None where Hydra has to see them all together."""
-    try:
-        parsed = [_parsed(override) for override in overrides]
-    except HydraException:
-        return None
-    plain = [one for one in parsed if _is_plain(one)]
-    others = [one for one in parsed if one not in plain]
-    if any(_meet(one.key_or_group, other) for one in plain for other in others):
-        return None
-    base = tuple(one.input_line or "" for one in others)
-    if base not in bases:
-        bases[base] = _base(list(base))
-    config = deepcopy(bases[base])
-    for one in plain if config else ():
-        set_plain(config, one.key_or_group, one.value())
-    return config
-
-
-@cache
-def _parsed(override: str) -> Override:
-    (parsed,) = _parser().parse_overrides([override])
-    return parsed
-
-
-@cache
-def _parser() -> OverridesParser:
-    return OverridesParser.create()
-
-
-def _is_plain(override: Override) -> bool:
-    changes = override.type is OverrideType.CHANGE and override.package is None
-    return changes and set_plain(RunConfig(), override.key_or_group, override.value())
-
-
-def _meet(key: str, other: Override) -> bool:
-    """Whether the order of two overrides matters. That of a preset and a value in its group does not: Hydra takes presets first."""
-    place = other.key_or_group
-    holds = key.startswith(f"{place}.") and not isinstance(other.value(), str)
-    return holds or key == place or place.startswith(f"{key}.")
-
-
-def _base(overrides: list[str]) -> RunConfig | None:
-    """Not checked: it may be legal only together with what is set on it. None for one that cannot be changed afterwards."""
-    try:
-        values, refers = _composed(overrides)
-        return None if refers else typed(values)
-    except ConfigError:  # the whole command has the sentence that says why
-        return None
-
-
 def product(overrides: Iterable[str]) -> list[list[str]]:
-    """Overrides whose values are separated by commas, as every combination of one value each: "a=1,2 b=[3,4]" is two lists of two."""
+    """Every combination of one value each, of overrides whose values are separated by commas.
+
+    "a=1,2 b=[3,4]" is two lists of two. Raises ConfigError for what is no override.
+    """
     try:
-        parsed = _parser().parse_overrides(list(overrides))
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
         raise ConfigError(_reason(error)) from error
     choices = [
@@ -132,9 +76,10 @@ def product(overrides: Iterable[str]) -> list[list[str]]:
 
 def default_out_dir(overrides: Iterable[str], seed: int) -> str:
     """The same command always names the same directory, so that typing it again resumes."""
-    said = [o for o in overrides if not o.startswith(("seed=", "experiment=", "out_dir="))]
+    overrides = list(overrides)
+    naming = [o for o in overrides if not o.startswith(("seed=", "experiment=", "out_dir="))]
     preset = next((o.split("=", 1)[1] for o in overrides if o.startswith("experiment=")), "run")
-    words = "_".join(sorted(said)) or "default"
+    words = "_".join(sorted(naming)) or "default"
     return str(Path("runs") / "single" / preset / safe_name(words) / f"seed={seed}")
 
 
@@ -144,9 +89,18 @@ def presets(group: str) -> list[str]:
 
 
 def _reason(error: Exception) -> str:
-    """Hydra wraps the useful sentence: prefer the cause, and name the override or the valid presets."""
+    """The useful sentence of an error, which Hydra wraps: that of its cause.
+
+    It names the override or the valid presets.
+    """
     if isinstance(error, OverrideParseException):
-        return f"'{error.override}' is no override: write key=value, in the shell with quotes around values that hold more than a word"
+        return (
+            f"'{error.override}' is no override: write key=value, "
+            "in the shell with quotes around values that hold more than a word"
+        )
+    if str(error).startswith(("Ambiguous value", "Sweep parameters")):
+        override = str(error).split("'")[1]
+        return f"'{override}' has several values: {USE_A_STUDY}"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = one_line(cause)
     if "'study" in text:
@@ -155,9 +109,7 @@ def _reason(error: Exception) -> str:
         for group in ("experiment", "model", "task", "trainer"):
             if f"{group}/" in text or f"'{group}'" in text:
                 return f"{text.rstrip('.')}: {group} is one of {', '.join(presets(group))}"
-    if (
-        str(getattr(cause, "full_key", "")).startswith("evaluations")
-        and cause.__class__.__name__ == "ConfigKeyError"
-    ):
+    key = str(getattr(cause, "full_key", ""))
+    if isinstance(cause, ConfigKeyError) and key.startswith("evaluations"):
         return f"{text}: evaluations are added, so write +evaluations={{NAME:['key=value']}}"
     return text

@@ -19,11 +19,12 @@ def device_kind(config: RunConfig) -> str:
 
 
 def find_device(config: RunConfig) -> torch.device:
-    """The one device of a benchmark. Raises ConfigError where there is none of the kind asked for."""
+    """The one device of a benchmark. Raises ConfigError where the machine has none of that kind."""
     kind = device_kind(config)
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
-            f"trainer.accelerator={config.trainer.accelerator} cannot be had here: torch finds no CUDA device"
+            f"trainer.accelerator={config.trainer.accelerator} cannot be had here: "
+            "torch finds no CUDA device"
         )
     return torch.device(kind)
 

@@ -3,12 +3,16 @@
 examples:
   python -m experiments.evaluate runs/single/smoke/model.attention=lsh/seed=0
   python -m experiments.evaluate runs/single/smoke/model.attention=lsh/seed=0 model.lsh.n_hashes=8
-  python -m experiments.evaluate runs/single/smoke/model.attention=lsh/seed=0 model.attention=shared_full
+  python -m experiments.evaluate runs/single/smoke/default/seed=0 model.attention=shared_full
 
-The first argument is the run's directory, the others are changes of its config: keys that keep the weights, such as those of the
-attention; `python -m experiments.train --help` lists them all. Prints the held-out loss in nats, the accuracy from 0 to 1, bits per
-dimension and the number of sequences scored, and writes them to RUN_DIR/evaluations/NAME.json, where NAME is made of the changes. The
-run's own result stays as it is. Two evaluations print the same numbers: the held-out set and the hash rotations are fixed.
+The first argument is the run's directory. The others are changes of its config: keys that keep the
+weights, such as those of the attention. `python -m experiments.train --help` lists all keys.
+--cfg job prints the changed config and scores nothing.
+
+Prints the held-out loss in nats, the accuracy from 0 to 1, bits per dimension and the number of
+sequences scored, and writes them to RUN_DIR/evaluations/NAME.json, where NAME is made of the
+changes. The run's own result stays as it is. Two evaluations print the same numbers: the held-out
+set and the hash rotations are fixed.
 
 exit codes: 0 done, 2 bad input
 """
@@ -18,7 +22,8 @@ from pathlib import Path
 
 from experiments.cluster import first_rank
 from experiments.fast_imports import without_collector
-from experiments.run_dir.files import checkpoint_path, read_config
+from experiments.hydra_options import split_options
+from experiments.run_dir.files import checkpoint_path, config_text, read_config
 from experiments.run_dir.outcome import write_evaluation
 from reformer_pl.config import ConfigError
 
@@ -27,15 +32,18 @@ def main(arguments: list[str]) -> int:
     if set(arguments) & {"-h", "--help"}:
         print(__doc__)
         return 0
-    if not arguments:
+    if not arguments or arguments[0].startswith("-"):
         print(
             "error: which run? python -m experiments.evaluate RUN_DIR [key=value ...]",
             file=sys.stderr,
         )
         return 2
-    directory, overrides = Path(arguments[0]), arguments[1:]
     try:
-        values = evaluate(directory, overrides)
+        (directory, *overrides), shows_config = split_options(arguments)
+        if shows_config:
+            print(config_text(read_config(Path(directory), overrides)), end="")
+            return 0
+        values = evaluate(Path(directory), overrides)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -45,7 +53,11 @@ def main(arguments: list[str]) -> int:
 
 
 def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
-    """Score the checkpoint of a run under its config changed by overrides, and write the numbers below evaluations/."""
+    """Score the checkpoint of a run under its config, changed by overrides.
+
+    Returns the scores of the task and the number of sequences, and writes them
+    below evaluations/. Raises ConfigError.
+    """
     config = read_config(directory, overrides)
     with without_collector():
         from experiments.device import set_threads
@@ -56,10 +68,8 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
 
     checkpoint = load_checkpoint(checkpoint_path(directory))
     if checkpoint["global_step"] < config.trainer.max_steps:
-        print(
-            f"this run stands at step {checkpoint['global_step']} of {config.trainer.max_steps}",
-            file=sys.stderr,
-        )
+        steps = f"step {checkpoint['global_step']} of {config.trainer.max_steps}"
+        print(f"this run stands at {steps}", file=sys.stderr)
     data = build_task(config)
     set_threads(config)
     module = LitSequenceModel(config, data.vocab_size)

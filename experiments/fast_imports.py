@@ -10,8 +10,8 @@ from contextlib import contextmanager
 def without_collector() -> Iterator[None]:
     """For the first import of torch in a process, which makes a million objects that all stay.
 
-    The collector would search them for garbage again and again while they are made, and once more when the process exits: a third of what
-    a small cell costs. Frozen, they are never searched.
+    The collector would search them for garbage again and again while they are made, and once more
+    when the process exits: a third of what a small cell costs. Frozen, they are never searched.
     """
     if "torch" in sys.modules or not gc.isenabled():
         yield

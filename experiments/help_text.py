@@ -1,17 +1,19 @@
-"""What --help lists: the presets, and every key of a run with its default and what it means, as reformer_pl/config/schema.py says."""
+"""What --help lists: the presets, and every key of a run with its default and its meaning.
 
-import inspect
-import re
+Defaults and meanings stand in reformer_pl/config/schema.py.
+"""
+
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from experiments.compose import presets
+from experiments.hydra_options import HELP
 from reformer_pl.config import RunConfig
 
 
 def help_text(about: str, group: str = "") -> str:
-    """`about`, then the presets and the keys, or those of one group alone."""
+    """`about`, what Hydra users should know, the presets and the keys, or those of one group."""
     files = [
         f"  {name}={'|'.join(presets(name))}" for name in ("experiment", "model", "task", "trainer")
     ]
@@ -19,6 +21,8 @@ def help_text(about: str, group: str = "") -> str:
     return "\n".join(
         [
             about.strip(),
+            "",
+            HELP,
             "",
             "presets, each a YAML file below configs/:",
             *files,
@@ -30,27 +34,24 @@ def help_text(about: str, group: str = "") -> str:
 
 
 def key_lines(config: Any, prefix: str = "") -> Iterator[str]:
-    """A line for each key of a config: its default, and what the comment behind it says."""
-    comments = dict(
-        re.findall(r"^    (\w+): [^#\n]*  # (.*)$", inspect.getsource(type(config)), re.MULTILINE)
-    )
-    for name in (field.name for field in fields(config)):
-        value = getattr(config, name)
+    """A line for each key of a config: its default, and the help of its field."""
+    for field in fields(config):
+        value = getattr(config, field.name)
         if is_dataclass(value):
-            yield from key_lines(value, f"{prefix}{name}.")
+            yield from key_lines(value, f"{prefix}{field.name}.")
         else:
-            said = f"{prefix}{name}={_said(value)}"
-            yield f"  {said:<38}{comments.get(name, '')}".rstrip()
+            override = f"{prefix}{field.name}={_as_override(value)}"
+            yield f"  {override:<38}{field.metadata.get('help', '')}".rstrip()
 
 
-def _said(value: object) -> str:
-    """As an override says it."""
+def _as_override(value: object) -> str:
+    """A default as it is written in an override."""
     match value:
         case None:
             return "null"
         case bool():
             return str(value).lower()
         case tuple() | list():
-            return f"[{','.join(map(_said, value))}]"
+            return f"[{','.join(map(_as_override, value))}]"
         case _:
             return str(value)

@@ -1,4 +1,4 @@
-"""log.txt: what a run says, kept beside its results."""
+"""log.txt: what a run prints, kept beside its results."""
 
 import sys
 from collections.abc import Iterator
@@ -11,7 +11,10 @@ from experiments.run_dir.lock import is_stdout
 
 
 class Tee:
-    """A stream that also writes to a log, but for progress bars, which redraw one line with carriage returns."""
+    """A stream that also writes to a log.
+
+    Progress bars stay out of it: they redraw one line with carriage returns.
+    """
 
     def __init__(self, stream: TextIO, log: TextIO) -> None:
         self.stream, self.log = stream, log
@@ -27,7 +30,7 @@ class Tee:
 
 @contextmanager
 def logged(directory: Path) -> Iterator[None]:
-    """Append stdout and stderr to the log of a run as well; nothing to do where stdout is that file."""
+    """Append stdout and stderr to the log of a run as well, unless stdout is that file."""
     path = directory / LOG
     if path.exists() and is_stdout(path):
         yield

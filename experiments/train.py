@@ -2,15 +2,19 @@
 
 examples:
   python -m experiments.train experiment=smoke model.attention=lsh
-  python -m experiments.train experiment=duplication model.attention=lsh model.lsh.n_hashes=4 seed=1
-  python -m experiments.train experiment=enwik8 task.source=enwik8.zip "model.attention=local local lsh local" out_dir=mine
+  python -m experiments.train experiment=duplication model.lsh.n_hashes=4 seed=1
+  python -m experiments.train experiment=enwik8 "model.attention=local local lsh local" out_dir=mix
   python -m experiments.train experiment=smoke trainer=ddp trainer.devices=2
+  python -m experiments.train experiment=smoke optim.lr=1e-2 --cfg job
 
-The arguments are Hydra overrides of configs/run.yaml. The run's directory, which it prints, is out_dir, or else lies below runs/single
-and is named by the overrides. The same command resumes a run that was stopped, and prints the result of one that is done; if
-+evaluations={NAME:[key=value]} names further ones, they are made. Ctrl-C saves a checkpoint and stops, a second one stops at once.
+The arguments are Hydra overrides of configs/run.yaml. The run's directory, which it prints, is
+out_dir, or else lies below runs/single and is named by the overrides. The same command resumes a
+run that was stopped, and prints the result of one that is done. Evaluations that it names in
+addition, by +evaluations={NAME:[key=value]}, are then made. Ctrl-C saves a checkpoint and stops, a
+second one stops at once. In a folder with a package of its own that is named experiments, write
+python -P -m: Python would else import that one.
 
-exit codes: 0 done, 1 failed or out of memory (result.json says which), 2 bad input, 130 stopped by Ctrl-C
+exit codes: 0 done, 1 failed or out of memory (result.json says which), 2 bad input, 130 Ctrl-C
 """
 
 import ctypes
@@ -25,8 +29,9 @@ from typing import Any
 from experiments.cluster import first_rank, stopped_by_the_cluster
 from experiments.compose import compose
 from experiments.fast_imports import without_collector
+from experiments.hydra_options import split_options
 from experiments.log import logged
-from experiments.run_dir.files import RESULT, claim_directory
+from experiments.run_dir.files import RESULT, claim_directory, config_text
 from experiments.run_dir.lock import locked
 from experiments.run_dir.outcome import (
     RESULT_NUMBERS,
@@ -37,6 +42,7 @@ from experiments.run_dir.outcome import (
 )
 from experiments.safe_path import safe_path
 from reformer_pl.config import ConfigError, RunConfig, check_installed
+from reformer_pl.metrics import SCORES
 
 
 def main(arguments: list[str]) -> int:
@@ -46,20 +52,17 @@ def main(arguments: list[str]) -> int:
         print(help_text(__doc__ or ""))
         return 0
     if not arguments:
-        print(
-            "error: which run? python -m experiments.train experiment=smoke (or duplication, enwik8) [key=value ...]",
-            file=sys.stderr,
-        )
+        command = "python -m experiments.train experiment=smoke (or duplication, enwik8)"
+        print(f"error: which run? {command} [key=value ...]", file=sys.stderr)
         return 2
     end_with_the_first_rank()
     try:
-        config = compose(arguments)
-        if config.benchmark.measure != "none":
-            said = f"benchmark.measure={config.benchmark.measure} measures and does not train"
-            raise ConfigError(
-                f"{said}: use python -m experiments.benchmark {shlex.join(arguments)}"
-            )
-        check_installed(config)
+        overrides, shows_config = split_options(arguments)
+        config = compose(overrides)
+        if shows_config:
+            print(config_text(config), end="")
+            return 0
+        check_trains(config, overrides)
         if config.trainer.devices > 1:  # Lightning starts the other ranks with this environment
             os.environ.update(safe_path())
         with locked(Path(config.out_dir)) if first_rank() else nullcontext():
@@ -76,34 +79,45 @@ def main(arguments: list[str]) -> int:
         return tell(None, None)
 
 
+def check_trains(config: RunConfig, overrides: list[str]) -> None:
+    """Refuse a benchmark, and a logger whose package is missing, before anything starts."""
+    if config.benchmark.measure != "none":
+        raise ConfigError(
+            f"benchmark.measure={config.benchmark.measure} measures and does not train: "
+            f"use python -m experiments.benchmark {shlex.join(overrides)}"
+        )
+    check_installed(config)
+
+
 def tell(done: dict[str, Any] | None, directory: Path | None) -> int:
     """Print how a run ended, on the first rank alone; returns the exit code."""
-    if not first_rank():  # Lightning would kill the first rank, were this one to say 130
+    if not first_rank():  # Lightning would kill the first rank, were this one to return 130
         return 0 if done is None or is_ok(done) else 1
     if done is None:
         print("stopped: the same command resumes", file=sys.stderr)
         return 130
-    names = ("loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds")
-    said = ", ".join(f"{name} {done[name]:.4g}" for name in names if done[name] is not None)
-    print(f"{done['status']}: {said or done['error']} ({directory})", flush=True)
+    names = (*(score.name for score in SCORES), "peak_memory_gib", "step_seconds")
+    numbers = ", ".join(f"{name} {done[name]:.4g}" for name in names if done.get(name) is not None)
+    print(f"{done['status']}: {numbers or done['error']} ({directory})", flush=True)
     if not is_ok(done):
         return 1
-    known = done["baseline"]
-    print(
-        f"{known['name']} alone: " + ", ".join(f"{name} {known[name]:.4g}" for name in names[:3]),
-        flush=True,
-    )
+    baseline = done["baseline"]
+    scores = ", ".join(f"{name} {baseline[name]:.4g}" for name in names if name in baseline)
+    print(f"{baseline['name']} alone: {scores}", flush=True)
     return 0
 
 
 def run(config: RunConfig, directory: Path) -> dict[str, Any] | None:
-    """Train to the end, score every evaluation, leave result.json and return it; None when Ctrl-C stopped the run."""
+    """Train to the end, score every evaluation, leave result.json and return it.
+
+    None when Ctrl-C stopped the run.
+    """
     with without_collector():
-        from experiments.training import fit as training
+        from experiments.training import fit
 
     def work() -> dict[str, Any] | None:
         try:
-            return training.train(config, directory)
+            return fit.train(config, directory)
         except SystemExit as error:  # what Lightning makes of a Ctrl-C in an evaluation
             if not isinstance(error.__context__, KeyboardInterrupt):
                 raise
@@ -113,18 +127,16 @@ def run(config: RunConfig, directory: Path) -> dict[str, Any] | None:
 
 
 def add_evaluations(config: RunConfig, directory: Path, done: dict[str, Any]) -> dict[str, Any]:
-    """A run that is done is not trained again; evaluations that its config gained since are made."""
+    """Make the evaluations that the config of a finished run has gained. It trains no more."""
     names = missing_evaluations(directory, config.evaluations)
     if first_rank():
-        print(
-            f"already done: {directory / RESULT}"
-            + (f", but for {', '.join(names)}" if names else "")
-        )
+        missing = f", but for {', '.join(names)}" if names else ""
+        print(f"already done: {directory / RESULT}{missing}")
     if names:
         with without_collector():
-            from experiments.training import fit as training
+            from experiments.training import fit
         with _logged(directory):
-            training.evaluate_again(config, directory, names)
+            fit.evaluate_again(config, directory, names)
     return done
 
 
@@ -133,7 +145,10 @@ def _logged(directory: Path) -> AbstractContextManager[None]:
 
 
 def end_with_the_first_rank() -> None:
-    """Ask Linux to kill this rank when the first one, which started it, is killed: it would wait in a collective for ever."""
+    """Ask Linux to kill this rank when the first one, which started it, is killed.
+
+    Otherwise it would wait in a collective for ever.
+    """
     if os.environ.get("LOCAL_RANK", "0") == "0" or not sys.platform.startswith("linux"):
         return
     parent = os.getppid()

@@ -3,104 +3,123 @@
 Shapes: B batch, H heads, L length, D head size, C chunks, m chunk_len.
 """
 
-import math
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reformer_pl.config import LSHConfig, ModelConfig
-from reformer_pl.config.rules import ATTENTIONS, SHARED_QK, ConfigError, bucket_factors, check_word
-from reformer_pl.lsh import attend, draw_rotations, hash_buckets
-from reformer_pl.lsh.plan import Plan, make_plan
+from reformer_pl.config import ModelConfig
+from reformer_pl.config.rules import ATTENTIONS, ConfigError
+from reformer_pl.lsh import attend, hash_and_sort
+from reformer_pl.lsh.plan import Plan
 
 
 class Memo(NamedTuple):
-    """What a sublayer must be handed again to do the same thing twice: the hash seed, and the sort order once it exists."""
+    """What a sublayer needs to do the same thing twice: the hash seed, and the sort order.
+
+    The first pass fills in the sort order. A second pass that gets it back hashes nothing.
+    """
 
     hash_seed: int
     plan: Plan | None = None  # 8 bytes per token, head and round
 
 
-class MultiHeadAttention(nn.Module):
-    """Projections around the kernel that `kind` names: q, k, v, or qk, v where it is one of SHARED_QK. All of a sort have the same names,
-    so that a checkpoint of one loads strictly into the other (paper, section 2)."""
+def build_attention(config: ModelConfig, word: str) -> nn.Module:
+    """The attention that one word of `model.attention` names: (x (B, L, d_model), memo) -> (y, memo).
 
-    def __init__(self, config: ModelConfig, kind: str) -> None:
+    Words of SHARED_QK have `shared_qk`. Raises ConfigError for an unknown word.
+    """
+    match word:
+        case "full":
+            return MultiHeadAttention(config, full)
+        case "shared_full":
+            return MultiHeadAttention(config, shared_full, shared_qk=True)
+        case "local":
+            return MultiHeadAttention(config, partial(local, chunk_len=config.local.chunk_len))
+        case "lsh":
+            return LSHAttention(config)
+        case _:
+            raise ConfigError(
+                f"model.attention={word} has no case in build_attention: "
+                f"choose {', '.join(ATTENTIONS)}, or add one"
+            )
+
+
+class MultiHeadAttention(nn.Module):
+    """Projections around a kernel: q, k, v, out, or qk, v, out where queries are the keys.
+
+    The kernel takes (q, k, v), or (qk, v) with `shared_qk`, of shape (B, H, L, D), and returns the
+    same shape. Modules that share queries and keys have parameters of the same names, and so have
+    those that do not: a checkpoint of one loads strictly into another (paper, section 2).
+    """
+
+    draws_itself = False
+
+    def __init__(
+        self, config: ModelConfig, kernel: Callable[..., Tensor], *, shared_qk: bool = False
+    ) -> None:
         super().__init__()
-        check_word("model.attention", kind, ATTENTIONS)
-        self.config, self.kind = config, kind
+        self.n_heads, self.kernel, self.shared_qk = config.n_heads, kernel, shared_qk
         d = config.d_model
-        if kind in SHARED_QK:
+        if shared_qk:
             self.qk = nn.Linear(d, d, bias=False)
         else:
             self.q, self.k = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
         self.v, self.out = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
 
     def forward(self, x: Tensor, memo: Memo) -> tuple[Tensor, Memo]:
-        """x (B, L, d_model) -> (y (B, L, d_model), memo with the sort order, if this kind hashes)."""
-        y, memo = run_kernel(self.kind, *self._project(x), self.config, memo)
+        """x (B, L, d_model) -> (y (B, L, d_model), memo, with the sort order if this hashes)."""
+        y, memo = self.run_kernel(self._project(x), memo)
         return self.out(y.transpose(1, 2).flatten(2)), memo
 
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k, v (B, H, L, D); q is k where they are shared."""
+    def run_kernel(self, inputs: tuple[Tensor, ...], memo: Memo) -> tuple[Tensor, Memo]:
+        """The kernel alone, on (q, k, v) or (qk, v), each (B, H, L, D)."""
+        return self.kernel(*inputs), memo
+
+    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(q, k, v), or (qk, v) where they are shared; each (B, H, L, D)."""
         v = self._heads(self.v(x))
-        if self.kind in SHARED_QK:
-            qk = self._heads(self.qk(x))
-            return qk, qk, v
+        if self.shared_qk:
+            return self._heads(self.qk(x)), v
         return self._heads(self.q(x)), self._heads(self.k(x)), v
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.config.n_heads, -1)).transpose(
-            1, 2
-        )  # (B, L, d_model) -> (B, H, L, D)
+        """(B, L, d_model) -> (B, H, L, D)."""
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
 
 
-def run_kernel(
-    kind: str, q: Tensor, k: Tensor, v: Tensor, config: ModelConfig, memo: Memo
-) -> tuple[Tensor, Memo]:
-    """The attention that `kind` names, (B, H, L, D) in and out, and the memo, which hashing fills."""
-    match kind:
-        case "full":
-            return F.scaled_dot_product_attention(q, k, v, is_causal=True), memo
-        case "shared_full":
-            return shared_full(q, v), memo
-        case "local":
-            return local(q, k, v, config.local.chunk_len), memo
-        case "lsh":
-            return lsh(q, v, config.lsh, memo)
-        case _:
-            raise ConfigError(f"model.attention={kind} has no case in run_kernel: add one")
+class LSHAttention(MultiHeadAttention):
+    """The one kernel that has something to remember: its sort order (paper, section 2)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config, attend, shared_qk=True)
+        self.config = config.lsh
+
+    def run_kernel(self, inputs: tuple[Tensor, ...], memo: Memo) -> tuple[Tensor, Memo]:
+        """Hash and sort unless the memo has the order already, then attend."""
+        qk, v = inputs
+        if memo.plan is None:
+            # On the CPU: equal on every rank and device.
+            generator = torch.Generator().manual_seed(memo.hash_seed)
+            plan, _ = hash_and_sort(qk, causal=True, generator=generator, **asdict(self.config))
+            memo = memo._replace(plan=plan)
+        return self.kernel(qk, v, memo.plan), memo
 
 
-def lsh(qk: Tensor, v: Tensor, config: LSHConfig, memo: Memo) -> tuple[Tensor, Memo]:
-    """Hash and sort unless the memo says how it was done, then attend; (B, H, L, D)."""
-    if memo.plan is None:
-        factors = bucket_factors(config.n_buckets, qk.shape[2], config.chunk_len)
-        generator = torch.Generator().manual_seed(
-            memo.hash_seed
-        )  # on the CPU: equal on every rank and device
-        rotations = draw_rotations(qk.shape[1], qk.shape[3], config.n_hashes, factors, generator)
-        buckets = hash_buckets(qk.detach(), rotations, factors)
-        plan = make_plan(
-            buckets,
-            math.prod(factors),
-            config.chunk_len,
-            True,
-            config.bucket_mask,
-            config.dedupe,
-            config.window,
-        )
-        memo = memo._replace(plan=plan)
-    return attend(qk, v, memo.plan), memo
+def full(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention to every token before and to itself; (B, H, L, D)."""
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
 def shared_full(qk: Tensor, v: Tensor) -> Tensor:
     """Causal attention with shared QK: logits q . k/|k|, no self. (B, H, L, D) -> (B, H, L, D).
 
-    Token i sees the tokens before it, so queries 1.. over keys ..L-2 are a plain causal triangle, which needs no mask tensor. Token 0 is
-    alone and sees exactly itself.
+    Token i sees the tokens before it, so queries 1.. over keys ..L-2 are a plain causal triangle,
+    which needs no mask tensor. Token 0 is alone and sees exactly itself.
     """
     k = F.normalize(qk, dim=-1).to(qk.dtype)
     rest = F.scaled_dot_product_attention(
@@ -110,18 +129,20 @@ def shared_full(qk: Tensor, v: Tensor) -> Tensor:
 
 
 def local(q: Tensor, k: Tensor, v: Tensor, chunk_len: int) -> Tensor:
-    """Causal attention to the own chunk and the one before; (B, H, L, D), any L. The published code's TimeBin attention."""
+    """Causal attention to the own chunk and the one before; (B, H, L, D), any L.
+
+    The published code calls it TimeBin attention.
+    """
     length, m = q.shape[2], chunk_len
     if length <= m:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    first = F.scaled_dot_product_attention(q[:, :, :m], k[:, :, :m], v[:, :, :m], is_causal=True)
+        return full(q, k, v)
+    first = full(q[:, :, :m], k[:, :, :m], v[:, :, :m])
     if length % m:  # padded keys lie in the future of every real query
         q, k, v = (F.pad(x, (0, 0, 0, -length % m)) for x in (q, k, v))
     q, k, v = (x.unflatten(2, (-1, m)) for x in (q, k, v))  # (B, H, C, m, D)
     # Slices and a copy, not `unfold`: its backward takes longer than the attention.
-    keys, values = (
-        torch.cat([x[:, :, :-1], x[:, :, 1:]], 3).flatten(0, 1) for x in (k, v)
-    )  # (B*H, C-1, 2m, D)
+    # Both are (B*H, C-1, 2m, D).
+    keys, values = (torch.cat([x[:, :, :-1], x[:, :, 1:]], 3).flatten(0, 1) for x in (k, v))
     mask = torch.ones(m, 2 * m, dtype=torch.bool, device=q.device).tril(m)
     rest = F.scaled_dot_product_attention(q[:, :, 1:].flatten(0, 1), keys, values, attn_mask=mask)
     return torch.cat([first, rest.unflatten(0, q.shape[:2]).flatten(2, 3)], 2)[:, :, :length]

@@ -1,6 +1,9 @@
-"""How much of full attention's probability mass the hash buckets reach: do random buckets hide related tokens from each other?
+"""How much of full attention's probability mass the hash buckets reach.
 
-Shapes: B batch, H heads, N = B*H rows, L length, D head size, Q sampled queries, P = L padded to a multiple of the chunk.
+It answers the question whether random buckets hide related tokens from each other.
+
+Shapes: B batch, H heads, N = B*H rows, L length, D head size, Q sampled queries, P = L padded to a
+multiple of the chunk.
 """
 
 import math
@@ -11,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reformer_pl.config.rules import bucket_factors, check_lsh, check_positive
-from reformer_pl.lsh import draw_rotations, hash_buckets
-from reformer_pl.lsh.plan import Plan, make_plan
+from reformer_pl.config.rules import check_lsh, check_positive
+from reformer_pl.lsh import hash_and_sort
+from reformer_pl.lsh.plan import Plan
 
 ROUNDS = (1, 2, 4, 8)
 
@@ -22,7 +25,7 @@ class Coverage(NamedTuple):
     """Means over the sampled queries, 0-1, of shape (len(rounds), B, H)."""
 
     mass: Tensor  # of full attention, on the keys reached
-    chance: Tensor  # the share of a query's keys that is reached: the mass expected on as many keys drawn at random
+    chance: Tensor  # share of a query's keys reached: the mass on as many keys drawn at random
 
 
 @torch.no_grad()
@@ -38,32 +41,34 @@ def attention_coverage(
     rotations: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Coverage:
-    """What causal LSH attention with r rounds would reach of `shared_full`, for each r in `rounds`; qk (B, H, L, D).
+    """What causal LSH attention with r rounds would reach of `shared_full`, for each r in `rounds`.
 
-    At n_queries positions (all, where there are no more), the same in every sequence and head, the weights of full attention (logits
-    q . k/|k|, no self but for token 0, which sees nothing else) are added up over the keys that the r rounds reach together. They are the
-    first r of one draw. The options are those of `reformer_pl.lsh.lsh_attention`; rotations (H, D, max(rounds), sum(factors) // 2) are
-    drawn from `generator` when None, after the queries. Memory is O(Q * L) a head. Raises ConfigError for an illegal mode.
+    qk (B, H, L, D). The weights are those of full attention: logits q . k/|k|, and no self but for
+    token 0, which sees nothing else. They are added up over the keys that the r rounds reach
+    together. The r rounds are the first r of one draw. The queries are n_queries random positions
+    (all, where there are no more), the same in every sequence and head.
+
+    The options are those of `reformer_pl.lsh.lsh_attention`. rotations (H, D, max(rounds),
+    sum(factors) // 2) are drawn from `generator` when None, after the queries. Memory is O(Q * L) a
+    head. Raises ConfigError for an illegal mode.
     """
     check_positive("rounds", *rounds)
     check_positive("n_queries", n_queries)
-    check_lsh(
-        n_hashes=max(rounds),
-        chunk_len=chunk_len,
-        n_buckets=n_buckets,
-        causal=True,
-        bucket_mask=bucket_mask,
-        dedupe=False,
-        window=window,
-    )
-    b, h, length, d = qk.shape
+    options = {
+        "n_hashes": max(rounds),
+        "chunk_len": chunk_len,
+        "n_buckets": n_buckets,
+        "causal": True,
+        "bucket_mask": bucket_mask,
+        "dedupe": False,
+        "window": window,
+    }
+    check_lsh(**options)
+    b, h, length, _ = qk.shape
     queries = torch.randperm(
         length, generator=generator, device=generator.device if generator else "cpu"
     )[:n_queries].to(qk.device)
-    factors = bucket_factors(n_buckets, length, chunk_len)
-    if rotations is None:
-        rotations = draw_rotations(h, d, max(rounds), factors, generator)
-    buckets = hash_buckets(qk, rotations, factors)
+    plan, _ = hash_and_sort(qk, **options, rotations=rotations, generator=generator)
 
     key = torch.arange(length, device=qk.device)
     alone = (queries == 0)[:, None] & (key == 0)  # (Q, L)
@@ -74,17 +79,18 @@ def attention_coverage(
 
     mass, chance = [], []
     for r in rounds:
-        plan = make_plan(
-            buckets[:, :, :r], math.prod(factors), chunk_len, True, bucket_mask, False, window
-        )
-        hit = reached(plan, queries)[:, :, :length].view(b, h, -1, length) | alone
+        first = plan._replace(order=plan.order[:, :r], code=plan.code[:, :r])
+        hit = reached(first, queries)[:, :, :length].view(b, h, -1, length) | alone
         mass.append((weight * hit).sum(-1).mean(-1))
         chance.append((hit.sum(-1).to(wide.dtype) / seen.sum(-1)).mean(-1))
     return Coverage(torch.stack(mass), torch.stack(chance))
 
 
 def reached(plan: Plan, queries: Tensor) -> Tensor:
-    """(N, Q, P): whether the query at position queries[i] reaches each key, by position, in any round. All that is read of a Plan."""
+    """(N, Q, P): whether the query at position queries[i] reaches each key, in any round.
+
+    Keys are in the order of their positions. Nothing else is read of a Plan.
+    """
     n, rounds, p = plan.code.shape
     lowest, highest = (1, plan.chunk_len) if plan.window == "causal" else (0, 1)
     hit = torch.zeros(n, len(queries), p, dtype=torch.bool, device=queries.device)
@@ -92,14 +98,11 @@ def reached(plan: Plan, queries: Tensor) -> Tensor:
         own = plan.code[:, r, queries, None]  # (N, Q, 1)
         back = own - plan.code[:, r, None]
         hit |= (back >= lowest) & (back <= highest)
-        if (
-            plan.window == "wrap"
-        ):  # codes are chunks, and the first looks back into the last of the round before
+        if plan.window == "wrap":
+            # Codes are chunks, and the first looks back into the last of the round before.
             hit |= (own == 0) & (plan.code[:, r - 1, None] == p // plan.chunk_len - 1)
     key = torch.arange(p, device=queries.device)
     hit &= key < queries[:, None] if plan.causal else key != queries[:, None]
-    return (
-        hit
-        if plan.padded is None
-        else hit & ~plan.padded.repeat_interleave(n // len(plan.padded), 0)[:, None]
-    )
+    if plan.padded is None:
+        return hit
+    return hit & ~plan.padded.repeat_interleave(n // len(plan.padded), 0)[:, None]

@@ -3,20 +3,27 @@
 Shapes: B batch, L length, V vocabulary.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
-from reformer_pl.attention import Memo, MultiHeadAttention
+from reformer_pl.attention import Memo, build_attention
 from reformer_pl.config import ModelConfig
 from reformer_pl.config.rules import MERGES, RESIDUALS, ConfigError, attention_pattern
 from reformer_pl.feed_forward import FeedForward
-from reformer_pl.loss import TokenLoss, token_loss
+from reformer_pl.loss import Loss, TokenLoss, token_loss
 from reformer_pl.positions import STD, build_positions
 from reformer_pl.residual import run_checkpoint, run_reversible, run_standard
 
 
 class Sublayer(nn.Module):
-    """Pre-LayerNorm, the function, dropout: what a residual connection adds; (x (B, L, d_model), memo) -> (y, memo)."""
+    """Pre-LayerNorm, the function, dropout: what a residual connection adds.
+
+    The function is (x (B, L, d_model), memo) -> (y, memo), and so is the sublayer.
+    """
+
+    draws_itself = False
 
     def __init__(self, function: nn.Module, config: ModelConfig) -> None:
         super().__init__()
@@ -25,16 +32,15 @@ class Sublayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, memo: Memo) -> tuple[Tensor, Memo]:
-        if isinstance(self.function, FeedForward):
-            return self.dropout(self.function(self.norm(x))), memo
         y, memo = self.function(self.norm(x), memo)
         return self.dropout(y), memo
 
 
 class SequenceModel(nn.Module):
-    """Token and position embeddings, n_layers of [attention, feed-forward], LayerNorm, and a projection to the vocabulary.
+    """Token and position embeddings, n_layers of [attention, feed-forward], LayerNorm, a projection.
 
-    The model shifts right inside (the first input is id 0), so a sequence of L tokens is scored at every one of its L positions.
+    The model shifts right inside: the first input is id 0. So a sequence of L tokens is scored at
+    every one of its L positions.
     """
 
     def __init__(self, config: ModelConfig, vocab_size: int, length: int) -> None:
@@ -47,7 +53,7 @@ class SequenceModel(nn.Module):
         self.layers = nn.ModuleList(
             nn.ModuleList(
                 [
-                    Sublayer(MultiHeadAttention(config, word), config),
+                    Sublayer(build_attention(config, word), config),
                     Sublayer(FeedForward(config), config),
                 ]
             )
@@ -57,10 +63,16 @@ class SequenceModel(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocab_size)
 
-    def forward(self, tokens: Tensor, hash_seed: int = 0) -> Tensor:
-        """tokens (B, L) ids -> hidden (B, L, d_model, or twice that with merge=concat), ready for `head`.
+    def attentions(self) -> Iterator[tuple[int, nn.Module, nn.LayerNorm]]:
+        """(layer index, its attention, the norm that its input x (B, L, d_model) passes first)."""
+        for index, (attention, _) in enumerate(self.layers):
+            yield index, attention.function, attention.norm
 
-        hash_seed decides the LSH rotations of every layer; the same seed hashes alike on every rank and device.
+    def forward(self, tokens: Tensor, hash_seed: int = 0) -> Tensor:
+        """tokens (B, L) ids -> hidden (B, L, d_model), ready for `head`; 2 d_model with merge=concat.
+
+        hash_seed decides the LSH rotations of every layer, alike on every rank and device. Raises
+        ValueError for another length than the model was built for.
         """
         if tokens.shape[1] != self.length:
             raise ValueError(f"the model was built for length {self.length}, not {tokens.shape[1]}")
@@ -80,15 +92,19 @@ class SequenceModel(nn.Module):
                 )
         return self.norm(x)
 
-    def loss(self, tokens: Tensor, scored: Tensor, hash_seed: int = 0) -> TokenLoss:
-        """Sums of nats and of correct guesses over the tokens where scored (B, L) is True."""
-        return token_loss(
-            self(tokens, hash_seed), self.head, tokens, scored, self.config.loss_chunks
-        )
+    def loss(
+        self, tokens: Tensor, scored: Tensor, hash_seed: int = 0, loss: type[Loss] = TokenLoss
+    ) -> Loss:
+        """The loss, and the scores, of the tokens (B, L) where scored (B, L) is True."""
+        hidden = self(tokens, hash_seed)
+        return token_loss(hidden, self.head, tokens, scored, self.config.loss_chunks, loss)
 
 
 def merge(word: str, x1: Tensor, x2: Tensor) -> Tensor:
-    """The two reversible streams become one: `mean` keeps parameters equal to a standard model's, `concat` is the published one."""
+    """The two reversible streams (B, L, d_model) become one.
+
+    `mean` keeps the parameters of a standard model. `concat` (B, L, 2 d_model) is the published one.
+    """
     match word:
         case "mean":
             return (x1 + x2) / 2

@@ -12,18 +12,22 @@ from torchmetrics import MetricCollection
 
 from reformer_pl.config import OptimConfig, RunConfig, load, to_dict
 from reformer_pl.config.rules import OPTIMIZERS, SCHEDULES, ConfigError
-from reformer_pl.loss import BitsPerDim, TokenLoss, TokenMean
+from reformer_pl.loss import Loss, WeightedMean
+from reformer_pl.metrics import task_metrics
 from reformer_pl.model import SequenceModel
+from reformer_pl.precision import dtypes
+from reformer_pl.tasks import task_class
 from reformer_pl.tasks.batches import Batch, generator
 
 TRAIN, HELD_OUT, DROPOUT = 0, 1, 2
 
 
 class LitSequenceModel(LightningModule):
-    """The model of a RunConfig, trained on (tokens, scored) batches.
+    """The model of a RunConfig, trained on the batches of a task by the task's loss.
 
-    Every random choice is a pure function of (seed, step): rotations alike on every rank, dropout different on each. So a resumed
-    run repeats what an undisturbed one would have done.
+    Every random choice is a pure function of (seed, step): rotations alike on every rank, dropout
+    different on each. So a resumed run repeats what an undisturbed one would have done. Where a
+    Trainer accumulates gradients, the batches of one step differ by their number within it.
     """
 
     def __init__(self, config: RunConfig | dict[str, Any], vocab_size: int) -> None:
@@ -33,36 +37,52 @@ class LitSequenceModel(LightningModule):
             {"config": to_dict(self.config), "vocab_size": vocab_size}, logger=False
         )
         self.model = SequenceModel(self.config.model, vocab_size, self.config.task.length)
-        if self.config.trainer.precision == "64-true":
-            self.model.double()  # Lightning does so after it has loaded a checkpoint, which would be rounded
-        self.train_metrics, self.held_out_metrics = token_metrics(), token_metrics()
+        # Lightning does so after it has loaded a checkpoint, which would be rounded.
+        self.model.to(dtypes(self.config).weights)
+        name = self.config.task.name
+        self.task_loss = task_class(name).loss
+        self.train_metrics, self.held_out_metrics = score_means(name), score_means(name)
+        self.accumulated = 0  # batches since the last step of the optimiser
+        self.step_before = 0  # the step at which this batch began
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
-        step = self.global_step
-        torch.manual_seed(derived_seed(self.config.seed, DROPOUT, step, self.global_rank))
-        loss = self.model.loss(*batch, hash_seed=derived_seed(self.config.seed, TRAIN, step))
-        update(self.train_metrics, loss)
+        step, seed = self.global_step, self.config.seed
+        within = (self.accumulated,) if self.accumulated else ()
+        torch.manual_seed(derived_seed(seed, DROPOUT, step, self.global_rank, *within))
+        loss = self.loss(batch, derived_seed(seed, TRAIN, step, *within))
+        values = loss.values()
+        update(self.train_metrics, values)
         if (step + 1) % self.config.trainer.log_every_steps == 0:
-            values = self.train_metrics.compute()
+            means = self.train_metrics.compute()
             self.train_metrics.reset()
-            if not math.isfinite(values["loss_nats"]):
+            loss_name = next(iter(values))
+            if not math.isfinite(means[loss_name]):
                 raise FloatingPointError(
-                    f"the training loss is {float(values['loss_nats'])} at step {step + 1}: lower optim.lr or set optim.clip_norm"
+                    f"the training loss is {float(means[loss_name])} at step {step + 1}: "
+                    "lower optim.lr or set optim.clip_norm"
                 )
-            self.log_dict(
-                {f"train/{name}": value for name, value in values.items()}, sync_dist=False
-            )
-            self.log("loss_nats", values["loss_nats"], prog_bar=True, logger=False)
+            self.log_dict({f"train/{name}": mean for name, mean in means.items()}, sync_dist=False)
+            self.log(loss_name, means[loss_name], prog_bar=True, logger=False)
         return loss.mean()
 
+    def loss(self, batch: Batch, hash_seed: int) -> Loss:
+        """The task's loss of a batch."""
+        return self.model.loss(*batch, hash_seed=hash_seed, loss=self.task_loss)
+
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        self.step_before = self.global_step
+
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
-        self.optimizers().zero_grad()  # Lightning would keep the gradients through the next forward pass
+        if self.global_step == self.step_before:  # the Trainer accumulates gradients
+            self.accumulated += 1
+            return
+        self.accumulated = 0
+        # Lightning would keep the gradients through the next forward pass.
+        self.optimizers().zero_grad()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        loss = self.model.loss(
-            *batch, hash_seed=derived_seed(self.config.seed, HELD_OUT, batch_index)
-        )
-        update(self.held_out_metrics, loss)
+        loss = self.loss(batch, derived_seed(self.config.seed, HELD_OUT, batch_index))
+        update(self.held_out_metrics, loss.values())
 
     def on_validation_epoch_end(self) -> None:
         values = self.held_out_metrics.compute()
@@ -70,7 +90,10 @@ class LitSequenceModel(LightningModule):
         self.log_dict({f"valid/{name}": value for name, value in values.items()})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What the next training row will say of the steps before, summed over the ranks. Every rank comes here."""
+        """The sums of the steps that no row of metrics.jsonl has yet, over all ranks.
+
+        Every rank comes here.
+        """
         sums = checkpoint["train_metrics"] = {}
         for name, metric in self.train_metrics.items():
             with metric.sync_context():
@@ -78,13 +101,10 @@ class LitSequenceModel(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name, states in checkpoint.get("train_metrics", {}).items():
-            for (
-                state,
-                value,
-            ) in states.items():  # on the first rank alone, or they would count once for each
-                setattr(
-                    self.train_metrics[name], state, value.to(self.device) * (self.global_rank == 0)
-                )
+            for state, value in states.items():
+                # On the first rank alone, or they would count once for each.
+                sums = value.to(self.device) * (self.global_rank == 0)
+                setattr(self.train_metrics[name], state, sums)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optim = self.config.optim
@@ -108,7 +128,10 @@ def build_optimizer(
 
 
 def lr_factor(optim: OptimConfig, step: int, max_steps: int) -> float:
-    """Linear warm-up to 1, then constant, 1/sqrt(step) as published, or a cosine to 0 at max_steps."""
+    """The share of optim.lr: linear warm-up to 1, then what the schedule says.
+
+    constant stays at 1, rsqrt falls as 1/sqrt(step) as published, cosine to 0 at max_steps.
+    """
     warm = min(1.0, (step + 1) / optim.warmup_steps) if optim.warmup_steps else 1.0
     match optim.schedule:
         case "constant":
@@ -123,19 +146,28 @@ def lr_factor(optim: OptimConfig, step: int, max_steps: int) -> float:
             raise ConfigError(f"optim.schedule={word} is unknown: choose {', '.join(SCHEDULES)}")
 
 
-def token_metrics() -> MetricCollection:
-    """Means over tokens, synchronised over ranks."""
+def update_weights(
+    model: nn.Module, optimizer: torch.optim.Optimizer, clip_norm: float = 0.0
+) -> None:
+    """What the Trainer does after backward: clip if clip_norm is positive, step, free gradients."""
+    if clip_norm:
+        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def score_means(task: str) -> MetricCollection:
+    """The mean of each score of a task, synchronised over ranks."""
     return MetricCollection(
-        {"loss_nats": TokenMean(), "accuracy": TokenMean(), "bits_per_dim": BitsPerDim()},
+        {metric.name: WeightedMean(metric.divisor) for metric in task_metrics(task)},
         compute_groups=False,  # each is fed its own value
     )
 
 
-def update(metrics: MetricCollection, loss: TokenLoss) -> None:
-    nats, accuracy = loss.mean().detach().float(), loss.correct / loss.tokens
-    metrics["loss_nats"].update(nats, loss.tokens)
-    metrics["accuracy"].update(accuracy, loss.tokens)
-    metrics["bits_per_dim"].update(nats, loss.tokens)
+def update(means: MetricCollection, values: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Feed each mean the (value, weight) that a loss gives for it."""
+    for name, mean in means.items():
+        mean.update(*values[name])
 
 
 def derived_seed(*words: int) -> int:

@@ -1,10 +1,15 @@
 """Three ways to run one list of layers: standard, checkpoint, reversible (paper, section 3, eq. 7-9).
 
-A layer is a list of sublayers, (x, memo) -> (y, memo), such as [attention, feed-forward]. Shapes: every x and y is (B, L, d_model).
+A layer is a list of sublayers, (x, memo) -> (y, memo), such as [attention, feed-forward]. Every x
+and y is (B, L, d_model).
 
-The reversible backward pass reconstructs each layer's input from its output. It is a chain of autograd Functions, one per layer,
-that take their parameters as inputs and return the gradients: so gradients become ready layer by layer, as DDP expects, and
-`torch.autograd.grad` inside never touches the hooks of a parameter.
+The reversible backward pass reconstructs each layer's input from its output. It is a chain of
+autograd Functions, one per layer, that take their parameters as inputs and return the gradients. So
+gradients become ready layer by layer, as DDP expects, and `torch.autograd.grad` inside never touches
+the hooks of a parameter.
+
+What runs a sublayer twice replays its random numbers, unless it is known to draw none: see
+`may_draw`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,6 +24,13 @@ from reformer_pl.attention import Memo
 
 Layer = Sequence[nn.Module]
 
+# Modules that draw no random number. Those of other types count as drawing, for example by F.dropout,
+# unless they have `draws_itself = False`.
+DRAW_NOTHING = (
+    *(nn.Linear, nn.Conv1d, nn.Embedding, nn.LayerNorm, nn.RMSNorm, nn.ModuleList, nn.Sequential),
+    *(nn.Identity, nn.ReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh),
+)
+
 
 def run_standard(layers: Sequence[Layer], x: Tensor, memos: Sequence[Memo]) -> Tensor:
     """x + f(x), every activation kept."""
@@ -28,7 +40,10 @@ def run_standard(layers: Sequence[Layer], x: Tensor, memos: Sequence[Memo]) -> T
 
 
 def run_checkpoint(layers: Sequence[Layer], x: Tensor, memos: Sequence[Memo]) -> Tensor:
-    """x + f(x), keeping each layer's input alone: the honest rival of reversible layers. The second pass reuses the first's sort order."""
+    """x + f(x), keeping each layer's input alone: the honest rival of reversible layers.
+
+    The second pass reuses the sort order of the first.
+    """
     for layer, memo in zip(layers, memos, strict=True):
         kept: list[Memo] = [memo] * len(layer)
 
@@ -37,7 +52,7 @@ def run_checkpoint(layers: Sequence[Layer], x: Tensor, memos: Sequence[Memo]) ->
             return y
 
         x = (
-            checkpoint(run, x, use_reentrant=False, preserve_rng_state=_uses_dropout(layer))
+            checkpoint(run, x, use_reentrant=False, preserve_rng_state=may_draw(layer))
             if torch.is_grad_enabled()
             else run(x)
         )
@@ -64,7 +79,10 @@ def run_reversible(
 
 
 class Tape:
-    """The streams behind layer `depth`, the last that has not run backward yet: all that is kept of the activations."""
+    """The streams behind layer `depth`, the last that has not run backward yet.
+
+    No other activation is kept.
+    """
 
     streams: tuple[Tensor, ...] = ()
     depth: int = -1
@@ -87,7 +105,7 @@ class ReversibleLayer(torch.autograd.Function):
         ctx.memos, ctx.rng = [], []
         streams = (x1, x2)
         for sublayer, memo in zip(layer, memos, strict=True):
-            ctx.rng.append(RNGState(x1) if _uses_dropout([sublayer]) else None)
+            ctx.rng.append(RNGState(x1) if may_draw([sublayer]) else None)
             streams, memo = _half(sublayer, streams, memo)
             ctx.memos.append(memo)
         return streams
@@ -96,14 +114,16 @@ class ReversibleLayer(torch.autograd.Function):
     def backward(ctx: Any, d1: Tensor, d2: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.tape.depth != ctx.depth:
             raise RuntimeError(
-                "a reversible model keeps no activation: backward runs once, through the whole model, after its forward pass"
+                "a reversible model keeps no activation: backward runs once, through the whole "
+                "model, after its forward pass"
             )
         y1, y2 = ctx.tape.streams
         gradients: list[tuple[Tensor | None, ...]] = []
         for sublayer, memo, rng in zip(
             reversed(ctx.layer), reversed(ctx.memos), reversed(ctx.rng), strict=True
         ):
-            # forward was (a, c) -> (c, a + f(c)); here y1 is c, y2 is a + f(c), and d1, d2 are their gradients
+            # Forward was (a, c) -> (c, a + f(c)). Here y1 is c, y2 is a + f(c), and d1, d2 are their
+            # gradients.
             with (
                 torch.enable_grad(),
                 _autocast_again(ctx.autocast),
@@ -157,12 +177,16 @@ def _layer(layer: Layer, x: Tensor, memos: Sequence[Memo]) -> tuple[Tensor, list
     return x, kept
 
 
-def _uses_dropout(layer: Layer) -> bool:
-    return any(
-        isinstance(m, nn.Dropout) and m.p > 0 and m.training
-        for sublayer in layer
-        for m in sublayer.modules()
-    )
+def may_draw(layer: Layer) -> bool:
+    """Whether a sublayer may draw random numbers: all may that are not known to draw none."""
+    return any(_may_draw_itself(m) for sublayer in layer for m in sublayer.modules())
+
+
+def _may_draw_itself(module: nn.Module) -> bool:
+    """Without the modules within it."""
+    if isinstance(module, nn.Dropout):
+        return module.p > 0 and module.training
+    return type(module) not in DRAW_NOTHING and getattr(module, "draws_itself", True)
 
 
 def _autocast_state(x: Tensor) -> dict[str, Any]:

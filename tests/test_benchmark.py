@@ -271,7 +271,7 @@ def test_a_step_is_a_training_step() -> None:
     work = build_work(config, CPU)
     for _ in range(3):
         timing.repeat(work)
-    *held, tokens, scored = work.held()
+    *kept, tokens, scored = work.kept()
 
     torch.manual_seed(config.seed)
     vocabulary = 128
@@ -283,7 +283,7 @@ def test_a_step_is_a_training_step() -> None:
         module.training_step((tokens, scored), 0).backward()
         nn.utils.clip_grad_norm_(module.parameters(), 0.1)
         optimizer.step()
-    for parameter, other in zip(module.parameters(), held, strict=False):
+    for parameter, other in zip(module.parameters(), kept, strict=False):
         assert torch.equal(parameter, other) and other.grad is None
     assert work.parameters == sum(p.numel() for p in module.parameters())
 

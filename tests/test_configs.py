@@ -15,7 +15,6 @@ from experiments.benchmarking.work import build_work
 from experiments.compose import CONFIG_DIR, Bases, compose
 from experiments.training import trainer
 from experiments.training.coverage_file import is_due
-from reformer_pl import loss
 from reformer_pl.config import RunConfig, check_installed, flat, load, to_dict
 from reformer_pl.config.rules import (
     ACCELERATORS,
@@ -32,6 +31,7 @@ from reformer_pl.config.rules import (
     ConfigError,
 )
 from reformer_pl.feed_forward import FeedForward
+from reformer_pl.loss import TokenLoss
 from reformer_pl.measure import predict_memory
 from reformer_pl.module import LitSequenceModel, lr_factor
 from reformer_pl.tasks import build_task
@@ -263,12 +263,12 @@ OF_A_BENCHMARK = {
 def observe(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What can be seen of a config without a Trainer: shapes, batches, three steps, how often chunks run, and the Trainer's arguments."""
     calls: list[str] = []
-    dense, sums = FeedForward._dense, loss._sums
+    dense, sums = FeedForward._dense, TokenLoss.of
     with monkeypatch.context() as patch:
         patch.setattr(
             FeedForward, "_dense", lambda self, x: (calls.append("dense"), dense(self, x))[1]
         )
-        patch.setattr(loss, "_sums", lambda *args: (calls.append("sums"), sums(*args))[1])
+        patch.setattr(TokenLoss, "of", lambda *args: (calls.append("sums"), sums(*args))[1])
         patch.setattr(trainer, "Trainer", lambda callbacks, **options: options)
         options = trainer.build_trainer(config)
         data = build_task(config)

@@ -1,13 +1,15 @@
 """SequenceModel: chunked = plain, positions, merge, shift right, and no look into the future."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
-from reformer_pl.attention import MultiHeadAttention
+from reformer_pl.attention import build_attention
 from reformer_pl.config import ConfigError
 from reformer_pl.config.rules import ATTENTIONS
-from reformer_pl.loss import BitsPerDim, token_loss
+from reformer_pl.loss import WeightedMean, token_loss
 from reformer_pl.measure import PeakMemory
 from reformer_pl.model import SequenceModel, merge
 from reformer_pl.positions import AxialPositions, build_positions
@@ -64,7 +66,7 @@ def test_the_loss_counts_the_scored_tokens_alone() -> None:
 
 
 def test_bits_per_dim_weighs_tokens() -> None:
-    metric = BitsPerDim()
+    metric = WeightedMean(math.log(2))
     metric.update(torch.tensor(2.0), torch.tensor(3))
     metric.update(torch.tensor(4.0), torch.tensor(1))
     assert float(metric.compute()) == pytest.approx((2 * 3 + 4) / 4 / 0.6931471805599453)
@@ -230,7 +232,10 @@ def test_the_papers_window_does_let_the_future_move_the_past() -> None:
 
 
 def kinds(model: SequenceModel) -> list[str]:
-    return [m.kind for m in model.modules() if isinstance(m, MultiHeadAttention)]
+    """The word of each layer, by its kernel."""
+    kernels = [attention.kernel for _, attention, _ in model.attentions()]
+    names = [getattr(kernel, "func", kernel).__name__ for kernel in kernels]
+    return ["lsh" if name == "attend" else name for name in names]
 
 
 @pytest.mark.parametrize(
@@ -251,7 +256,7 @@ def test_a_pattern_cycles_over_the_layers(pattern: str, expected: list[str]) -> 
 
 def test_an_unknown_attention_word_lists_the_valid_ones() -> None:
     with pytest.raises(ConfigError, match="full, shared_full, lsh, local"):
-        MultiHeadAttention(tiny().model, "flash")
+        build_attention(tiny().model, "flash")
 
 
 def test_shared_full_and_lsh_load_each_others_checkpoints() -> None:

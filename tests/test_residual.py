@@ -1,10 +1,11 @@
 """Reversible and checkpointed layers give the gradients of plain autograd, and keep less."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reformer_pl import attention, residual
@@ -302,22 +303,20 @@ def test_hashing_happens_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> Non
     """The second pass neither hashes nor sorts: it attends along the very plan of the first."""
     hashed: list[Tensor] = []
     attended: list[Plan] = []
-    hash_buckets, attend, make_plan = attention.hash_buckets, attention.attend, attention.make_plan
+    attend, hash_and_sort = attention.attend, attention.hash_and_sort
     planned: list[Plan] = []
 
-    def spy_hash(*args: object) -> Tensor:
-        hashed.append(hash_buckets(*args))
-        return hashed[-1]
-
-    def spy_plan(*args: object) -> Plan:
-        planned.append(make_plan(*args))
-        return planned[-1]
+    def spy_hash(*args: Tensor, **options: object) -> tuple[Plan, Tensor]:
+        plan, buckets = hash_and_sort(*args, **options)
+        planned.append(plan)
+        hashed.append(buckets)
+        return plan, buckets
 
     def spy_attend(qk: Tensor, v: Tensor, plan: Plan) -> Tensor:
         attended.append(plan)
         return attend(qk, v, plan)
 
-    for name, spy in (("hash_buckets", spy_hash), ("make_plan", spy_plan), ("attend", spy_attend)):
+    for name, spy in (("hash_and_sort", spy_hash), ("attend", spy_attend)):
         monkeypatch.setattr(attention, name, spy)
     run(
         build(
@@ -364,6 +363,46 @@ def test_reversible_memory_does_not_grow_with_depth(word: str) -> None:
     assert kept["standard"] > 8 * stream
     assert stream <= kept["checkpoint"] <= 1.5 * stream + order
     assert order <= kept["reversible"] <= 0.02 * stream + order
+
+
+class Functional(nn.Module):
+    """Dropout that no module shows: F.dropout, or that of nn.MultiheadAttention."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+        self.inner = nn.MultiheadAttention(8, 2, dropout=0.5, batch_first=True) if kind else None
+
+    def forward(self, x: Tensor, memo: Memo) -> tuple[Tensor, Memo]:
+        y = self.linear(x)
+        return F.dropout(y, 0.5) if self.inner is None else self.inner(y, y, y)[0], memo
+
+
+@pytest.mark.parametrize("way", [residual.run_checkpoint, residual.run_reversible])
+@pytest.mark.parametrize("kind", ["", "attention"])
+def test_dropout_that_is_no_module_is_replayed(kind: str, way: Callable[..., Tensor]) -> None:
+    torch.manual_seed(0)
+    layers = [[Functional(kind).double(), Functional("").double()] for _ in range(3)]
+    x = torch.randn(2, 5, 8, dtype=torch.float64, requires_grad=True)
+    inputs = [x, *(p for layer in layers for f in layer for p in f.linear.parameters())]
+    plain = two_streams if way is residual.run_reversible else residual.run_standard
+    results = []
+    for run_layers in (way, plain):
+        torch.manual_seed(3)
+        y = run_layers(layers, x, [Memo(0)] * 3)
+        y = torch.stack(y) if isinstance(y, tuple) else y
+        results.append((y, *torch.autograd.grad(y.square().sum(), inputs)))
+    for actual, expected in zip(*results, strict=True):
+        assert_close(actual, expected, 1e-10)
+
+
+def test_a_model_without_dropout_keeps_no_random_state() -> None:
+    for word in ATTENTIONS:
+        model = build(f"model.attention={word}")
+        assert not any(residual.may_draw(layer) for layer in model.layers)
+        model = build(f"model.attention={word}", "model.dropout=0.1")
+        assert all(residual.may_draw(layer) for layer in model.layers)
+        assert not any(residual.may_draw(layer) for layer in model.eval().layers)
 
 
 def test_every_sublayer_of_a_layer_is_run_in_order() -> None:

@@ -17,7 +17,7 @@ from ablations.__main__ import main
 from ablations.results import load_results
 from ablations.study import Study, compose_cells
 from ablations.study.grid import Cell
-from experiments import compose
+from experiments import compose, compose_many
 from experiments.fast_imports import without_collector
 from fake_cells import ROOT
 from reformer_pl import config
@@ -68,7 +68,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counts[name] += 1
         return original(*args, **more)
 
-    for owner, name in ((compose, "hydra_compose"), (config, "typed"), (compose, "typed")):
+    for owner, name in ((compose, "hydra_compose"), (config, "typed"), (compose_many, "typed")):
         monkeypatch.setattr(owner, name, partial(count, name, getattr(owner, name)))
     return counts
 

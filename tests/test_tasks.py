@@ -34,7 +34,11 @@ def place(
 ) -> SequenceData:
     """As a Trainer of that rank, at that step, would hold it."""
     data.trainer = SimpleNamespace(
-        global_rank=rank, world_size=world, global_step=step, state=SimpleNamespace(fn=fn)
+        global_rank=rank,
+        world_size=world,
+        global_step=step,
+        accumulate_grad_batches=1,
+        state=SimpleNamespace(fn=fn),
     )
     return data
 

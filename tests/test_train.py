@@ -16,9 +16,9 @@ import pytest
 import torch
 import yaml
 
-from experiments import evaluate, log, train
+from experiments import evaluate, train
 from experiments.compose import compose
-from experiments.run_dir.lock import is_running
+from experiments.run_dir import lock
 from processes import PATIENCE_SECONDS, Fault, exit_code, result, rows, start, timeless, wait_until
 from reformer_pl.module import HELD_OUT, LitSequenceModel, derived_seed
 from reformer_pl.tasks import build_task
@@ -143,10 +143,10 @@ def test_a_directory_has_one_run_at_a_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second one is told, whoever started the first: here somebody pasted a cell's command."""
-    monkeypatch.setattr(log, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(lock, "PATIENCE_SECONDS", 0.05)
     arguments = [*RUN, f"out_dir={tmp_path}"]
-    with log.locked(tmp_path):
-        assert is_running(tmp_path)
+    with lock.locked(tmp_path):
+        assert lock.is_running(tmp_path)
         assert train.main(arguments) == 2
         assert f"another process runs in {tmp_path}: wait for it, or stop it" in one_line(capsys)
         assert [path.name for path in tmp_path.iterdir()] == ["log.txt"], (

@@ -108,15 +108,16 @@ def test_folders_of_the_same_names_do_no_harm(
     Only a folder with an __init__.py needs -P: Python prefers an installed package to the other.
     """
     make_folders(tmp_path, with_init)
-    first = ("-P", "-m") if with_init else ("-m",)
-    ranks = ["trainer=ddp", "trainer.devices=2", "out_dir=two"]
-    python(*first, "experiments.train", "experiment=smoke", *TINY, *ranks)
-    assert result(tmp_path / "two")["status"] == "ok"
     if not with_init:
+        config = python("-m", "experiments.train", "experiment=smoke", *TINY, "--cfg", "job")
+        assert "max_steps: 2" in config
         return
+    ranks = ["trainer=ddp", "trainer.devices=2", "out_dir=two"]
+    python("-P", "-m", "experiments.train", "experiment=smoke", *TINY, *ranks)
+    assert result(tmp_path / "two")["status"] == "ok"
     shape = ["model.d_model=16", "model.n_heads=2", "model.lsh.chunk_len=8", "task.batch_size=2"]
     limits = ["benchmark.repeats=1", "benchmark.seconds=0.001", "trainer.accelerator=cpu"]
     case = ["benchmark.measure=attention", *shape, *limits, "task.length=32,64"]
-    python(*first, "experiments.benchmark", *case)
+    python("-P", "-m", "experiments.benchmark", *case)
     results = [json.loads(path.read_text()) for path in tmp_path.glob("runs/**/result.json")]
     assert [done["status"] for done in results] == ["ok", "ok"]

@@ -1,7 +1,8 @@
 """What a benchmark is compared with: the public Reformers of the extra `peers`.
 
-Each peer is built to the sizes of our config and called as its own documentation says: transformers' Reformer (Hugging Face), and
-lucidrains' reformer_pytorch. Both count duplicates, look over chunk and bucket borders, and keep their own reversible stacks.
+Each peer is built to the sizes of our config and called as its own documentation says. They are
+transformers' Reformer (Hugging Face) and lucidrains' reformer_pytorch. Both count duplicates, look
+over chunk and bucket borders, and keep their own reversible stacks.
 
 Shapes: B batch, H heads, L length, D head size, V vocabulary.
 """
@@ -39,7 +40,10 @@ def peer_layer(config: RunConfig) -> nn.Module:
 
 
 def peer_model(config: RunConfig, vocab_size: int) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
-    """(model, tokens (B, L) -> mean loss): a whole language model in training mode, its input shifted right as ours is."""
+    """(model, tokens (B, L) -> mean loss in nats): a whole language model in training mode.
+
+    Its input is shifted right, as ours is.
+    """
     model, length = config.model, config.task.length
     match config.benchmark.peer:
         case "transformers":

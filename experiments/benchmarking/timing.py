@@ -1,4 +1,7 @@
-"""Measure a Work: its memory once, untimed, and its time again and again, if wanted in turn with a rival's."""
+"""Measure a Work: its memory once, untimed, then its time again and again.
+
+With benchmark.paired its time is taken in turn with that of a rival.
+"""
 
 import gc
 from statistics import median
@@ -22,17 +25,21 @@ class Seconds(NamedTuple):
     whole: float
 
 
-def measure(config: RunConfig, known: dict[str, Any]) -> dict[str, Any]:
-    """The row of one case. `known` is what a case that fails still leaves: it gains the device and the prediction here."""
+def measure(config: RunConfig, row: dict[str, Any]) -> dict[str, Any]:
+    """The whole row of one case.
+
+    `row` is what a case that fails still leaves: it gains the device and the prediction here.
+    """
     set_threads(config)
     device = find_device(config)
-    known |= {"device": hardware_name(device), "threads": torch.get_num_threads()}
-    known["predicted_memory_gib"] = predicted = predict(config)
+    row |= {"device": hardware_name(device), "threads": torch.get_num_threads()}
+    row["predicted_memory_gib"] = predicted = predict(config)
     limit = config.benchmark.memory_limit_gib
     if predicted is not None and 0 < limit < predicted:
-        return known | {
+        return row | {
             "status": WOULD_NOT_FIT,
-            "error": f"predicted to need {predicted:.3g} GiB, above benchmark.memory_limit_gib={limit:g}",
+            "error": f"predicted to need {predicted:.3g} GiB, "
+            f"above benchmark.memory_limit_gib={limit:g}",
         }
     work = build_work(config, device)
     rival = build_rival(config, device) if config.benchmark.paired else None
@@ -44,7 +51,7 @@ def measure(config: RunConfig, known: dict[str, Any]) -> dict[str, Any]:
     whole = Measurement(
         1, [seconds.whole for seconds in ours], TaskSpec(config.benchmark.measure, "")
     )
-    return known | {
+    return row | {
         "status": OK,
         "error": None,
         "n_repeats": len(ours),
@@ -63,7 +70,10 @@ def measure(config: RunConfig, known: dict[str, Any]) -> dict[str, Any]:
 
 
 def predict(config: RunConfig) -> float | None:
-    """GiB that the case will need, counted as peak_memory_gib is; None for a public Reformer, whose memory nothing here predicts."""
+    """GiB that the case will need, counted as peak_memory_gib is.
+
+    None for a public Reformer, whose memory nothing here predicts.
+    """
     predicted = predict_run(config)
     return None if predicted is None else predicted["total"]
 
@@ -83,7 +93,10 @@ def repeat(work: Work) -> Seconds:
 def time_in_turn(
     work: Work, rival: Work | None, benchmark: BenchmarkConfig
 ) -> tuple[list[Seconds], list[Seconds]]:
-    """Repetitions of the two, one after the other, so that both see the same machine: (work's, rival's, as many or none)."""
+    """(repetitions of work, as many of the rival, or none where there is no rival).
+
+    They take turns, so that both see the same machine.
+    """
     ours: list[Seconds] = []
     theirs: list[Seconds] = []
     gc.collect()
@@ -96,9 +109,12 @@ def time_in_turn(
 
 
 def peak_memory(work: Work, device: torch.device) -> int:
-    """Bytes of one repetition: with what is held, or where nothing is, above what lives already."""
-    held = list(work.held())
-    before = torch.cuda.memory_allocated(device) if device.type == "cuda" and not held else 0
-    with PeakMemory(device, held) as peak:
+    """Bytes of one repetition, with what `work` keeps.
+
+    Where it keeps nothing, only what comes on top of what lives already is counted.
+    """
+    kept = list(work.kept())
+    before = torch.cuda.memory_allocated(device) if device.type == "cuda" and not kept else 0
+    with PeakMemory(device, kept) as peak:
         repeat(work)
     return peak.bytes - before

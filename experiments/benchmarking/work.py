@@ -1,7 +1,9 @@
-"""What a benchmark times: one repetition in three parts, built from a config and random data; no data set and no Trainer."""
+"""What a benchmark times: one repetition in three parts, built from a config and random data.
+
+There is no data set and no Trainer.
+"""
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,19 +14,22 @@ from experiments.benchmarking.peers import peer_layer, peer_model
 from reformer_pl.config import RunConfig
 from reformer_pl.config.rules import PEER_PACKAGES, ConfigError
 from reformer_pl.measure import training_tensors
-from reformer_pl.memory.one_layer import Call, attention_call, draw_x, layer_call, out_dtype, placed
+from reformer_pl.memory.one_layer import Call, attention_call, draw_x, layer_call, placed
+from reformer_pl.precision import autocast, dtypes
 
 
 @dataclass(frozen=True)
 class Work:
-    """One repetition: `out = forward()`, `backward(out)`, `finish()`. Nothing but what `held` names lives from one to the next."""
+    """One repetition: `out = forward()`, `backward(out)`, `finish()`.
+
+    Only what `kept` names lives from one repetition to the next, and counts as memory: all of a
+    training step, nothing of an attention or a layer.
+    """
 
     forward: Callable[[], Tensor]
     backward: Callable[[Tensor], Any]
     finish: Callable[[], Any]
-    held: Callable[
-        [], Iterable[Tensor]
-    ]  # counts as memory: all of a training step, nothing of an attention or a layer
+    kept: Callable[[], Iterable[Tensor]]
     parameters: int
 
 
@@ -78,13 +83,15 @@ def step_work(config: RunConfig, device: torch.device) -> Work:
     from reformer_pl.module import (  # lightning takes seconds to import
         LitSequenceModel,
         build_optimizer,
+        update_weights,
     )
     from reformer_pl.tasks import task_class
+    from reformer_pl.tasks.batches import Batch
 
     torch.manual_seed(config.seed)
     vocab_size = task_class(config.task.name).vocab_size
     tokens = torch.randint(vocab_size, (config.task.batch_size, config.task.length), device=device)
-    scored = torch.ones_like(tokens, dtype=torch.bool)
+    batch = Batch(tokens, torch.ones_like(tokens, dtype=torch.bool))
     model: Any
     if config.benchmark.peer in PEER_PACKAGES:
         model, peer_loss = peer_model(config, vocab_size)
@@ -94,34 +101,32 @@ def step_work(config: RunConfig, device: torch.device) -> Work:
     optimizer = build_optimizer(config.optim, model.parameters())
 
     def forward() -> Tensor:
-        with _autocast(config, device):
-            return (
-                model.training_step((tokens, scored), 0) if peer_loss is None else peer_loss(tokens)
-            )
+        with autocast(config, device.type):
+            return model.training_step(batch, 0) if peer_loss is None else peer_loss(tokens)
 
     def finish() -> None:
-        if config.optim.clip_norm:
-            nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)
-        optimizer.step()
-        optimizer.zero_grad()
+        update_weights(model, optimizer, config.optim.clip_norm)
 
     def held() -> list[Tensor]:
-        return [*training_tensors(model, [optimizer]), tokens, scored]
+        return [*training_tensors(model, [optimizer]), *batch]
 
     return Work(forward, Tensor.backward, finish, held, _count(model))
 
 
 def _differentiated(config: RunConfig, call: Call, device: torch.device) -> Work:
-    """Forward, then the gradients in all inputs and parameters: they and the output count as memory, the inputs do not."""
+    """Forward, then the gradients in all inputs and parameters.
+
+    These and the output count as memory; the inputs do not.
+    """
     function, inputs = call
     weights = list(function.parameters()) if isinstance(function, nn.Module) else []
     wanted = [value for value in inputs if isinstance(value, Tensor)] + weights
     upstream = torch.randn(
-        wanted[0].shape, device=device, dtype=out_dtype(config)
+        wanted[0].shape, device=device, dtype=dtypes(config).products
     )  # every output has its first input's shape
 
     def forward() -> Tensor:
-        with _autocast(config, device):
+        with autocast(config, device.type):
             out = function(*inputs)
         return out if isinstance(out, Tensor) else out[0]
 
@@ -136,10 +141,3 @@ def _differentiated(config: RunConfig, call: Call, device: torch.device) -> Work
 
 def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-def _autocast(config: RunConfig, device: torch.device) -> AbstractContextManager[Any]:
-    """Around the forward pass alone, as Lightning does."""
-    return torch.autocast(
-        device.type, torch.bfloat16, enabled=config.trainer.precision == "bf16-mixed"
-    )

@@ -1,6 +1,7 @@
 """The files of a run directory: their names, and how they are read and replaced.
 
-A crash leaves either the old file or the new one. Every function takes the run's directory or a path in it, never a cell.
+A crash leaves either the old file or the new one. Every function takes the run's directory, or a
+path in it.
 """
 
 import hashlib
@@ -14,8 +15,8 @@ import yaml
 
 from reformer_pl.config import ConfigError, RunConfig, changes, load, read_yaml, to_dict
 from reformer_pl.config.evaluations import load_evaluation
+from reformer_pl.config.saved import CONFIG_FILE as CONFIG
 
-CONFIG = "config.yaml"
 LOG = "log.txt"
 METRICS = "metrics.jsonl"
 COVERAGE = "coverage.jsonl"
@@ -50,13 +51,16 @@ def written_at(path: Path) -> int | None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all. Raises OSError, of a full disk say, and leaves no half file beside."""
+    """Write a file whole or not at all. Raises OSError, for a full disk say, and leaves no rest."""
     partial = write_partial(path, text)
     os.replace(partial, path)
 
 
 def write_partial(path: Path, text: str) -> Path:
-    """The text in a file beside `path`, which then takes its place. Raises OSError and leaves nothing."""
+    """Write the text into a file that is then to take the place of `path`.
+
+    Raises OSError and leaves nothing.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -96,9 +100,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file; none where there is no such file. Raises ConfigError for a damaged row.
+    """The rows of a JSON-lines file; none where there is no such file.
 
-    What follows the last newline is half a row of a run that is writing or was killed.
+    What follows the last newline is half a row of a run that is writing or was killed. Raises
+    ConfigError for a damaged row.
     """
     if not path.exists():
         return []
@@ -136,7 +141,10 @@ def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def drop_rows_after(path: Path, step: int) -> list[dict[str, Any]]:
-    """Keep the rows of a JSON-lines file up to a step, and return them. A row cut short by a crash goes too."""
+    """Keep the rows of a JSON-lines file up to a step, and return them.
+
+    A row that a crash cut short goes too.
+    """
     kept = []
     for line in path.read_text().splitlines() if path.is_file() else ():
         try:
@@ -168,7 +176,10 @@ def log_tail(directory: Path, n_lines: int) -> list[str]:
 
 
 def safe_name(text: str) -> str:
-    """A text as a file name: letters, digits and =._- stay. Of a long one the start and a hash of all, so that two texts share no name."""
+    """A text as a file name: letters, digits and =._- stay.
+
+    Of a long text the start stays, with a hash of all of it: two texts share no name.
+    """
     name = "".join(c if c.isalnum() or c in "=._-" else "-" for c in text)
     return (
         name
@@ -178,7 +189,10 @@ def safe_name(text: str) -> str:
 
 
 def claim_directory(config: RunConfig) -> Path:
-    """Make config.out_dir and leave config.yaml in it; refuse a directory in which a run of another config has begun to train."""
+    """Make config.out_dir and leave config.yaml in it.
+
+    Raises ConfigError for a directory in which a run of another config has begun to train.
+    """
     directory = Path(config.out_dir)
     path = directory / CONFIG
     try:
@@ -188,16 +202,22 @@ def claim_directory(config: RunConfig) -> Path:
             reason = changes(before, config)
             if reason:
                 raise ConfigError(
-                    f"out_dir={directory} holds a run with another config ({reason}): give another out_dir, or delete it to start over"
+                    f"out_dir={directory} holds a run with another config ({reason}): "
+                    "give another out_dir, or delete it to start over"
                 )
             if to_dict(before) | {"out_dir": ""} == to_dict(config) | {"out_dir": ""}:
                 return directory
-        replace_text(path, yaml.safe_dump(to_dict(config), sort_keys=False))
+        replace_text(path, config_text(config))
     except OSError as error:
         raise ConfigError(
             f"out_dir={directory} cannot be written ({error.strerror}): give another out_dir"
         ) from error
     return directory
+
+
+def config_text(config: RunConfig) -> str:
+    """A config as config.yaml has it."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False)
 
 
 def read_config(directory: Path, overrides: list[str]) -> RunConfig:
@@ -216,7 +236,10 @@ def load_config_file(path: Path) -> RunConfig:
 
 
 def read_config_values(directory: Path) -> dict[str, Any]:
-    """A run's config.yaml as plain values; empty where there is none. Raises ConfigError for one that is no YAML."""
+    """A run's config.yaml as plain values; empty where there is none.
+
+    Raises ConfigError for one that is no YAML.
+    """
     path = directory / CONFIG
     try:
         values = read_yaml(path) if path.exists() else {}

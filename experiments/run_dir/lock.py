@@ -1,6 +1,7 @@
-"""A run directory has one run at a time: its log.txt is locked (flock) for as long as the run lives.
+"""A run directory has one run at a time: its log.txt is locked (flock) as long as the run lives.
 
-Where stdout is that file, as in a cell of a study, who started the run holds the lock; on SLURM nobody does, and the queue tells.
+Where stdout is that file, as in a cell of a study, the process that started the run holds the lock.
+On SLURM nobody does: the queue shows what runs.
 """
 
 import fcntl
@@ -19,7 +20,10 @@ PATIENCE_SECONDS = 1.0  # `status` holds each log for a moment, to see whether i
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """A directory for this run alone, made if it is not there. ConfigError where another run has it, or where it cannot be."""
+    """A directory for this run alone, made if it is not there.
+
+    Raises ConfigError where another run has it, and where it cannot be made.
+    """
     path = directory / LOG
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -39,7 +43,10 @@ def is_stdout(path: Path) -> bool:
 
 
 def lock(log: IO[Any]) -> None:
-    """A run's log for this process, and for those that inherit the file. ConfigError where another run has it."""
+    """Lock a run's log for this process, and for those that inherit the file.
+
+    Raises ConfigError where another run has it.
+    """
     end = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -52,7 +59,8 @@ def lock(log: IO[Any]) -> None:
             time.sleep(0.01)
         except OSError as error:
             raise ConfigError(
-                f"{log.name} cannot be locked ({error.strerror}): give an out_dir on another file system"
+                f"{log.name} cannot be locked ({error.strerror}): "
+                "give an out_dir on another file system"
             ) from error
 
 

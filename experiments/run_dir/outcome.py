@@ -1,6 +1,7 @@
-"""How a run ended: result.json, written last, whether the work was done or failed. A failure is data.
+"""How a run ended: result.json, written last, when the work is done and when it failed.
 
-The status words, the numbers of a result, and the scores of its evaluations stand here.
+A failure is data. The status words, the numbers of a result, and the scores of its evaluations
+stand here.
 """
 
 import os
@@ -23,6 +24,7 @@ from experiments.run_dir.files import (
 )
 from experiments.run_dir.provenance import PACKAGES, now, provenance
 from reformer_pl.config import ConfigError
+from reformer_pl.metrics import SCORES
 
 OK = "ok"
 OOM = "oom"  # out of memory
@@ -32,17 +34,20 @@ WOULD_NOT_FIT = "would_not_fit"  # refused for its predicted memory
 MISSING = "missing"  # of a reader: there is no result
 UNEVALUATED = "unevaluated"  # of a reader: trained, without one of its evaluations
 
-# The numbers of a run's result.json: null where a run failed. The last two are its overhead: from the start of the process to the first
-# step, and from the end of the last one to the result, which the held-out scores are a part of. Seconds of a step, and of training, are
-# forward, backward and update, without making the batch.
+# The numbers of a run's result.json: null where a run failed. Seconds of a step, and of training,
+# are forward, backward and update, without making the batch. The last two are its overhead: from
+# the start of the process to the first step, and from the end of the last step to the result. The
+# held-out scores are a part of the latter.
 RESULT_NUMBERS = (
-    "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters", "train_seconds",
-    "startup_seconds", "closing_seconds",
+    "steps", *(score.name for score in SCORES), "peak_memory_gib", "step_seconds",
+    "tokens_per_second", "parameters", "train_seconds", "startup_seconds", "closing_seconds",
 )  # fmt: skip
-# And of a benchmark's; times are medians, step_seconds is the whole, full_seconds and speedup (full / this) belong to `paired`.
+# Those of a benchmark. Times are medians, and step_seconds is the whole. full_seconds and speedup
+# (full / this) belong to `paired`.
 BENCHMARK_NUMBERS = (
-    "length", "batch_size", "n_layers", "n_repeats", "forward_seconds", "backward_seconds", "step_seconds", "step_seconds_iqr",
-    "full_seconds", "speedup", "peak_memory_gib", "predicted_memory_gib", "tokens_per_second", "parameters",
+    "length", "batch_size", "n_layers", "n_repeats", "forward_seconds", "backward_seconds",
+    "step_seconds", "step_seconds_iqr", "full_seconds", "speedup", "peak_memory_gib",
+    "predicted_memory_gib", "tokens_per_second", "parameters",
 )  # fmt: skip
 
 Result = dict[str, Any]
@@ -53,7 +58,7 @@ def read_result(directory: Path) -> Result | None:
     path = directory / RESULT
     result = read_json(path)
     if result is not None and not isinstance(result.get("status"), str):
-        raise ConfigError(f"{path} says no status: delete it and the cell runs again")
+        raise ConfigError(f"{path} has no status: delete it and the cell runs again")
     return result
 
 
@@ -67,7 +72,10 @@ def forget_result(directory: Path) -> None:
 
 
 def read_evaluation(directory: Path, name: str, overrides: list[str]) -> Result | None:
-    """The scores of a run under a named evaluation; None when there are none yet, or they were made under other overrides."""
+    """The scores of a run under a named evaluation.
+
+    None when there are none yet, and when they were made under other overrides.
+    """
     scores = read_json(evaluation_path(directory, name))
     return scores if scores and scores.get("overrides") == overrides else None
 
@@ -79,7 +87,7 @@ def write_evaluation(
 
 
 def missing_evaluations(directory: Path, evaluations: dict[str, list[str]]) -> list[str]:
-    """The names of the evaluations that a run does not have, under the overrides that they have now."""
+    """The names of the evaluations that a run lacks, under the overrides that they have now."""
     return [
         name
         for name, overrides in evaluations.items()
@@ -93,14 +101,17 @@ def write_failure(
     error: str,
     numbers: tuple[str, ...],
     replace: bool = True,
-    **known: float,
+    **numbers_so_far: float,
 ) -> Result:
-    """The result of a run that left none: its numbers are null. Unless `replace`, one that has appeared meanwhile stays."""
+    """Write the result of a run that left none, and return it. Its numbers are null.
+
+    Unless `replace`, a result that has appeared meanwhile stays.
+    """
     result = {
         "status": status,
         "error": error,
         **dict.fromkeys(numbers),
-        **known,
+        **numbers_so_far,
         "finished_at": now(),
     }
     path = directory / RESULT
@@ -120,11 +131,12 @@ def record(
     failed: Result,
     packages: tuple[str, ...] = PACKAGES,
 ) -> Result | None:
-    """Do the work, leave what it returns in result.json and return it; nothing is left of None, which is work that was stopped.
+    """Do the work, leave what it returns in result.json and return it.
 
-    Work that raises leaves `failed`, what is known of a run without its numbers, under the status oom or failed. ConfigError passes.
-    Of several ranks the one that fails first leaves the failure: it may be the only one that knows why, and what the others then
-    raise, if they are not killed before, is that it went away.
+    Work that was stopped returns None and leaves nothing. Work that raises leaves `failed`, a
+    result without numbers, under the status oom or failed; ConfigError passes. Of several ranks the
+    one that fails first leaves the failure: it may be the only one that knows why. What the others
+    then raise, if they are not killed before, is that it went away.
     """
     made_by, path = provenance(packages), directory / RESULT
     before = written_at(path)  # a failure that is tried again
@@ -132,7 +144,7 @@ def record(
         result = work()
     except ConfigError:
         raise
-    except Exception as error:  # it is told here and recorded below
+    except Exception as error:  # printed here and recorded below
         oom = out_of_memory(error)
         if not oom and not isinstance(error, FloatingPointError):
             traceback.print_exc()

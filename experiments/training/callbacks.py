@@ -1,4 +1,7 @@
-"""What a run records while it trains: metrics.jsonl, its cost, and a checkpoint at each evaluation; and how Ctrl-C ends it."""
+"""What a run records while it trains: its cost, metrics.jsonl, and checkpoints.
+
+Ctrl-C ends it here, too.
+"""
 
 import os
 import signal
@@ -18,15 +21,14 @@ from experiments.training.tensorboard import TensorBoardFile
 from reformer_pl.measure import PeakMemory, training_tensors
 from reformer_pl.module import lr_factor
 
-UNTIMED_STEPS = (
-    2  # the first two steps of a process warm caches up and are left out of step_seconds
-)
+UNTIMED_STEPS = 2  # the first steps of a process warm caches up: step_seconds leaves them out
 
 
 class Cost(Callback):
-    """Seconds of each step and the peak memory of one: the second after the start, when the optimiser's state exists.
+    """Seconds of each step, and the peak memory in bytes of the second one.
 
-    Both are kept in the checkpoint, so that a resumed run reports the whole. When the steps of this process began and ended is not.
+    The optimiser's state exists by then. Both are kept in the checkpoint, so that a resumed run
+    reports the whole. When the steps of this process began and ended is not kept.
     """
 
     def __init__(self) -> None:
@@ -35,9 +37,8 @@ class Cost(Callback):
         self.peak_bytes = 0
         self.steps_here = 0
         self.peak: PeakMemory | None = None
-        self.first_started = self.started = self.ended = (
-            time.perf_counter()
-        )  # of this process's steps
+        # When the steps of this process began and ended.
+        self.first_started = self.started = self.ended = time.perf_counter()
 
     def on_train_batch_start(
         self, trainer: Trainer, module: LightningModule, batch: Any, batch_index: int
@@ -45,9 +46,8 @@ class Cost(Callback):
         self.steps_here += 1
         last = trainer.global_step + 1 == trainer.max_steps
         if not self.peak_bytes and (self.steps_here == UNTIMED_STEPS or last):
-            self.peak = PeakMemory(
-                module.device, [*training_tensors(module, trainer.optimizers), *batch]
-            )
+            tensors = [*training_tensors(module, trainer.optimizers), *batch]
+            self.peak = PeakMemory(module.device, tensors)
             self.peak.__enter__()
         self.started = _now(module.device)
         if self.steps_here == 1:
@@ -66,9 +66,8 @@ class Cost(Callback):
             self.step_seconds.append(seconds)
 
     def on_exception(self, trainer: Trainer, module: LightningModule, error: BaseException) -> None:
-        if (
-            self.peak is not None
-        ):  # a profiler that is left on makes the process end with a segmentation fault
+        # A profiler that is left on makes the process end with a segmentation fault.
+        if self.peak is not None:
             self.peak.__exit__(type(error), error, error.__traceback__)
             self.peak = None
 
@@ -85,43 +84,40 @@ class Cost(Callback):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.step_seconds, self.train_seconds, self.peak_bytes = (
-            list(state["step_seconds"]),
-            state["train_seconds"],
-            state["peak_bytes"],
-        )
+        self.step_seconds = list(state["step_seconds"])
+        self.train_seconds = state["train_seconds"]
+        self.peak_bytes = state["peak_bytes"]
 
 
 class MetricsFile(Callback):
-    """Appends a row to metrics.jsonl, and to TensorBoard's view of it, at each log step and each evaluation."""
+    """Appends a row to metrics.jsonl at each log step and each evaluation.
+
+    The same row goes into the file of TensorBoard, if there is one.
+    """
 
     def __init__(
         self, directory: Path, cost: Cost, tokens_per_step: int, log_every_steps: int
     ) -> None:
         self.path = directory / METRICS
-        self.cost, self.tokens_per_step, self.log_every_steps = (
-            cost,
-            tokens_per_step,
-            log_every_steps,
-        )
+        self.cost, self.tokens_per_step = cost, tokens_per_step
+        self.log_every_steps = log_every_steps
         self.tensorboard: TensorBoardFile | None = None  # the first rank's, if there is one
 
     def drop_after(self, step: int) -> list[dict[str, Any]]:
-        """Drop the rows that a run resumed at this step will repeat, and return those that stand. For one rank to call."""
+        """Drop the rows that a run resumed at this step will repeat, and return the others.
+
+        For one rank to call.
+        """
         return drop_rows_after(self.path, step)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
-        if trainer.global_step % self.log_every_steps == 0:
-            optim = (
-                module.config.optim
-            )  # the optimizer itself holds the rate of the next step by now
-            self._write(
-                trainer,
-                "train",
-                lr=optim.lr * lr_factor(optim, trainer.global_step - 1, trainer.max_steps),
-            )
+        step = trainer.global_step
+        if step % self.log_every_steps == 0:
+            optim = module.config.optim  # the optimiser itself has the rate of the next step by now
+            lr = optim.lr * lr_factor(optim, step - 1, trainer.max_steps)
+            self._write(trainer, "train", lr=lr)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.state.fn == "fit":
@@ -146,29 +142,31 @@ class MetricsFile(Callback):
         if self.tensorboard is not None:
             self.tensorboard.add(row)
         if split == "valid":
-            said = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            tqdm.write(
-                f"step {trainer.global_step}/{trainer.max_steps}: held out {said}"
-            )  # above the progress bar, if there is one
+            scores = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            steps = f"step {trainer.global_step}/{trainer.max_steps}"
+            tqdm.write(f"{steps}: held out {scores}")  # above the progress bar, if there is one
             sys.stdout.flush()
 
 
 class Checkpoints(Callback):
-    """checkpoints/last.ckpt after each evaluation, replaced whole; and on Ctrl-C, after the step that runs and its evaluation if due."""
+    """Replaces checkpoints/last.ckpt after each evaluation, and on Ctrl-C.
+
+    Ctrl-C lets the step that runs end, and its evaluation where one is due.
+    """
 
     def __init__(self, directory: Path, eval_every_steps: int) -> None:
         self.path = checkpoint_path(directory)
         self.eval_every_steps = eval_every_steps
-        self.asked = self.interrupted = False  # this rank heard Ctrl-C; all ranks agreed to stop
+        self.asked = False  # this rank got a Ctrl-C
+        self.interrupted = False  # all ranks agreed to stop
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.previous = signal.signal(signal.SIGINT, self._interrupt)
         self.terminate = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        signal.signal(
-            signal.SIGTERM, self.terminate
-        )  # Lightning has put its own there, which broadcasts from within the handler
+        # Lightning has put its own handler there, which broadcasts from within.
+        signal.signal(signal.SIGTERM, self.terminate)
 
     on_validation_start = on_train_start  # it does so again for an evaluation outside of training
 
@@ -189,9 +187,8 @@ class Checkpoints(Callback):
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         if trainer.global_step == trainer.max_steps:
-            trainer.should_stop = (
-                True  # Lightning then evaluates, multiple of eval_every_steps or not
-            )
+            # Lightning then evaluates, whether or not this is a multiple of eval_every_steps.
+            trainer.should_stop = True
         elif self._agree(trainer) and trainer.global_step % self.eval_every_steps:
             self.save(trainer)
             trainer.should_stop, trainer.limit_val_batches = True, 0  # and here it would, too
@@ -203,13 +200,14 @@ class Checkpoints(Callback):
                 trainer.should_stop = True
 
     def _agree(self, trainer: Trainer) -> bool:
-        """Whether any rank was asked: all stop after the same step, or one would wait for the others for ever."""
-        asked = self.asked
-        self.interrupted = (
-            trainer.strategy.reduce_boolean_decision(asked, all=False)
-            if trainer.world_size > 1
-            else asked
-        )
+        """Whether any rank was asked to stop.
+
+        All stop after the same step: otherwise one would wait for the others for ever.
+        """
+        self.interrupted = self.asked
+        if trainer.world_size > 1:
+            strategy = trainer.strategy
+            self.interrupted = strategy.reduce_boolean_decision(self.asked, all=False)
         return self.interrupted
 
     def save(self, trainer: Trainer) -> None:

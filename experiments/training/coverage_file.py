@@ -1,4 +1,7 @@
-"""coverage.jsonl: while a run trains, how much of full attention its hash buckets reach, by layer, head and number of rounds."""
+"""coverage.jsonl: how much of full attention the hash buckets reach while a run trains.
+
+It has a row for each layer, head and number of rounds.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +16,6 @@ from experiments.run_dir.files import COVERAGE as FILE
 from experiments.run_dir.files import append_rows, drop_rows_after
 from reformer_pl.attention import MultiHeadAttention
 from reformer_pl.config import RunConfig, TrainerConfig
-from reformer_pl.config.rules import SHARED_QK
 from reformer_pl.coverage import ROUNDS
 from reformer_pl.measure import attention_coverage
 from reformer_pl.module import HELD_OUT, LitSequenceModel, derived_seed
@@ -24,17 +26,22 @@ Row = dict[str, int | float]
 
 
 class CoverageFile(Callback):
-    """Appends rows to coverage.jsonl before the first step, at each due step and after the last one; the first rank alone.
+    """Appends rows to coverage.jsonl before the first step, at each due step and after the last.
 
-    Every time on the same held-out sequences, with rotations and queries drawn anew from (seed, step, layer): training is untouched. It
-    must stand after `Cost`, which has then stopped its clock, and before `Checkpoints`, so that no checkpoint is ahead of its rows.
+    Only the first rank does so, every time on the same held-out sequences. Rotations and queries
+    are drawn anew from (seed, step, layer), so that training is untouched. The callback must stand
+    after `Cost`, which has then stopped its clock, and before `Checkpoints`, so that no checkpoint
+    is ahead of its rows.
     """
 
     def __init__(self, directory: Path, config: RunConfig) -> None:
         self.path, self.config = directory / FILE, config
 
     def drop_after(self, step: int) -> None:
-        """The rows that a run resumed at this step will repeat: from the start, all of them. For one rank to call."""
+        """Drop the rows that a run resumed at this step will repeat: from the start, all of them.
+
+        For one rank to call.
+        """
         drop_rows_after(self.path, step or -1)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -50,10 +57,9 @@ class CoverageFile(Callback):
     def _write(self, trainer: Trainer, module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        tokens, _ = trainer.datamodule.eval_batch(0)
-        tokens = tokens[:: trainer.world_size].to(
-            module.device
-        )  # as many sequences as this rank trains on
+        # As many sequences as this rank trains on.
+        batch = trainer.datamodule.eval_batch(0).rows(0, trainer.world_size)
+        tokens = batch.tokens.to(module.device)
         with trainer.precision_plugin.forward_context():
             rows = cover(module, self.config, tokens, trainer.global_step)
         append_rows(self.path, rows)
@@ -67,7 +73,10 @@ def is_due(options: TrainerConfig, step: int) -> bool:
 
 @torch.no_grad()
 def cover(module: LitSequenceModel, config: RunConfig, tokens: Tensor, step: int) -> list[Row]:
-    """One row per layer, head and number of rounds: the means over the sequences of tokens (B, L). Layers of other attention have none."""
+    """One row per layer, head and number of rounds: means over the sequences of tokens (B, L).
+
+    Layers of other attention have none.
+    """
     rows: list[Row] = []
     lsh = config.model.lsh
     options = {
@@ -78,10 +87,10 @@ def cover(module: LitSequenceModel, config: RunConfig, tokens: Tensor, step: int
     }
 
     def measure(layer: int, qk: Tensor) -> None:
-        found = attention_coverage(
+        measured = attention_coverage(
             qk, **options, rounds=ROUNDS, generator=generator(config.seed, COVERAGE, step, layer)
         )
-        mass, chance = (x.mean(1).tolist() for x in found)
+        mass, chance = (x.mean(1).tolist() for x in measured)
         for i, r in enumerate(ROUNDS):
             for head in range(qk.shape[1]):
                 values = {"coverage": round(mass[i][head], 6), "chance": round(chance[i][head], 6)}
@@ -94,23 +103,25 @@ def cover(module: LitSequenceModel, config: RunConfig, tokens: Tensor, step: int
 
 @contextmanager
 def watched(module: LitSequenceModel, measure: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """measure(layer, qk (B, H, L, D)) at every forward pass of a layer whose queries are its keys. Nothing is left on the modules."""
+    """measure(layer, qk (B, H, L, D)) at every forward pass of a layer whose queries are its keys.
+
+    Nothing is left on the modules.
+    """
     hooks = []
-    for layer, (attention, _) in enumerate(module.model.layers):
-        inner = attention.function
-        if isinstance(inner, MultiHeadAttention) and inner.kind in SHARED_QK:
+    for layer, attention, _ in module.model.attentions():
+        if isinstance(attention, MultiHeadAttention) and attention.shared_qk:
 
             def hook(
                 _: nn.Module,
                 __: Any,
                 y: Tensor,
                 layer: int = layer,
-                heads: int = inner.config.n_heads,
+                heads: int = attention.n_heads,
             ) -> None:
                 with torch.autocast(y.device.type, enabled=False):
                     measure(layer, y.unflatten(-1, (heads, -1)).transpose(1, 2))
 
-            hooks.append(inner.qk.register_forward_hook(hook))
+            hooks.append(attention.qk.register_forward_hook(hook))
     try:
         yield
     finally:

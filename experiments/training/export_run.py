@@ -1,4 +1,4 @@
-"""A finished run sent to a tracking service: its config, the rows of metrics.jsonl and its result."""
+"""A finished run sent to wandb or mlflow: its config, the rows of metrics.jsonl and its result."""
 
 import math
 from pathlib import Path
@@ -15,10 +15,10 @@ PLACE = ("step", "split")  # where a row stands; the rest of it are values
 def send_run(directory: Path, study: str, cell: str, to: str) -> None:
     """Send the files of one finished run to `to`, which is "wandb" or "mlflow".
 
-    The run is called `cell` there, in a project or experiment called `study`. The files stay as they
-    are. Without WANDB_MODE or MLFLOW_TRACKING_URI it goes to wandb/ or mlruns/ in the run's
-    directory, as in training. Raises ConfigError where the package is missing, and where the run
-    has no result.
+    The run is called `cell` there, in a project or experiment called `study`. The files of the run
+    stay as they are. Without WANDB_MODE or MLFLOW_TRACKING_URI it goes to wandb/ or mlflow/ in the
+    run's directory, as in training. Raises ConfigError where the package is missing, and where the
+    run has no result.
     """
     check_tracker(to)
     result = read_result(directory)

@@ -24,6 +24,7 @@ from reformer_pl.config import RunConfig
 from reformer_pl.config.evaluations import load_named_evaluation
 from reformer_pl.config.rules import attention_pattern
 from reformer_pl.measure import GIB
+from reformer_pl.metrics import score_names
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.tasks import build_task
 from reformer_pl.tasks.batches import SequenceData
@@ -139,10 +140,10 @@ def final_scores(parts: Parts) -> dict[str, float]:
     The training loss may have been finite when it was last looked at.
     """
     scores = score(parts.trainer, parts.module, parts.data)
-    loss = scores["loss_nats"]
-    if not math.isfinite(loss):
+    broken = [value for value in scores.values() if not math.isfinite(value)]
+    if broken:
         advice = "lower optim.lr or set optim.clip_norm"
-        raise FloatingPointError(f"the held-out loss is {loss} at the end: {advice}")
+        raise FloatingPointError(f"the held-out loss is {broken[0]} at the end: {advice}")
     return scores
 
 
@@ -178,7 +179,7 @@ def gather_result(parts: Parts, scores: dict[str, float]) -> dict[str, Any]:
         "status": OK,
         "error": None,
         "steps": parts.config.trainer.max_steps,
-        **{name: scores[name] for name in ("loss_nats", "accuracy", "bits_per_dim")},
+        **{name: scores[name] for name in score_names(parts.config.task.name)},
         "peak_memory_gib": cost.peak_bytes / GIB,
         "step_seconds": cost.median_step_seconds,
         "tokens_per_second": parts.tokens_per_step / cost.median_step_seconds,

@@ -7,7 +7,8 @@ has an entry for each of its processes. `tensorboard` is no logger of Lightning'
 
   csv      csv/version_N/ in the run's directory
   wandb    wandb/ in the run's directory, offline unless WANDB_MODE is set
-  mlflow   mlruns/ in the run's directory, unless MLFLOW_TRACKING_URI is set
+  mlflow   mlflow/ in the run's directory, unless MLFLOW_TRACKING_URI is set
+           (mlflow ui --backend-store-uri sqlite:///RUN_DIR/mlflow/mlflow.db shows it)
 """
 
 import os
@@ -23,14 +24,20 @@ TENSORBOARD = "tensorboard"
 
 
 def build_loggers(config: RunConfig, directory: Path) -> list[Logger]:
-    """The loggers of a run, named by its directory: runs/STUDY/CELL/seed=N is CELL/seed=N of STUDY."""
+    """The loggers of a run, named by its directory.
+
+    That of runs/STUDY/CELL/seed=N is called CELL/seed=N, in STUDY.
+    """
     *_, study, cell, seed = ("runs", "run", *directory.resolve().parts)
     words = [word for word in config.trainer.loggers if word != TENSORBOARD]
     return [build_logger(word, directory, study, f"{cell}/{seed}") for word in words]
 
 
 def build_logger(word: str, directory: Path, study: str, run: str) -> Logger:
-    """One logger. `study` is the project of wandb and the experiment of mlflow, `run` its name there."""
+    """One logger. `study` is the project of wandb or the experiment of mlflow, `run` a name there.
+
+    Raises ConfigError for an unknown word.
+    """
     match word:
         case "csv":
             return CSVLogger(directory, name="csv")
@@ -38,11 +45,19 @@ def build_logger(word: str, directory: Path, study: str, run: str) -> Logger:
             offline = "WANDB_MODE" not in os.environ
             return WandbLogger(run, directory, offline=offline, project=safe_name(study))
         case "mlflow":
-            folder = f"file:{directory.resolve() / 'mlruns'}"
-            address = os.environ.get("MLFLOW_TRACKING_URI", folder)
-            return MLFlowLogger(study, run_name=run, tracking_uri=address)
+            return _mlflow_logger(directory.resolve() / "mlflow", study, run)
         case _:
             raise ConfigError(f"trainer.loggers={word} is unknown: choose {', '.join(LOGGERS)}")
+
+
+def _mlflow_logger(folder: Path, study: str, run: str) -> Logger:
+    """SQLite in a folder: mlflow refuses to write plain files since version 3.7."""
+    address = os.environ.get("MLFLOW_TRACKING_URI")
+    if address:
+        return MLFlowLogger(study, run_name=run, tracking_uri=address)
+    folder.mkdir(parents=True, exist_ok=True)
+    place, artifacts = f"sqlite:///{folder}/mlflow.db", str(folder / "artifacts")
+    return MLFlowLogger(study, run_name=run, tracking_uri=place, artifact_location=artifacts)
 
 
 def log_config(loggers: list[Logger], config: RunConfig) -> None:

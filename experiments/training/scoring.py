@@ -14,7 +14,7 @@ from reformer_pl.tasks.batches import SequenceData
 
 
 def score(trainer: Trainer, module: LitSequenceModel, data: SequenceData) -> dict[str, float]:
-    """Held-out loss_nats, accuracy (0-1), bits_per_dim, and the number of held-out sequences."""
+    """The held-out scores of the task, by name, and the number of held-out sequences."""
     (values,) = trainer.validate(module, datamodule=data, verbose=False, weights_only=True)
     return {name.split("/")[1]: value for name, value in values.items()} | {
         "sequences": data.n_eval_sequences
@@ -51,5 +51,6 @@ def load_weights(module: LitSequenceModel, weights: dict[str, Any], name: str) -
         module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         raise ConfigError(
-            f"the checkpoint does not fit the evaluation '{name}': attention may differ, sizes of weights not"
+            f"the checkpoint does not fit the evaluation '{name}': "
+            "attention may differ, sizes of weights not"
         ) from error

@@ -1,7 +1,8 @@
-"""A run in TensorBoard: the rows of metrics.jsonl as curves, and the config and what it led to as a row of HParams.
+"""A run in TensorBoard: the rows of metrics.jsonl as curves, and its config and costs in HParams.
 
-An events file in the run's own directory, so that TensorBoard calls the run CELL/seed=N. Its clock counts seconds of training.
-No file says which keys a study varies: TensorBoard compares the runs that it finds, and shows the keys in which they differ first.
+The events file lies in the run's own directory, so that TensorBoard calls the run CELL/seed=N. Its
+clock counts seconds of training. No file says which keys a study varies: TensorBoard compares the
+runs that it finds, and shows the keys in which they differ first.
 """
 
 import math
@@ -22,27 +23,25 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from reformer_pl.config import RunConfig, flat, to_dict
 
-GROUPS = {
-    "train": "train",
-    "valid": "eval",
-}  # of the splits; "final" sorts between them: HParams then begins with the held-out scores
-FINAL = (
-    "peak_memory_gib",
-    "step_seconds",
-    "tokens_per_second",
-)  # the held-out scores are the last points of their curves
+# The groups of the splits. "final" sorts between them, so that HParams begins with the held-out
+# scores.
+GROUPS = {"train": "train", "valid": "eval"}
+# Beside the held-out scores, which are the last points of their curves.
+FINAL = ("peak_memory_gib", "step_seconds", "tokens_per_second")
 PLACE = ("step", "split", "seconds", "tokens")  # where a row stands; the rest of it are values
 NO_HYPERPARAMETERS = ("out_dir", "evaluations", "benchmark", "trainer.loggers")  # and keys below
 
 
 class TensorBoardFile:
-    """The file of one process of a run. It takes back what earlier ones said and repeats the rows that stand, so that a resumed run shows
-    each step once, in a TensorBoard that has been watching, too. For one rank."""
+    """The file of one process of a run. For one rank.
+
+    It takes back what the files of earlier processes show, and repeats the rows that stand. So a
+    resumed run shows each step once, also in a TensorBoard that has been watching.
+    """
 
     def __init__(self, directory: Path, config: RunConfig, rows: list[dict[str, Any]]) -> None:
-        self.path = (
-            directory / f"events.out.tfevents.{time.time_ns()}"
-        )  # TensorBoard reads them in the order of their names
+        # TensorBoard reads the files in the order of their names.
+        self.path = directory / f"events.out.tfevents.{time.time_ns()}"
         self.broken = False
         self.began = time.time() - (rows[-1]["seconds"] if rows else 0.0)
         start = HParamsPluginData(session_start_info=_session(config, self.began))
@@ -59,7 +58,10 @@ class TensorBoardFile:
         self._append(self._curves(row))
 
     def finish(self, result: dict[str, Any]) -> None:
-        """What the run cost, as metrics of HParams, from the values of result.json. A run that failed has none."""
+        """What the run cost, as metrics of HParams. A run that failed has none.
+
+        `result` is what result.json says: seconds and GiB.
+        """
         at, step = self.began + result["train_seconds"], result["steps"]
         end = HParamsPluginData(
             session_end_info=SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=at)
@@ -79,27 +81,29 @@ class TensorBoardFile:
         return _scalars(values, row["step"], self.began + row["seconds"])
 
     def _append(self, *events: Event) -> None:
-        """A view that cannot be written ends no run: it says so, once, and no more is written after half a record."""
+        """Write events. A view that cannot be written ends no run.
+
+        That is printed once, and no more is written after half a record.
+        """
         if self.broken:
             return
         try:
-            with self.path.open(
-                "ab"
-            ) as file:  # nothing is held back: a run that is killed keeps it
+            with self.path.open("ab") as file:  # closed each time: a run that is killed keeps it
                 writer = RecordWriter(file)
                 for event in events:
                     writer.write(event.SerializeToString())
         except OSError as error:
             self.broken = True
-            print(
-                f"{self.path} cannot be written ({error.strerror}): the run goes on without TensorBoard",
-                file=sys.stderr,
-                flush=True,
-            )
+            reason = f"{self.path} cannot be written ({error.strerror})"
+            advice = "the run goes on without TensorBoard"
+            print(f"{reason}: {advice}", file=sys.stderr, flush=True)
 
 
 def _session(config: RunConfig, began: float) -> SessionStartInfo:
-    """Every key that may matter in training; null and lists, for which TensorBoard has no type, as text."""
+    """Every key that may matter in training.
+
+    TensorBoard has no type for null and lists: they are text.
+    """
     session = SessionStartInfo(start_time_secs=began)
     values = flat(to_dict(config))
     for key in [key for key in values if not key.startswith(NO_HYPERPARAMETERS)]:

@@ -144,7 +144,9 @@ def check_installed(config: RunConfig) -> None:
 
 
 def check_tracker(name: str) -> None:
-    """That the package of wandb or mlflow is there. Raises ConfigError with the command for pip."""
-    check_word("tracker", name, TRACKERS)
-    if find_spec(name) is None:
-        raise ConfigError(f"{name} is not installed: pip install 'reformer-pl[{name}]'")
+    """That the packages of wandb or mlflow are there. Raises ConfigError with the command for pip."""
+    check_word("tracker", name, tuple(TRACKERS))
+    missing = [package for package in TRACKERS[name] if find_spec(package) is None]
+    if missing:
+        packages = ", ".join(missing)
+        raise ConfigError(f"{name} needs {packages}: pip install 'reformer-pl[{name}]'")

@@ -23,7 +23,10 @@ PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 ACCELERATORS = ("auto", "cpu", "gpu")
 STRATEGIES = ("auto", "ddp")
 LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")
-TRACKERS = ("wandb", "mlflow")  # loggers that need a package, which is an extra of the same name
+TRACKERS = {  # the packages that a logger needs: an extra of its name installs them
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+}
 MEASURES = ("none", "attention", "layer", "step")
 PEERS = ("none", "naive", "transformers", "lucidrains")
 PEER_PACKAGES = {"transformers": "transformers", "lucidrains": "reformer_pytorch"}  # extra `peers`

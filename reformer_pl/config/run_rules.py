@@ -50,7 +50,7 @@ def check(config: RunConfig) -> RunConfig:
     check_word("task.name", task.name, TASKS)
     for name in ("length", "batch_size"):
         check_positive(f"task.{name}", getattr(task, name))
-    if task.eval_sequences < (task.name == "duplication"):
+    if task.eval_sequences < (task.name != "enwik8"):
         raise ConfigError(
             f"task.eval_sequences {task.eval_sequences} must be at least 1 (enwik8 alone has 0, every whole window)"
         )

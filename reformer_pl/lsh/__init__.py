@@ -62,9 +62,51 @@ def lsh_attention(
         raise ValueError(
             f"qk and v must both be (B, H, L, D): got {tuple(qk.shape)} and {tuple(v.shape)}"
         )
-    b, h, length, d = qk.shape
+    b, _, length, _ = qk.shape
     if length == 0:
         raise ValueError("lsh_attention needs at least one token: L is 0")
+    if key_padding_mask is not None and key_padding_mask.shape != (b, length):
+        raise ValueError(
+            f"key_padding_mask must be (B, L) = {(b, length)}, not {tuple(key_padding_mask.shape)}"
+        )
+    plan, buckets = hash_and_sort(
+        qk,
+        n_hashes=n_hashes,
+        chunk_len=chunk_len,
+        n_buckets=n_buckets,
+        causal=causal,
+        bucket_mask=bucket_mask,
+        dedupe=dedupe,
+        window=window,
+        rotations=rotations,
+        buckets=buckets,
+        key_padding_mask=key_padding_mask,
+        generator=generator,
+    )
+    return attend(qk, v, plan), buckets
+
+
+def hash_and_sort(
+    qk: Tensor,
+    *,
+    n_hashes: int,
+    chunk_len: int,
+    n_buckets: Any,
+    causal: bool,
+    bucket_mask: bool,
+    dedupe: bool,
+    window: str,
+    rotations: Tensor | None = None,
+    buckets: Tensor | None = None,
+    key_padding_mask: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> tuple[Plan, Tensor]:
+    """Draw rotations, hash, sort: what each query reaches, and the buckets (B, H, n_hashes, L).
+
+    qk (B, H, L, D). The options are those of `lsh_attention`, which has checked them.
+    Raises ValueError for rotations or buckets of a wrong shape.
+    """
+    b, h, length, d = qk.shape
     factors = bucket_factors(n_buckets, length, chunk_len)
     if buckets is None:
         if rotations is None:
@@ -80,10 +122,6 @@ def lsh_attention(
         raise ValueError(
             f"buckets must be (B, H, n_hashes, L) = {(b, h, n_hashes, length)} with values below {math.prod(factors)}"
         )
-    if key_padding_mask is not None and key_padding_mask.shape != (b, length):
-        raise ValueError(
-            f"key_padding_mask must be (B, L) = {(b, length)}, not {tuple(key_padding_mask.shape)}"
-        )
     plan = make_plan(
         buckets,
         math.prod(factors),
@@ -94,7 +132,7 @@ def lsh_attention(
         window,
         key_padding_mask,
     )
-    return attend(qk, v, plan), buckets
+    return plan, buckets
 
 
 def draw_rotations(

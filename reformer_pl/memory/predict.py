@@ -1,12 +1,12 @@
 """Memory predicted before anything runs: one training step, or one attention, on fake tensors.
 
-A fake tensor has a shape, a device and a lifetime but no data, so 64K tokens x 12 layers take seconds and no memory; no data set is read.
-The device is the CPU wherever this runs: its kernels and workspaces are counted, as `measure.PeakMemory` counts them in a real step.
+A fake tensor has a shape, a device and a lifetime but no data. So 64K tokens x 12 layers take
+seconds and no memory, and no data set is read. The device is the CPU wherever this runs: its kernels
+and workspaces are counted, as `measure.PeakMemory` counts them in a real step.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -14,61 +14,58 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from reformer_pl.config import RunConfig
 from reformer_pl.config.rules import ConfigError, attention_pattern
-from reformer_pl.memory.one_layer import attention_call, layer_call, out_dtype
+from reformer_pl.memory.one_layer import attention_call, layer_call
 from reformer_pl.memory.peak import GIB, training_tensors
 from reformer_pl.memory.trace import MemoryTrace
+from reformer_pl.precision import autocast, dtypes
 
 KINDS = ("parameters", "gradients", "optimizer", "activations", "temporary")
 
 
 def predict_step(config: RunConfig) -> dict[str, float]:
     """GiB by kind at the peak of one training step: `measure.predict_memory` says what each kind is."""
-    from reformer_pl.model import (
-        SequenceModel,  # these import Lightning, which takes seconds that one attention does not need
-    )
-    from reformer_pl.module import build_optimizer
+    # These import Lightning, which takes seconds that one attention does not need.
+    from reformer_pl.model import SequenceModel
+    from reformer_pl.module import build_optimizer, update_weights
     from reformer_pl.tasks import task_class
+    from reformer_pl.tasks.batches import Batch
 
     task, devices = config.task, config.trainer.devices
+    kind = task_class(task.name)
     with traced_fakes(config) as trace:
-        model = SequenceModel(config.model, task_class(task.name).vocab_size, task.length)
+        model = SequenceModel(config.model, kind.vocab_size, task.length)
         trace.name(model.parameters(), "parameters")
         optimizer = build_optimizer(config.optim, model.parameters())
         for parameter in model.parameters():
             parameter.grad = torch.empty_like(parameter)
         trace.name((parameter.grad for parameter in model.parameters()), "gradients")
-        optimizer.step()  # the first step leaves the optimiser's state, and is no larger than the second, which follows
+        # The first step leaves the optimiser's state. It is no larger than the second, which follows.
+        optimizer.step()
         trace.name(training_tensors(nn.Module(), [optimizer]), "optimizer")
         optimizer.zero_grad()
         trace.hear_gradients(model)
 
-        whole = (
-            torch.zeros(task.batch_size, task.length, dtype=dtype)
-            for dtype in (torch.long, torch.bool)
-        )
-        tokens, scored = (
-            part[::devices] for part in whole
-        )  # a rank's rows are views of the whole batch
-        buckets = [
-            torch.empty_like(p) for p in model.parameters() if devices > 1
-        ]  # DDP reduces a copy of every gradient
+        shape = task.batch_size, task.length
+        whole = Batch(torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.bool))
+        batch = whole.rows(0, devices)
+        # DDP reduces a copy of every gradient.
+        buckets = [torch.empty_like(p) for p in model.parameters() if devices > 1]
         trace.name(buckets, "gradients")
-        with autocast(config):
-            loss = model.loss(tokens, scored).mean()
+        with autocast(config, "cpu"):
+            loss = model.loss(*batch, loss=kind.loss).mean()
         trace.rename("temporary", "activations")
         loss.backward()
-        if config.optim.clip_norm:
-            nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)
-        optimizer.step()
+        update_weights(model, optimizer, config.optim.clip_norm)
     return _gib(trace)
 
 
 def predict_attention(config: RunConfig) -> dict[str, float]:
-    """GiB by kind of one attention, forward and backward, above its inputs: `measure.predict_attention_memory` says which."""
-    cpu, kind = (
-        torch.device("cpu"),
-        attention_pattern(config.model.attention, config.model.n_layers)[0],
-    )
+    """GiB by kind of one attention, forward and backward, above its inputs.
+
+    `measure.predict_attention_memory` says which attention. Raises ConfigError for another measure.
+    """
+    cpu = torch.device("cpu")
+    kind = attention_pattern(config.model.attention, config.model.n_layers)[0]
     with traced_fakes(config) as trace:
         match config.benchmark.measure:
             case "attention":
@@ -83,11 +80,10 @@ def predict_attention(config: RunConfig) -> dict[str, float]:
                 )
         weights = list(function.parameters()) if isinstance(function, nn.Module) else []
         wanted = [value for value in inputs if isinstance(value, Tensor)] + weights
-        upstream = torch.randn(
-            wanted[0].shape, dtype=out_dtype(config)
-        )  # the output has its first input's shape
+        # The output has its first input's shape.
+        upstream = torch.randn(wanted[0].shape, dtype=dtypes(config).products)
         trace.forget()
-        with autocast(config):
+        with autocast(config, "cpu"):
             out = function(*inputs)
         out = out if isinstance(out, Tensor) else out[0]
         trace.rename("temporary", "activations")
@@ -97,12 +93,13 @@ def predict_attention(config: RunConfig) -> dict[str, float]:
 
 @contextmanager
 def traced_fakes(config: RunConfig) -> Iterator[MemoryTrace]:
-    """Every tensor made inside is fake, of the config's precision, and traced; the caller's random numbers are left alone."""
+    """Every tensor made inside is fake, of the config's precision, and traced.
+
+    The caller's random numbers are left alone.
+    """
     before = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]):
-        torch.set_default_dtype(
-            torch.float64 if config.trainer.precision == "64-true" else torch.float32
-        )
+        torch.set_default_dtype(dtypes(config).weights)
         try:
             with (
                 FakeTensorMode(),
@@ -112,20 +109,12 @@ def traced_fakes(config: RunConfig) -> Iterator[MemoryTrace]:
         except RuntimeError as error:
             if "overflow" in str(error):
                 raise ConfigError(
-                    f"no memory could hold a tensor of this config, of more than 2**63 bytes: {error}"
+                    "no memory could hold a tensor of this config, of more than 2**63 bytes: "
+                    f"{error}"
                 ) from error
             raise
         finally:
             torch.set_default_dtype(before)
-
-
-def autocast(config: RunConfig) -> AbstractContextManager[Any]:
-    """What Lightning runs the forward pass under."""
-    return (
-        torch.autocast("cpu", dtype=torch.bfloat16)
-        if config.trainer.precision == "bf16-mixed"
-        else nullcontext()
-    )
 
 
 def _gib(trace: MemoryTrace) -> dict[str, float]:

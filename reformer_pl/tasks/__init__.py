@@ -11,7 +11,7 @@ def build_task(config: RunConfig) -> SequenceData:
 
 
 def task_class(name: str) -> type[SequenceData]:
-    """Its class, which knows the vocab_size without reading any data."""
+    """Its class, which knows its vocab_size and its loss without reading any data."""
     match name:
         case "duplication":
             from reformer_pl.tasks.duplication import Duplication

@@ -1,11 +1,12 @@
-"""What every task shares: batches as a pure function of (seed, step), so that a resumed run sees what an undisturbed one would have seen.
+"""What every task shares: batches as a pure function of (seed, step).
 
-Shapes: B sequences, L length. A batch is (tokens (B, L) int64, scored (B, L) bool).
+So a resumed run sees what an undisturbed one would have seen. Shapes: B sequences, L length.
 """
 
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from lightning import LightningDataModule
@@ -13,8 +14,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from reformer_pl.config import RunConfig
+from reformer_pl.loss import Loss, TokenLoss
 
-Batch = tuple[Tensor, Tensor]
+
+class Batch(NamedTuple):
+    """Some sequences, and which of their tokens count."""
+
+    tokens: Tensor  # (B, L) int64 ids
+    scored: Tensor  # (B, L) bool
+
+    def rows(self, rank: int, world_size: int) -> "Batch":
+        """One rank's sequences, as views of the whole batch."""
+        return Batch(*(part[rank::world_size] for part in self))
 
 
 def generator(*words: int) -> torch.Generator:
@@ -26,9 +37,13 @@ def generator(*words: int) -> torch.Generator:
 
 
 class SequenceData(LightningDataModule):
-    """A task: train_batch and eval_batch are pure functions, and ranks share each batch row by row."""
+    """A task: its batches, its loss and its baseline. `reformer_pl.metrics` names its scores.
+
+    train_batch and eval_batch are pure functions. Ranks share each batch row by row.
+    """
 
     vocab_size: int
+    loss: type[Loss] = TokenLoss
 
     def __init__(self, config: RunConfig) -> None:
         super().__init__()
@@ -45,7 +60,7 @@ class SequenceData(LightningDataModule):
 
     @abstractmethod
     def baseline(self) -> dict[str, float | str]:
-        """What a model that has learnt nothing from context scores: name, loss_nats, bits_per_dim, accuracy (0-1)."""
+        """What a model that has learnt nothing from context scores: its name, and each metric."""
 
     @property
     def n_eval_sequences(self) -> int:
@@ -56,9 +71,8 @@ class SequenceData(LightningDataModule):
         return math.ceil(self.n_eval_sequences / self.config.batch_size)
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(
-            _TrainBatches(self, *self._place(), self.trainer.global_step), batch_size=None
-        )
+        start = self.trainer.global_step * self.trainer.accumulate_grad_batches
+        return DataLoader(_TrainBatches(self, *self._place(), start), batch_size=None)
 
     def val_dataloader(self) -> DataLoader:
         """Every held-out batch; while training, as many as task.curve_sequences asks for, spread evenly."""
@@ -75,7 +89,7 @@ class SequenceData(LightningDataModule):
 
 
 class _TrainBatches(IterableDataset):
-    """Endless, from the step the trainer stands at: a resumed run continues where it was."""
+    """Endless, from the batch the trainer stands at: a resumed run continues where it was."""
 
     def __init__(self, task: SequenceData, rank: int, world: int, start: int) -> None:
         self.task, self.rank, self.world, self.step = task, rank, world, start
@@ -83,8 +97,7 @@ class _TrainBatches(IterableDataset):
     def __iter__(self) -> Iterator[Batch]:
         step = self.step
         while True:
-            tokens, scored = self.task.train_batch(step)
-            yield tokens[self.rank :: self.world], scored[self.rank :: self.world]
+            yield self.task.train_batch(step).rows(self.rank, self.world)
             step += 1
 
 
@@ -96,6 +109,6 @@ class _EvalBatches(IterableDataset):
 
     def __iter__(self) -> Iterator[Batch]:
         for index in self.indices:
-            tokens, scored = self.task.eval_batch(index)
-            if self.rank < len(tokens):  # the last batch may have fewer rows than there are ranks
-                yield tokens[self.rank :: self.world], scored[self.rank :: self.world]
+            batch = self.task.eval_batch(index)
+            if self.rank < len(batch.tokens):  # the last one may have fewer rows than ranks
+                yield batch.rows(self.rank, self.world)

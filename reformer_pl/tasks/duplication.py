@@ -14,8 +14,8 @@ class Duplication(SequenceData):
     """An example of length 8:   0 5 3 9   0 5 3 9
     scored (w's second copy):    . . . .   . x x x
 
-    w is uniform over {1..127}, so a model that does not look back is right once in 127. Training words are drawn by (seed, step);
-    the held-out words are the same for every seed.
+    w is uniform over {1..127}, so a model that does not look back is right once in 127. Training
+    words are drawn by (seed, step). The held-out words are the same for every seed.
     """
 
     vocab_size = N_SYMBOLS + 1
@@ -25,12 +25,10 @@ class Duplication(SequenceData):
 
     def eval_batch(self, index: int) -> Batch:
         size = min(self.config.batch_size, self.n_eval_sequences - index * self.config.batch_size)
-        words = [
-            self._draw(1, HELD_OUT, index * self.config.batch_size + i) for i in range(size)
-        ]  # the set is fixed, whatever the batch size
-        return torch.cat([tokens for tokens, _ in words]), torch.cat(
-            [scored for _, scored in words]
-        )
+        first = index * self.config.batch_size
+        # One by one, so that the set is fixed whatever the batch size.
+        words = [self._draw(1, HELD_OUT, first + i) for i in range(size)]
+        return Batch(*(torch.cat(parts) for parts in zip(*words, strict=True)))
 
     def baseline(self) -> dict[str, float | str]:
         nats = math.log(N_SYMBOLS)
@@ -47,4 +45,4 @@ class Duplication(SequenceData):
         word[:, 0] = 0
         scored = torch.zeros(size, 2 * half, dtype=torch.bool)
         scored[:, half + 1 :] = True
-        return torch.cat([word, word], 1), scored
+        return Batch(torch.cat([word, word], 1), scored)

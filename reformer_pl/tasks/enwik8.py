@@ -23,9 +23,10 @@ class Enwik8(SequenceData):
     """An example of length 8:   < t i t l e > A
     scored:                      x x x x x x x x
 
-    The file is cut 90/5/5 by bytes (the published loader cuts by characters). Training windows start anywhere in the first part, drawn
-    by (seed, step); held out are whole, back-to-back windows of the second part, all or the first `task.eval_sequences`; the third part
-    is left for a final test.
+    The file is cut 90/5/5 by bytes (the published loader cuts by characters). Training windows
+    start anywhere in the first part, drawn by (seed, step). Held out are whole, back-to-back
+    windows of the second part, all or the first `task.eval_sequences`. The third part is left for a
+    final test.
     """
 
     vocab_size = 256
@@ -37,8 +38,9 @@ class Enwik8(SequenceData):
         self.train, self.valid = text[:cut], text[cut:end]
         if len(self.valid) < self.config.length:
             raise ConfigError(
-                f"task.source={self.config.source} holds {len(text)} bytes: its 5% held-out part is shorter than one window of "
-                f"task.length {self.config.length}; give a longer file or a shorter length"
+                f"task.source={self.config.source} holds {len(text)} bytes: its 5% held-out part is "
+                f"shorter than one window of task.length {self.config.length}; "
+                "give a longer file or a shorter length"
             )
 
     @property
@@ -76,7 +78,7 @@ class Enwik8(SequenceData):
         tokens = torch.from_numpy(
             np.stack([part[s : s + self.config.length] for s in starts]).astype(np.int64)
         )
-        return tokens, torch.ones(tokens.shape, dtype=torch.bool)
+        return Batch(tokens, torch.ones(tokens.shape, dtype=torch.bool))
 
 
 def read_source(source: str) -> bytes:
@@ -84,16 +86,15 @@ def read_source(source: str) -> bytes:
     try:
         path = _sample() if source == "sample" else Path(source).expanduser()
         there = path.is_file()
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # a folder that may not be searched, a name that is too long, ~nobody
+    except (OSError, RuntimeError) as error:  # a folder not to be searched, a long name, ~nobody
         raise ConfigError(
-            f"task.source={source} cannot be read ({error}): give the path of enwik8, or task.source=sample"
+            f"task.source={source} cannot be read ({error}): "
+            "give the path of enwik8, or task.source=sample"
         ) from error
     if not there:
         raise ConfigError(
-            f"task.source={source} is not a file: give the path of enwik8 (plain, zip, gz, bz2 or xz), or task.source=sample"
+            f"task.source={source} is not a file: give the path of enwik8 "
+            "(plain, zip, gz, bz2 or xz), or task.source=sample"
         )
     try:
         match path.suffix:

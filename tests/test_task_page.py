@@ -1,0 +1,74 @@
+"""docs/task.md and the second part of docs/variant.md, done as they say on a copy; their commands."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from test_readme import PAGES, ROOT, apply
+
+
+def apply_page(page: str, copy: Path) -> list[str]:
+    """Apply every diff of a page to a copy of the sources; returns the files touched, in order."""
+    for folder in ("reformer_pl", "experiments", "ablations", "configs", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    touched: list[str] = []
+    for prose, diff in re.findall(r"(.*?)^```diff\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        touched += re.findall(r"^\*\*The .*?\*\*, in `([\w/.]+)`", prose, re.MULTILINE)[-1:]
+        if "a new file" in prose:
+            (copy / touched[-1]).touch(exist_ok=False)
+        apply(copy / touched[-1], diff)
+    return touched
+
+
+def run_commands(page: str, copy: Path) -> list[str]:
+    """What each command of the page prints, run in the copy."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(copy)}
+    printed = []
+    for command in re.findall(r"^    python (-m .*)$", page, re.MULTILINE):
+        done = subprocess.run(
+            [sys.executable, *shlex.split(command, comments=True)],
+            cwd=copy,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        printed.append(done.stdout)
+    return printed
+
+
+def test_a_task_with_another_loss_and_another_metric(tmp_path: Path) -> None:
+    touched = apply_page(PAGES["task.md"], tmp_path)
+    assert len(set(touched)) == 7 and not any(path.startswith("ablations") for path in touched)
+    tested, trained = run_commands(PAGES["task.md"], tmp_path)
+    assert int(re.search(r"(\d+) passed", tested)[1]) >= 1, tested
+    assert "chance, 1/128 alone: smoothed_nats 4.852, sequence_accuracy" in trained
+    (path,) = tmp_path.glob("runs/**/result.json")
+    result = json.loads(path.read_text())
+    assert 0 < result["smoothed_nats"] < 10 and 0 <= result["sequence_accuracy"] <= 1
+    assert "accuracy" not in result and "loss_nats" not in result
+    rows = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
+    last = rows[-1]
+    for name in ("smoothed_nats", "sequence_accuracy"):
+        assert last["split"] == "valid" and last[name] == result[name]
+        assert all(name in row for row in rows)
+
+
+def test_an_attention_with_weights_of_its_own(tmp_path: Path) -> None:
+    page = PAGES["variant.md"].split("\n## ")[1]
+    touched = apply_page(page, tmp_path)
+    assert touched == [
+        "reformer_pl/config/rules.py",
+        "reformer_pl/gated_conv.py",
+        "reformer_pl/attention.py",
+    ]
+    tested, trained = run_commands(page, tmp_path)
+    assert int(re.search(r"(\d+) passed", tested)[1]) >= 9, tested
+    assert "attention lsh, gated_conv" in trained
