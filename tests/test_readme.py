@@ -336,7 +336,8 @@ def test_help_of_a_run_lists_the_keys_and_examples_that_compose(
     printed = capsys.readouterr().out
     assert "exit codes: 0 done" in printed and printed.count(f"python -m {program.__name__} ") >= 3
     keys = set(flat(to_dict(RunConfig())))
-    listed = set(re.findall(r"^  ([a-z_.]+)=", printed, re.MULTILINE)) - {
+    table = printed.partition("keys and their defaults:")[2]
+    listed = set(re.findall(r"^  ([a-z_.]+)=", table, re.MULTILINE)) - {
         "experiment",
         "model",
         "task",
