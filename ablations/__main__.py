@@ -1,80 +1,47 @@
-"""`python -m ablations plan|run|status|report|export|compare STUDY`. Bad input is one line on stderr and exit code 2."""
+"""`python -m ablations plan|run|status|report|export|compare STUDY`.
+
+Bad input is one line on stderr and exit code 2.
+"""
 
 import argparse
 import os
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
 
 from ablations.arguments import parser
-from ablations.export import export
-from ablations.launch.local.sweep import dry_run, run
+from ablations.export import export, send
+from ablations.launch.jobs import settle
+from ablations.launch.launchers import launcher_of
 from ablations.launch.machine import read_gpus
 from ablations.launch.options import Options
-from ablations.launch.predicted_memory import Predictions, told
-from ablations.launch.slurm.queue import settle
-from ablations.launch.slurm.settings import Slurm, load_slurm
+from ablations.launch.predicted_memory import Predictions, prediction_line
+from ablations.launch.run import dry_run, run, wait
+from ablations.launch.status import print_status
 from ablations.study import Study, compose_cells, load_study
 from ablations.study.folder import open_source
 from reformer_pl.config import ConfigError
 
 
-def main(arguments: list[str] | None = None) -> int:
-    given = parser().parse_args(arguments)
+def main(command_line: list[str] | None = None) -> int:
+    arguments = parser().parse_args(command_line)
     try:
-        match given.command:
+        match arguments.command:
             case "export":
-                print(
-                    f"{export(given.study, given.format, given.out, given.runs_dir)} rows: {given.out}"
-                )
-                return 0
+                return _export(arguments)
             case "compare":
-                return _compare(
-                    *(open_source(name, given.runs_dir) for name in given.study), given.out
-                )
-        studies = [load_study(name, given.runs_dir) for name in given.study]
-        twice = {
-            study.name
-            for study in studies
-            if sum(study.name == other.name for other in studies) > 1
-        }
-        if twice:
-            raise ConfigError(f"study {twice.pop()} is named twice")
-        match given.command:
+                return _compare(arguments)
+        studies = _load_studies(arguments)
+        match arguments.command:
             case "plan":
                 return max(_plan(study) for study in studies)
             case "run":
-                gpus = () if given.gpus is None else read_gpus(given.gpus)
-                slurm = _slurm(given)
-                options = Options(
-                    given.parallel,
-                    given.timeout,
-                    given.retry,
-                    given.memory_limit,
-                    given.force,
-                    gpus,
-                    given.gpus_per_cell,
-                )
-                if slurm is not None:
-                    return _run_on_slurm(studies, options, slurm, given)
-                if given.dry_run:
-                    return dry_run(studies, options)
-                code = run(studies, options, Console())
-                if code < 2:
-                    _print_commands("tables and plots", "report", given)
-                return code
+                return _run(studies, arguments)
             case "status":
-                from ablations.launch.status import print_status
-
-                for study in studies:
-                    print_status(
-                        study,
-                        compose_cells(study),
-                        Console(width=None if sys.stdout.isatty() else 140),
-                    )
-                return 0
+                return _status(studies)
             case _:
                 return max(_report(study) for study in studies)
     except ConfigError as error:
@@ -84,59 +51,73 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _slurm(given: argparse.Namespace) -> Slurm | None:
-    """What is asked of SLURM; None where the cells run here. An option of the one launcher is refused with the other (ConfigError)."""
-    here = {
-        "--parallel": given.parallel,
-        "--gpus": given.gpus,
-        "--gpus-per-cell": given.gpus_per_cell,
-        "--timeout": given.timeout,
-    }
-    if given.launcher == "slurm":
-        for name in (name for name, value in here.items() if value is not None):
-            raise ConfigError(
-                f"{name} is of --launcher local: on SLURM write at_once, gpus and time into the file of --slurm"
-            )
-        return load_slurm(given.slurm)
-    for name in (
-        name
-        for name, value in {"--slurm": given.slurm, "--wait": given.wait or None}.items()
-        if value is not None
-    ):
-        raise ConfigError(f"{name} is of --launcher slurm: add that, or leave {name} out")
-    return None
+def _load_studies(arguments: argparse.Namespace) -> list[Study]:
+    studies = [load_study(name, arguments.runs_dir) for name in arguments.study]
+    repeated = [name for name, n in Counter(study.name for study in studies).items() if n > 1]
+    if repeated:
+        raise ConfigError(f"study {repeated[0]} is named twice")
+    return studies
 
 
-def _run_on_slurm(
-    studies: list[Study], options: Options, slurm: Slurm, given: argparse.Namespace
-) -> int:
-    from ablations.launch.slurm.submit import places, submit, wait
-
-    if given.dry_run:
-        places(studies, [compose_cells(study) for study in studies], slurm)
-        return dry_run(studies, options, on_slurm=True)
-    code = submit(studies, options, slurm)
-    _print_commands("how far they are", "status", given)
-    if given.wait:
+def _run(studies: list[Study], arguments: argparse.Namespace) -> int:
+    gpus = () if arguments.gpus is None else read_gpus(arguments.gpus)
+    launcher = launcher_of(arguments)
+    options = Options(
+        parallel=arguments.parallel,
+        timeout_seconds=arguments.timeout,
+        retry=arguments.retry,
+        memory_limit_gib=arguments.memory_limit,
+        force=arguments.force,
+        gpus=gpus,
+        gpus_per_cell=arguments.gpus_per_cell,
+    )
+    if arguments.dry_run:
+        return dry_run(studies, options, launcher)
+    code = run(studies, options, launcher)
+    if not launcher.stays:
+        _print_commands("how far they are", "status", arguments)
+        if not arguments.wait:
+            return code
         code = wait(studies)
-        if code < 2:
-            _print_commands("tables and plots", "report", given)
+    if code < 2:
+        _print_commands("tables and plots", "report", arguments)
     return code
 
 
-def _print_commands(what: str, command: str, given: argparse.Namespace) -> None:
-    place = [] if given.runs_dir == Path("runs") else ["--runs-dir", str(given.runs_dir)]
-    for name in given.study:
+def _status(studies: list[Study]) -> int:
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    for study in studies:
+        print_status(study, compose_cells(study), console)
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    sources, out = arguments.study, arguments.out
+    if arguments.to is not None:
+        n_runs = send(sources, arguments.to, arguments.runs_dir)
+        print(f"{n_runs} runs sent to {arguments.to}")
+        return 0
+    print(f"{export(sources, arguments.format, out, arguments.runs_dir)} rows: {out}")
+    return 0
+
+
+def _print_commands(what: str, command: str, arguments: argparse.Namespace) -> None:
+    runs_dir = arguments.runs_dir
+    place = [] if runs_dir == Path("runs") else ["--runs-dir", str(runs_dir)]
+    for name in arguments.study:
         print(f"{what}: python -m ablations {command} {shlex.join([name, *place])}", flush=True)
 
 
 def _plan(study: Study) -> int:
-    """Each cell's command below a comment that says what it will need: pasted into a shell, the comments do nothing."""
+    """Each cell's command, below a comment with its predicted memory.
+
+    Pasted into a shell, the comments do nothing.
+    """
     configs, predictions = compose_cells(study), Predictions()
     for cell, config in zip(study.cells, configs, strict=True):
         program, *rest = cell.command()
         here = os.path.relpath(program)
-        print(f"# {cell}: {told(predictions.of(config))}")
+        print(f"# {cell}: {prediction_line(predictions.of(config))}")
         print(shlex.join([program if here.startswith("..") else here, *rest]), flush=True)
     return 0
 
@@ -155,15 +136,16 @@ def _report(study: Study) -> int:
     return 0
 
 
-def _compare(before: Study, after: Study, out: Path | None) -> int:
+def _compare(arguments: argparse.Namespace) -> int:
     from ablations.report.compare import (  # pandas and matplotlib take seconds to import
         comparison,
         write_comparison,
     )
     from ablations.report.report import print_table
 
+    before, after = (open_source(name, arguments.runs_dir) for name in arguments.study)
     table = comparison(before, after)
-    path = write_comparison(table, after, out or after.directory / "report")
+    path = write_comparison(table, after, arguments.out or after.directory / "report")
     print_table(table, "compare", Console())
     print(f"table: {path}")
     return 0

@@ -5,7 +5,7 @@ import textwrap
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ablations.export import FORMATS
+from ablations.export import FORMATS, TRACKERS
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,19 +18,48 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-RUN = "Run the cells that are not finished; interrupted ones resume from their last checkpoint. Ctrl-C stops, and loses nothing."
-GPUS = "GPUs to pack the cells on, each GPU for one cell at a time: 0-7, or 0,2,5-7 (default: a cell sees all there are)"
-PARALLEL = "cells at a time, the CPU threads divided (default: 1, or with --gpus as many as fit; a timed study runs one at a time)"
+STUDY = "a name from configs/study, or the path of a YAML file"
+SOURCE = f"{STUDY}, or a folder of runs, such as a copy of runs/STUDY"
+RUN = (
+    "Run the cells that are not finished; interrupted ones resume from their last checkpoint. "
+    "Ctrl-C stops, and loses nothing."
+)
+GPUS = (
+    "GPUs to pack the cells on, each GPU for one cell at a time: 0-7, or 0,2,5-7 "
+    "(default: a cell sees all there are)"
+)
+PARALLEL = (
+    "cells at a time, the CPU threads divided "
+    "(default: 1, or with --gpus as many as fit; a timed study runs one at a time)"
+)
 TIMEOUT = "stop a cell after so many seconds, record it as timeout and go on (default: never)"
-MEMORY_LIMIT = "record a cell as would_not_fit where one process of it is predicted to need more GiB (default: no limit, no prediction)"
-FORCE = "start every cell over, finished ones too; nothing is deleted: the directory seed=0 is renamed seed=0.before-YYYYMMDD-HHMMSS"
-DRY_RUN = "say for each cell what would happen (skip, resume from step N, run, retry, evaluate, refuse), start nothing; 2 if a config changed"
+MEMORY_LIMIT = (
+    "record a cell as would_not_fit where one process of it is predicted to need more GiB "
+    "(default: no limit, no prediction)"
+)
+RETRY = (
+    "run cells again that are recorded as failed, oom, timeout or would_not_fit "
+    "(default: skip them)"
+)
+FORCE = (
+    "start every cell over, finished ones too; nothing is deleted: "
+    "the directory seed=0 is renamed seed=0.before-YYYYMMDD-HHMMSS"
+)
+DRY_RUN = (
+    "say for each cell what would happen (skip, resume from step N, run, retry, evaluate, refuse), "
+    "start nothing; 2 if a config changed"
+)
 LAUNCHER = (
-    "local: on this machine, the default. slurm: as job arrays, one cell a job, and this command returns; cells that are queued or running "
-    "are left alone, one that needs more than a job's time is requeued and resumes"
+    "local: on this machine, the default. slurm: as job arrays, one cell a job, and this command "
+    "returns; cells that are queued or running are left alone, one that needs more than a job's "
+    "time is requeued and resumes"
 )
 SLURM = (
     "what to ask of the cluster: see configs/launcher/slurm.yaml (default: what the cluster gives)"
+)
+TO = (
+    "instead of writing a file, send each run that ended well to this tracker; "
+    "needs pip install -e '.[wandb]' or '.[mlflow]'"
 )
 
 
@@ -43,20 +72,22 @@ examples:
   python -m ablations COMMAND --help              the options of one command
 
 files (README.md explains them):
-  runs/STUDY/CELL/seed=N/     a run: config.yaml, metrics.jsonl, result.json, log.txt, checkpoints/, evaluations/
+  runs/STUDY/CELL/seed=N/     a run: config.yaml, metrics.jsonl, result.json, log.txt,
+                              checkpoints/, evaluations/
   runs/STUDY/report/          tables as CSV, Markdown and LaTeX, figures as PNG and PDF, index.html
 
 exit codes:
   0    done
   1    run: a cell has not ended well (status says how)
-  2    bad input; one line on stderr says what to change, and nothing has been started (but for SLURM jobs that it names)
+  2    bad input; one line on stderr says what to change, and nothing has been started
+       (but for jobs that it names)
   130  stopped by Ctrl-C (143 by SIGTERM): nothing is lost, and the same command goes on
 """
 EPILOGS = {
     "plan": """
 examples:
   python -m ablations plan demo_memory
-  python -m ablations plan my_study.yaml --runs-dir /data/runs      the cells' directories lie below DIR/my_study
+  python -m ablations plan my_study.yaml --runs-dir /data/runs      runs lie in DIR/my_study
 
 Nothing is written. Memory is that of one training step, in GiB, of one process.
 Exit codes: 0 every cell can be, 2 one cannot.
@@ -70,7 +101,8 @@ examples:
   python -m ablations run my_study.yaml --launcher slurm --slurm my_cluster.yaml --wait
 
 A run is written to runs/STUDY/CELL/seed=N, what it says to log.txt there.
-Exit codes: 0 every cell is ok (on SLURM without --wait: is queued), 1 a cell is not, 2 bad input, 130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 every cell is ok (on SLURM without --wait: is queued), 1 a cell is not, 2 bad input,
+130 Ctrl-C, 143 SIGTERM.
 """,
     "status": """
 examples:
@@ -85,14 +117,16 @@ examples:
   python -m ablations report demo_hashes demo_memory
   python -m ablations report my_study.yaml      while it runs, too: a cell that is not done says so
 
-Written below runs/STUDY/report, whose files are replaced: results.csv (a row for each cell and evaluation), each table as
-CSV, Markdown and LaTeX, each figure as PNG and PDF, and index.html, which opens from the file.
+Written below runs/STUDY/report, whose files are replaced: results.csv (a row for each cell and
+evaluation), each table as CSV, Markdown and LaTeX, each figure as PNG and PDF, and index.html,
+which opens from the file.
 Exit codes: 0, or 2 where no cell has ended yet, or for bad input.
 """,
     "export": """
 examples:
   python -m ablations export demo_hashes demo_memory --out all.csv
   python -m ablations export copied/from/elsewhere --format parquet --out all.parquet
+  python -m ablations export my_study.yaml --to wandb      finished runs, as if logged while trained
 
 The columns are those of ablations.results.load_results, which README.md lists.
 Exit codes: 0, or 2 for bad input.
@@ -117,13 +151,14 @@ def parser() -> Parser:
     commands = main.add_subparsers(
         dest="command", required=True, metavar="plan|run|status|report|export|compare"
     )
-    study_help = "a name from configs/study, or the path of a YAML file"
 
-    def command(name: str, text: str, n_studies: str | int = "+") -> argparse.ArgumentParser:
+    def command(
+        name: str, text: str, study: str = STUDY, n_studies: str | int = "+"
+    ) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name, help=text, description=textwrap.fill(text, 100), epilog=EPILOGS[name]
         )
-        sub.add_argument("study", nargs=n_studies, help=study_help)
+        sub.add_argument("study", nargs=n_studies, help=study)
         sub.add_argument(
             "--runs-dir",
             type=Path,
@@ -135,9 +170,44 @@ def parser() -> Parser:
 
     command(
         "plan",
-        "Check the study, and list its cells as commands that can be pasted into a shell, each with its predicted memory.",
+        "Check the study, and list its cells as commands that can be pasted into a shell, "
+        "each with its predicted memory.",
     )
-    sub = command("run", RUN)
+    _add_run_options(command("run", RUN))
+    command(
+        "status",
+        "Show how far each cell is, how fast, and the time it has left; "
+        "and the last lines of the log of each that failed.",
+    )
+    command(
+        "report",
+        "Write the tables, plots and the HTML page below runs/STUDY/report, and print the tables.",
+    )
+    _add_export_options(
+        command(
+            "export",
+            "Write all that is known of every run, config and provenance included, "
+            "as one tidy table; or send the runs to a tracker.",
+            SOURCE,
+        )
+    )
+    sub = command(
+        "compare",
+        "Compare two sweeps of the same cells, before and after a change: paired differences, "
+        "AFTER minus BEFORE.",
+        f"BEFORE and AFTER, each {SOURCE}",
+        2,
+    )
+    sub.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where the table is written (default: the report folder of AFTER)",
+    )
+    return main
+
+
+def _add_run_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--parallel", type=int, metavar="N", help=PARALLEL)
     sub.add_argument("--gpus", metavar="LIST", help=GPUS)
     sub.add_argument(
@@ -148,57 +218,35 @@ def parser() -> Parser:
     )
     sub.add_argument("--timeout", type=float, metavar="SECONDS", help=TIMEOUT)
     sub.add_argument("--memory-limit", type=float, metavar="GIB", help=MEMORY_LIMIT)
-    modes = sub.add_mutually_exclusive_group()
-    modes.add_argument(
-        "--retry",
-        action="store_true",
-        help="run cells again that are recorded as failed, oom, timeout or would_not_fit (default: skip them)",
-    )
-    modes.add_argument("--force", action="store_true", help=FORCE)
+    repeated = sub.add_mutually_exclusive_group()
+    repeated.add_argument("--retry", action="store_true", help=RETRY)
+    repeated.add_argument("--force", action="store_true", help=FORCE)
     sub.add_argument("--dry-run", action="store_true", help=DRY_RUN)
-    sub.add_argument("--launcher", choices=("local", "slurm"), default="local", help=LAUNCHER)
-    sub.add_argument("--slurm", type=Path, metavar="FILE", help=SLURM)
+    sub.add_argument("--launcher", default="local", metavar="WORD", help=LAUNCHER)
+    sub.add_argument(
+        "--slurm",
+        "--launcher-file",
+        type=Path,
+        dest="launcher_file",
+        metavar="FILE",
+        help=SLURM,
+    )
     sub.add_argument(
         "--wait",
         action="store_true",
         help="with --launcher slurm: return when no cell is queued or running; Ctrl-C cancels none",
     )
-    command(
-        "status",
-        "Show how far each cell is, how fast, and the time it has left; and the last lines of the log of each that failed.",
-    )
-    command(
-        "report",
-        "Write the tables, plots and the HTML page below runs/STUDY/report, and print the tables.",
-    )
-    study_help += ", or a folder of runs, such as a copy of runs/STUDY"
-    sub = command(
-        "export",
-        "Write all that is known of every run, config and provenance included, as one tidy table.",
-    )
+
+
+def _add_export_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--format",
         choices=FORMATS,
         default="csv",
         help="parquet needs pip install -e '.[parquet]' (default: csv)",
     )
-    sub.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="the file to write; folders are made (required)",
+    target = sub.add_mutually_exclusive_group(required=True)
+    target.add_argument(
+        "--out", type=Path, metavar="FILE", help="the file to write; folders are made"
     )
-    study_help = f"BEFORE and AFTER, each {study_help}"
-    sub = command(
-        "compare",
-        "Compare two sweeps of the same cells, before and after a change: paired differences, AFTER minus BEFORE.",
-        2,
-    )
-    sub.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="where the table is written (default: the report folder of AFTER)",
-    )
-    return main
+    target.add_argument("--to", choices=TRACKERS, help=TO)

@@ -1,15 +1,21 @@
-"""`python -m ablations export`: all results of some studies as one CSV or Parquet file."""
+"""`python -m ablations export`: the runs of some studies as one file, or sent to a tracker."""
 
 from importlib.util import find_spec
 from pathlib import Path
 
+from ablations.study.folder import open_source
+from experiments.run_dir.outcome import is_ok, read_result
 from reformer_pl.config import ConfigError
 
 FORMATS = ("csv", "parquet")
+TRACKERS = ("wandb", "mlflow")
 
 
 def export(sources: list[str], format: str, out: Path, runs_dir: Path) -> int:
-    """Write `results.load_results` of the sources to `out` and return the number of rows. Raises ConfigError."""
+    """Write `results.load_results` of the sources to `out`; returns the number of rows.
+
+    Raises ConfigError.
+    """
     if format == "parquet" and find_spec("pyarrow") is None:
         raise ConfigError("--format parquet needs the package pyarrow: pip install -e '.[parquet]'")
     from ablations.results import load_results  # pandas takes a second to import
@@ -24,3 +30,25 @@ def export(sources: list[str], format: str, out: Path, runs_dir: Path) -> int:
     except OSError as error:
         raise ConfigError(f"{out} cannot be written: {error.strerror}") from error
     return len(frame)
+
+
+def send(sources: list[str], to: str, runs_dir: Path) -> int:
+    """Send each finished run of the sources to a tracker; returns their number.
+
+    A run is finished when it ended well. Raises ConfigError where there is none, or where the
+    tracker's package is missing.
+    """
+    studies = [open_source(source, runs_dir) for source in sources]
+    finished = [
+        (study, cell)
+        for study in studies
+        for cell in study.cells
+        if is_ok(read_result(cell.directory))
+    ]
+    if not finished:
+        raise ConfigError(f"no run of {', '.join(sources)} has ended well: there is none to send")
+    from experiments.training.export_run import send_run  # imports lightning
+
+    for study, cell in finished:
+        send_run(cell.directory, study.name, str(cell), to)
+    return len(finished)

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from ablations.launch.local import sweep
+from ablations.launch.local.launcher import Local
 from ablations.launch.options import Options
+from ablations.launch.run import run
 from ablations.study import Study, load_study
 from ablations.study.grid import Cell
 from experiments import train
@@ -138,7 +139,7 @@ def test_cells_survive_what_happens_to_one_of_their_ranks(
         assert not (cell.directory / "result.json").exists()
 
     faults(a=(0, "killed", 4), b=(1, "killed", 2))
-    assert sweep.run([study], Options(parallel=2, retry=True), Console()) == 1
+    assert run([study], Options(parallel=2, retry=True), Local()) == 1
     assert none_is_left(study) and statuses(study) == ["failed", "failed"]
     assert result(a.directory)["error"].startswith("killed by SIGKILL")
 
@@ -158,12 +159,12 @@ def test_cells_survive_what_happens_to_one_of_their_ranks(
 
     watch = threading.Thread(target=be_patient)
     watch.start()
-    assert sweep.run([study], options, Console()) == 1
+    assert run([study], options, Local()) == 1
     watch.join()
     assert none_is_left(study) and statuses(study) == ["oom", "timeout"]
 
     faults()
-    assert sweep.run([study], Options(parallel=2, retry=True), Console()) == 0
+    assert run([study], Options(parallel=2, retry=True), Local()) == 0
     assert none_is_left(study) and statuses(study) == ["ok", "ok"]
     for cell, attention in ((a, "lsh"), (b, "full")):
         alone = tmp_path / f"alone-{attention}"
@@ -195,8 +196,8 @@ def test_a_real_cell_gets_another_port_when_its_own_is_taken(
         listener.listen()
         taken = listener.getsockname()[1]
         ports, free_port = iter([taken]), sweep.free_port
-        monkeypatch.setattr(sweep, "free_port", lambda given: next(ports, None) or free_port(given))
-        assert sweep.run([study], Options(), Console()) == 0
+        monkeypatch.setattr(sweep, "free_port", lambda taken: next(ports, None) or free_port(taken))
+        assert run([study], Options(), Local()) == 0
     assert f"port {taken} was taken meanwhile" in capfd.readouterr().out
     assert "EADDRINUSE" in (study.cells[0].directory / "log.txt").read_text()
     assert none_is_left(study) and statuses(study) == ["ok"]

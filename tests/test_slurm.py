@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from ablations.__main__ import main
+from ablations.launch import jobs as launch_jobs
+from ablations.launch import run as launch_run
 from ablations.launch.options import Options
-from ablations.launch.slurm import submit as slurm_submit
+from ablations.launch.slurm import launcher as slurm_launcher
 from ablations.launch.slurm.queue import read_jobs
 from ablations.launch.slurm.settings import Slurm, load_slurm
 from ablations.study import Study
@@ -251,7 +253,7 @@ def test_without_slurm_or_submitit_it_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     study_of("a")
-    monkeypatch.setattr(slurm_submit, "find_spec", lambda name: None)
+    monkeypatch.setattr(slurm_launcher, "find_spec", lambda name: None)
     assert submit() == 2 and "pip install -e '.[slurm]'" in capsys.readouterr().err
     (cluster / "bin" / "sbatch").unlink()
     monkeypatch.setenv("PATH", str(cluster / "bin"))
@@ -461,19 +463,17 @@ def test_cells_are_submitted_once_and_judged_by_the_queue(
 def test_a_result_that_comes_after_the_queue_was_asked_stays(
     cluster: Path, study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ablations.launch.slurm import queue as slurm_queue
-
     study = study_of("late")
     assert submit() == 0
     (cell,) = study.cells
-    record_lost = slurm_queue.record_lost
+    write_failure = launch_jobs.write_failure
 
-    def late(*arguments: Any) -> None:
+    def late(*arguments: Any, **more: Any) -> None:
         (cell.directory / "result.json").write_text('{"status": "ok"}')
-        record_lost(*arguments)
+        write_failure(*arguments, **more)
 
-    monkeypatch.setattr(slurm_queue, "record_lost", late)
-    slurm_queue.settle(study.cells)
+    monkeypatch.setattr(launch_jobs, "write_failure", late)
+    launch_jobs.settle(study.cells)
     assert result(cell) == {"status": "ok"} and not list(study.directory.rglob("*.partial"))
 
 
@@ -553,20 +553,20 @@ def test_waiting_ends_with_the_last_cell_and_ctrl_c_cancels_nothing(
 
     Path("queue").write_text("")
     monkeypatch.setattr(
-        slurm_submit.time, "sleep", lambda seconds: None
+        launch_run.time, "sleep", lambda seconds: None
     )  # submitit's, between two submissions
-    slurm_submit.submit([study], Options(), Slurm())
+    launch_run.run([study], Options(), slurm_launcher.OnSlurm())
     queue(**{cell.name: (cell, "PENDING", "Priority") for cell in study.cells})
-    monkeypatch.setattr(slurm_submit.time, "sleep", sleep)
+    monkeypatch.setattr(launch_run.time, "sleep", sleep)
     capsys.readouterr()
-    assert slurm_submit.wait([study]) == 130
+    assert launch_run.wait([study]) == 130
     said = capsys.readouterr().out
     assert (
         "2 queued" in said
         and "2 running" in said
         and said.endswith("the jobs go on; scancel 101 ends them\n")
     )
-    assert slurm_submit.wait([study]) == 0
+    assert launch_run.wait([study]) == 0
     assert capsys.readouterr().out.rstrip().endswith("2 ok")
 
 

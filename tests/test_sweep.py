@@ -17,6 +17,9 @@ from rich.console import Console
 
 from ablations.__main__ import main
 from ablations.launch.local import progress, sweep
+from ablations.launch.local.launcher import Local
+from ablations.launch.options import Options
+from ablations.launch.run import run
 from ablations.study import Study, compose_cells, load_study
 from experiments.run_dir.lock import is_running
 from fake_cells import alive, begun, driver, pids, result, until
@@ -175,18 +178,15 @@ def test_progress_on_a_terminal_and_off_it(
     monkeypatch.setattr(progress, "HEARTBEAT_SECONDS", 0)
     study = study_of("hangs")
     screen = io.StringIO()
-    sweep.run(
-        [study],
-        sweep.Options(timeout_seconds=2),
-        Console(file=screen, force_terminal=True, width=120),
-    )
+    console = Console(file=screen, force_terminal=True, width=120)
+    run([study], Options(timeout_seconds=2), Local(console))
     assert "mine: 0 done, 1 running, 0 failed, 0 waiting" in screen.getvalue()
     assert (
         "20/1000" in screen.getvalue()
         and "10.00" in screen.getvalue()
         and "1:38" in screen.getvalue()
     )
-    sweep.run([study], sweep.Options(timeout_seconds=2, retry=True), Console())
+    run([study], Options(timeout_seconds=2, retry=True), Local())
     said = capfd.readouterr().out
     assert "hangs seed=0: step 20/1000, loss 1.5000, 10.00 steps/s, 1:38 left" in said
     assert "mine: 0 done, 1 running, 0 failed, 0 waiting, 0:0" in said and "about 1:38 left" in said
@@ -214,6 +214,22 @@ def test_the_smoke_study_from_grid_to_report(
             json.loads(line) for line in (cell.directory / "metrics.jsonl").read_text().splitlines()
         ]
         assert rows and {row["split"] for row in rows} == {"train", "valid"}
+
+
+def test_folders_of_the_user_that_are_named_as_the_project_s_do_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Real cells, started where the user has packages `experiments` and `ablations` of their own."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("experiments", "ablations", "reformer_pl"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the wrong folder')")
+    values = {
+        "base": ["experiment=smoke", "trainer.max_steps=2", "trainer.eval_every_steps=2"],
+        "axes": {"model.attention": ["local"]},
+    }
+    Path("mine.yaml").write_text(json.dumps(values))
+    assert main(["run", "./mine.yaml"]) == 0, capfd.readouterr().out
 
 
 def test_a_finished_study_gains_an_evaluation_without_training(

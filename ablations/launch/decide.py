@@ -1,36 +1,43 @@
-"""What `run` does with each cell, decided from its files before anything starts: the sweep follows it, and --dry-run only shows it."""
+"""What `run` does with each cell, decided from its files before anything starts.
+
+The launcher follows the decisions, and --dry-run only shows them.
+"""
 
 import os
-import pickle
 import time
-import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from ablations.launch.job import Job, is_lost
 from ablations.launch.options import Options
 from ablations.launch.predicted_memory import too_large
-from ablations.launch.slurm.queue import Job, is_lost
 from ablations.study import Study
-from ablations.study.grid import Cell
-from experiments.run_dir.files import CONFIG, checkpoint_path, has_begun
-from experiments.run_dir.lock import is_running
-from experiments.run_dir.outcome import FAILED, OK, WOULD_NOT_FIT, missing_evaluations, read_result
-from reformer_pl.config import ConfigError, RunConfig, changes_since
+from ablations.study.grid import Cell, numbers_of
+from experiments.run_dir.files import CONFIG, has_begun
+from experiments.run_dir.outcome import (
+    FAILED,
+    OK,
+    WOULD_NOT_FIT,
+    missing_evaluations,
+    read_result,
+    write_failure,
+)
+from reformer_pl.config import ConfigError, RunConfig, changes_since, check_installed
 
-STARTING = (
-    "run",
-    "resume",
-    "retry",
-    "evaluate",
-    "start over",
-)  # what makes a cell start; skip, refuse and changed do not
+STARTING = ("run", "resume", "retry", "evaluate", "start over")
 
 
 @dataclass(frozen=True)
 class Decision:
-    word: str  # one of STARTING, or skip, refuse (it would not fit), changed (its directory holds another config), given (to SLURM)
+    """`word` is one of STARTING; or skip; or one of these, with its reason in `why`.
+
+    refuse: it would not fit. changed: its directory holds another config. given: to a launcher.
+    """
+
+    word: str
     why: str = ""
     predicted_gib: float | None = None  # of a cell that is refused
     status: str = ""  # of a cell that is skipped: how it ended
@@ -43,6 +50,32 @@ class Decision:
         return f"{self.word} ({self.why})" if self.why else self.word
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A study with the configs of its cells, in their order, and the decision on each."""
+
+    study: Study
+    configs: list[RunConfig]
+    decisions: dict[Cell, Decision]
+
+    @property
+    def starting(self) -> list[Cell]:
+        return [cell for cell in self.study.cells if self.decisions[cell].starts]
+
+    @property
+    def given(self) -> list[Cell]:
+        return [cell for cell in self.study.cells if self.decisions[cell].word == "given"]
+
+    @property
+    def skipped(self) -> dict[Cell, str]:
+        """How each cell ended that stays as it is."""
+        return {
+            cell: decision.status
+            for cell, decision in self.decisions.items()
+            if decision.word == "skip"
+        }
+
+
 def decide(
     study: Study,
     configs: list[RunConfig],
@@ -50,8 +83,9 @@ def decide(
     jobs: dict[Cell, Job],
     signals: list[int],
 ) -> dict[Cell, Decision]:
-    """One decision a cell; `jobs` are those that SLURM was given. The memory limit comes last: it takes seconds, and ends with a signal.
+    """One decision a cell; `jobs` are those that a launcher was given.
 
+    The memory limit comes last, for it takes seconds. It ends early when one of `signals` comes.
     Raises ConfigError for a config.yaml or a result that cannot be read.
     """
     decisions = {
@@ -77,7 +111,7 @@ def _takes_memory(decision: Decision) -> bool:
 def _decide(
     study: Study, cell: Cell, config: RunConfig, options: Options, job: Job | None
 ) -> Decision:
-    if job is not None and (job.is_live or job.state == "unknown"):
+    if job is not None and job.may_run:
         return Decision("given", str(job))
     if options.force:
         return Decision("start over") if cell.directory.exists() else Decision("run")
@@ -103,7 +137,10 @@ def _decide(
 
 
 def changed_config(study: Study, cell: Cell, config: RunConfig) -> str:
-    """How the config of a finished or half-trained cell differs from the study's. One that never began to train holds nothing to lose."""
+    """How the config of a finished or half-trained cell differs from the study's; else empty.
+
+    A cell that never began to train holds nothing to lose.
+    """
     path = cell.directory / CONFIG
     if not path.exists() or not has_begun(cell.directory):
         return ""
@@ -117,13 +154,17 @@ def changed_config(study: Study, cell: Cell, config: RunConfig) -> str:
 
 
 def set_aside(cells: list[Cell]) -> None:
-    """What --force starts over is renamed, never deleted: seed=0 becomes seed=0.before-YYYYMMDD-HHMMSS. Raises ConfigError."""
+    """What --force starts over is renamed, never deleted. Raises ConfigError.
+
+    The directory seed=0 becomes seed=0.before-YYYYMMDD-HHMMSS.
+    """
     for cell in cells:
         try:
             os.rename(cell.directory, kept(cell.directory))
         except OSError as error:
             raise ConfigError(
-                f"{cell.directory} cannot be renamed ({error.strerror}), as --force does: move it away"
+                f"{cell.directory} cannot be renamed ({error.strerror}), as --force does: "
+                "move it away"
             ) from error
 
 
@@ -132,47 +173,40 @@ def kept(directory: Path) -> Path:
     return directory.with_name(f"{directory.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
 
 
-def print_decisions(study: Study, configs: list[RunConfig], decisions: dict[Cell, Decision]) -> int:
-    """A line for each cell: what would happen. Exit code: 0, or 2 where a config has changed, for then `run` refuses."""
-    starting = sum(decision.starts for decision in decisions.values())
-    print(f"{study.name}: {len(study.cells)} cells, {starting} would start")
-    for cell, config in zip(study.cells, configs, strict=True):
-        decision = decisions[cell]
-        match decision.word:
-            case _ if is_running(cell.directory):
-                said = "skip (it is running now)"
-            case "resume" | "retry":
-                said = f"{decision} {_where(cell, config)}"
-            case "start over":
-                said = f"start over, and keep what is there as {cell.directory.name}.before-TIME"
-            case "given":
-                said = f"skip (it is {decision.why})"
-            case "changed":
-                said = f"refuse, for its config changed: {decision.why}"
-            case _:
-                said = str(decision)
-        print(f"  {cell}: {said}", flush=True)
-    return 2 if any(decision.word == "changed" for decision in decisions.values()) else 0
+def check_decisions(plan: Plan) -> None:
+    """A finished or half-trained cell is never taken for one of another config (ConfigError).
+
+    What a cell needs is installed, too.
+    """
+    for cell, config in zip(plan.study.cells, plan.configs, strict=True):
+        decision = plan.decisions[cell]
+        if decision.word == "changed":
+            raise ConfigError(
+                f"study {plan.study.name}: {cell.directory} holds a run of another config "
+                f"({decision.why}): rename the study, move it away, "
+                "or start all cells over with --force"
+            )
+        if decision.starts:
+            check_installed(config)
 
 
-def _where(cell: Cell, config: RunConfig) -> str:
-    """The step from which a cell would go on."""
-    path = checkpoint_path(cell.directory)
-    if not path.is_file():
-        return "from the start" + (", for it left no checkpoint" if cell.trains else "")
-    import torch  # takes seconds; only --dry-run comes here
-
-    try:
-        step = torch.load(path, map_location="meta", mmap=True, weights_only=True)["global_step"]
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        LookupError,
-        ValueError,
-        TypeError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ) as error:
-        return f"from its checkpoint, which is refused as corrupt ({type(error).__name__}): delete {path} to train it again"
-    return f"from step {step} of {config.trainer.max_steps}"
+def record_refusals(plan: Plan, print_line: Callable[[str], None]) -> list[Cell]:
+    """The cells that would not fit, recorded as rows like any failure, with a line each."""
+    refused = []
+    for cell, decision in plan.decisions.items():
+        if decision.word != "refuse" or decision.predicted_gib is None:
+            continue
+        refused.append(cell)
+        unrecorded = ""
+        try:
+            write_failure(
+                cell.directory,
+                WOULD_NOT_FIT,
+                decision.why,
+                numbers_of(cell),
+                predicted_memory_gib=decision.predicted_gib,
+            )
+        except OSError as error:  # its directory cannot be written
+            unrecorded = f", which cannot be recorded: {error}"
+        print_line(f"  {cell}: {WOULD_NOT_FIT}, {decision.why}{unrecorded}")
+    return refused

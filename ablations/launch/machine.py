@@ -1,6 +1,7 @@
-"""What of the machine a cell gets: GPUs of its own, its part of the CPU's threads, and a port where it is several processes.
+"""What a cell gets of the machine: GPUs of its own, its part of the CPU's threads, and a port.
 
-All of it is environment variables of the cell, so that its command stays the one that can be pasted. CUDA is never asked here.
+The port is for a cell of several processes. All of it is environment variables of the cell, so that
+its command stays the one that can be pasted. CUDA is never asked here.
 """
 
 import os
@@ -12,30 +13,27 @@ from pathlib import Path
 from reformer_pl.config import ConfigError, RunConfig
 
 MAX_GPU = 1023
-DEV, GPU_FILES = (
-    Path("/dev"),
-    ("nvidia[0-9]*", "kfd", "dxg"),
-)  # NVIDIA's, AMD's, and Windows' in its Linux
-PORT_IS_TAKEN = (
-    "EADDRINUSE",
-    "Address already in use",
-    "address already in use",
-)  # as torch, Python and the system say it
+DEV = Path("/dev")
+GPU_FILES = ("nvidia[0-9]*", "kfd", "dxg")  # NVIDIA's, AMD's, and Windows' in its Linux
+# As torch, Python and the system write it:
+PORT_IS_TAKEN = ("EADDRINUSE", "Address already in use", "address already in use")
 
 
 def read_gpus(text: str) -> tuple[int, ...]:
     """ "0,2,5-7" as (0, 2, 5, 6, 7): the numbers that nvidia-smi prints. Raises ConfigError."""
     gpus: list[int] = []
     for part in text.split(","):
-        found = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if found is None:
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if match is None:
             raise ConfigError(
-                f"--gpus {text} is not understood at '{part}': give numbers and ranges, such as 0-7 or 0,2,5-7"
+                f"--gpus {text} is not understood at '{part}': "
+                "give numbers and ranges, such as 0-7 or 0,2,5-7"
             )
-        first, last = int(found[1]), int(found[2] or found[1])
+        first, last = int(match[1]), int(match[2] or match[1])
         if not first <= last <= MAX_GPU:
             raise ConfigError(
-                f"--gpus {text}: {part} is no range of GPUs: it must go up, and to {MAX_GPU} at most"
+                f"--gpus {text}: {part} is no range of GPUs: "
+                f"it must go up, and to {MAX_GPU} at most"
             )
         gpus += range(first, last + 1)
     twice = sorted({gpu for gpu in gpus if gpus.count(gpu) > 1})
@@ -45,13 +43,14 @@ def read_gpus(text: str) -> tuple[int, ...]:
 
 
 def check_visible(gpus: tuple[int, ...]) -> None:
-    """Where CUDA_VISIBLE_DEVICES already limits this process, as a cluster does, its cells keep to it. Raises ConfigError.
+    """Raises ConfigError for a GPU outside of CUDA_VISIBLE_DEVICES, by which a cluster sets limits.
 
-    Also where there is no GPU at all: the cells would train on the CPU, each believing that it is alone.
+    Also where there is no GPU at all: each cell would train on the CPU as if it were alone.
     """
     if not any(path for pattern in GPU_FILES for path in DEV.glob(pattern)):
         raise ConfigError(
-            "--gpus: this machine has no GPU: leave it out, and give --parallel for cells side by side on the CPU"
+            "--gpus: this machine has no GPU: leave it out, "
+            "and give --parallel for cells side by side on the CPU"
         )
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
@@ -59,7 +58,8 @@ def check_visible(gpus: tuple[int, ...]) -> None:
     outside = [gpu for gpu in gpus if str(gpu) not in visible.split(",")]
     if outside:
         raise ConfigError(
-            f"--gpus: GPU {outside[0]} is not among CUDA_VISIBLE_DEVICES={visible}: name those, or unset the variable"
+            f"--gpus: GPU {outside[0]} is not among CUDA_VISIBLE_DEVICES={visible}: "
+            "name those, or unset the variable"
         )
 
 
@@ -75,12 +75,15 @@ def threads_per_cell(at_once: int) -> int | None:
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, (int(given) if given.isdecimal() else cores) // at_once)
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, (int(limit) if limit.isdecimal() else cores) // at_once)
 
 
 def free_port(taken: Iterable[int] = ()) -> int:
-    """A TCP port on which nobody listens now and which no running cell was given. Until the cell listens, anybody may still take it."""
+    """A TCP port on which nobody listens now, and which is not `taken` by a running cell.
+
+    Until the cell listens, anybody may still take it.
+    """
     while True:
         with socket.socket() as listener:
             listener.bind(("", 0))
@@ -89,22 +92,10 @@ def free_port(taken: Iterable[int] = ()) -> int:
             return port
 
 
-def outside_of_a_job() -> dict[str, str]:
-    """This process's environment, without what SLURM says of the job that the driver itself may run in: it is not the cell's."""
-    if "SLURM_JOB_ID" not in os.environ:
-        return dict(os.environ)
-    kept = (
-        name
-        for name in os.environ
-        if not name.startswith(("SLURM_", "SBATCH_")) or name == "SLURM_CONF"
-    )
-    return {name: os.environ[name] for name in kept}
-
-
 def environment_of(
     config: RunConfig, threads: int | None, gpus: tuple[int, ...], port: int | None
 ) -> dict[str, str]:
-    """The variables that give a cell its part: CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS of each of its processes, MASTER_PORT."""
+    """CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS of each of a cell's processes, and MASTER_PORT."""
     environment: dict[str, str] = {}
     if gpus:
         environment = {

@@ -1,4 +1,7 @@
-"""How `python -m ablations run` runs a study: how many cells at a time and where, how long, and which of them. Checked at once."""
+"""How `python -m ablations run` runs a study: how many cells at a time, where, how long, and which.
+
+Checked at once.
+"""
 
 import math
 from dataclasses import dataclass
@@ -34,7 +37,8 @@ class Options:
         if not self.gpus:
             if self.gpus_per_cell is not None:
                 raise ConfigError(
-                    f"--gpus-per-cell {self.gpus_per_cell} needs --gpus: name them, such as --gpus 0-7"
+                    f"--gpus-per-cell {self.gpus_per_cell} needs --gpus: "
+                    "name them, such as --gpus 0-7"
                 )
             return
         fits = len(self.gpus) // self.share
@@ -44,7 +48,8 @@ class Options:
             )
         if self.parallel is not None and self.parallel > fits:
             raise ConfigError(
-                f"--parallel {self.parallel} cells do not fit on {len(self.gpus)} GPUs, {self.share} each: at most {fits}"
+                f"--parallel {self.parallel} cells do not fit on {len(self.gpus)} GPUs, "
+                f"{self.share} each: at most {fits}"
             )
         check_visible(self.gpus)
 

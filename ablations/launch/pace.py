@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from statistics import mean
 
-from ablations.launch.slurm.queue import Job
+from ablations.launch.job import Job
 from ablations.study import Study
 from ablations.study.grid import Cell
 from experiments.run_dir.files import LOG, METRICS, last_rows
@@ -56,9 +56,10 @@ def pace(cell: Cell, max_steps: int) -> Pace:
 
 
 def state(study: Study, cell: Cell, job: Job | None = None) -> str:
-    """ok, oom, failed, timeout or would_not_fit; else running, unfinished (it resumes) or waiting, or what SLURM has of it.
+    """ok, oom, failed, timeout or would_not_fit; else running, unfinished (it resumes) or waiting.
 
-    A cell that is trained, without an evaluation that its study has gained since or that failed, is "unevaluated": `run` makes it.
+    Or the state of its job. A cell that is trained, without an evaluation that its study has gained
+    since or that failed, is "unevaluated": `run` makes it.
     """
     result = read_result(cell.directory)
     trained = is_ok(result)
@@ -83,8 +84,10 @@ def duration(seconds: float) -> str:
 def seconds_left(
     running: list[tuple[float, float | None]], whole: float | None, waiting: int, at_once: int
 ) -> float | None:
-    """Of a study, as its cells go now. `running` holds the seconds so far and the seconds left of each running cell, the latter None where
-    it has no rate yet; `whole` is what a cell took so far, from start to end. None where nothing is known.
+    """Of a study, as its cells go now; None where nothing is known.
+
+    `running` holds for each running cell its seconds so far and its seconds left, which are None
+    where it has no rate yet. `whole` is what a cell took so far, from start to end.
     """
     lefts = []
     for so_far, left in running:

@@ -1,17 +1,21 @@
-"""What each cell of a study will need, known before it starts: `plan` shows it, `run --memory-limit` refuses by it."""
+"""The memory that each cell of a study will need, predicted before it starts.
+
+`plan` shows it, and `run --memory-limit` refuses by it.
+"""
 
 import json
 import math
-from typing import Any
 
 from ablations.study.grid import Cell
 from reformer_pl.config import RunConfig, flat, to_dict
 
 # Keys that no memory depends on: cells that differ in nothing else share a prediction.
 WITHOUT_MEMORY = (
-    "seed", "out_dir", "evaluations", "optim.lr", "optim.betas", "optim.warmup_steps", "optim.schedule", "task.source",
-    "task.eval_sequences", "task.curve_sequences", "trainer.max_steps", "trainer.eval_every_steps", "trainer.log_every_steps",
-    "trainer.coverage_every_steps", "benchmark.paired", "benchmark.repeats", "benchmark.seconds", "benchmark.memory_limit_gib",
+    "seed", "out_dir", "evaluations", "optim.lr", "optim.betas", "optim.warmup_steps",
+    "optim.schedule", "task.source", "task.eval_sequences", "task.curve_sequences",
+    "trainer.max_steps", "trainer.eval_every_steps", "trainer.log_every_steps",
+    "trainer.coverage_every_steps", "benchmark.paired", "benchmark.repeats", "benchmark.seconds",
+    "benchmark.memory_limit_gib",
 )  # fmt: skip
 
 
@@ -19,16 +23,16 @@ class Predictions:
     """GiB by kind of any config, each predicted once."""
 
     def __init__(self) -> None:
-        self.known: dict[str, dict[str, float] | None] = {}
+        self.predicted: dict[str, dict[str, float] | None] = {}
 
     def of(self, config: RunConfig) -> dict[str, float] | None:
         """`reformer_pl.measure.predict_run`."""
         key = memory_key(config)
-        if key not in self.known:
+        if key not in self.predicted:
             from reformer_pl.measure import predict_run  # torch takes seconds to import
 
-            self.known[key] = predict_run(config)
-        return self.known[key]
+            self.predicted[key] = predict_run(config)
+        return self.predicted[key]
 
 
 def memory_key(config: RunConfig) -> str:
@@ -42,7 +46,7 @@ def memory_key(config: RunConfig) -> str:
 def too_large(
     cells: dict[Cell, RunConfig], limit_gib: float | None, signals: list[int]
 ) -> dict[Cell, tuple[str, float]]:
-    """Those of the cells that are predicted above the limit: why, and the GiB. Stops early when a signal has come."""
+    """The cells that are predicted above the limit: why, and the GiB. Stops early at a signal."""
     errors: dict[Cell, tuple[str, float]] = {}
     predictions = Predictions()
     for cell, config in cells.items():
@@ -50,21 +54,18 @@ def too_large(
             break
         predicted = predictions.of(config)
         if predicted is not None and predicted["total"] > limit_gib:
-            errors[cell] = (
-                f"predicted to need {gib(predicted['total'])} GiB, above --memory-limit {limit_gib:g}",
-                predicted["total"],
-            )
+            total = predicted["total"]
+            error = f"predicted to need {gib(total)} GiB, above --memory-limit {limit_gib:g}"
+            errors[cell] = (error, total)
     return errors
 
 
-def told(predicted: dict[str, float] | None) -> str:
+def prediction_line(predicted: dict[str, float] | None) -> str:
     """One line: "0.123 GiB predicted (parameters 0.02, ...)"."""
     if predicted is None:
         return "no prediction for a public Reformer"
-    kinds: dict[str, Any] = {
-        kind: gib(value) for kind, value in predicted.items() if kind != "total"
-    }
-    return f"{gib(predicted['total'])} GiB predicted ({', '.join(f'{kind} {value}' for kind, value in kinds.items())})"
+    kinds = [f"{kind} {gib(value)}" for kind, value in predicted.items() if kind != "total"]
+    return f"{gib(predicted['total'])} GiB predicted ({', '.join(kinds)})"
 
 
 def gib(value: float) -> str:

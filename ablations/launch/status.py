@@ -1,6 +1,7 @@
-"""`python -m ablations status`: what `run` shows, later: one row for each cell, and the last words of those that failed."""
+"""`python -m ablations status`: a row for each cell, and the last log lines of those that failed."""
 
 from collections import Counter
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -8,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ablations.launch.pace import duration, pace, state
-from ablations.launch.slurm.queue import cancel_command, settle
+from ablations.launch.job import Job
+from ablations.launch.jobs import cancel_commands, settle
+from ablations.launch.pace import Pace, duration, pace, state
 from ablations.study import Study
 from ablations.study.grid import Cell
 from experiments.run_dir.files import LOG, log_tail
@@ -18,11 +20,12 @@ from reformer_pl.config import RunConfig
 
 # The columns and the numbers in them: the first is whole.
 TRAINED = (
-    ("steps", "steps"), ("loss", "loss_nats"), ("accuracy", "accuracy"), ("bits/dim", "bits_per_dim"), ("seconds/step", "step_seconds"),
+    ("steps", "steps"), ("loss", "loss_nats"), ("accuracy", "accuracy"),
+    ("bits/dim", "bits_per_dim"), ("seconds/step", "step_seconds"),
 )  # fmt: skip
 MEASURED = (
-    ("length", "length"), ("forward s", "forward_seconds"), ("backward s", "backward_seconds"), ("whole s", "step_seconds"),
-    ("x full", "speedup"), ("GiB", "peak_memory_gib"),
+    ("length", "length"), ("forward s", "forward_seconds"), ("backward s", "backward_seconds"),
+    ("whole s", "step_seconds"), ("x full", "speedup"), ("GiB", "peak_memory_gib"),
 )  # fmt: skip
 OVERHEAD = {
     "startup_seconds": "from its start to the first step",
@@ -30,70 +33,102 @@ OVERHEAD = {
 }
 
 
+@dataclass(frozen=True)
+class CellStatus:
+    """A cell's row of the table, and what must be read below it."""
+
+    cell: Cell
+    status: str
+    result: dict[str, Any]  # of a cell that has not ended, its last training row
+    left: str = ""
+    problem: str = ""
+
+
 def print_status(
     study: Study, configs: list[RunConfig], console: Console, log_lines: int = 5
 ) -> None:
-    """A running cell shows its last training row, its pace and the time it has left; an unfinished one, which resumes, only the row."""
+    """One row a cell, then counts, jobs, and the last log lines of the cells with a problem."""
+    jobs = settle(study.cells)
+    rows = [
+        _cell_status(study, cell, config, jobs.get(cell))
+        for cell, config in zip(study.cells, configs, strict=True)
+    ]
+    console.print(_table(study, rows))
+    counts = Counter(row.status for row in rows)
+    lines = [", ".join(f"{number} {status}" for status, number in counts.items())]
+    lines += _overhead([row.result for row in rows if row.status == OK])
+    lines += _job_lines(jobs)
+    for row in rows:
+        lines += _problem_lines(row, log_lines)
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _cell_status(study: Study, cell: Cell, config: RunConfig, job: Job | None) -> CellStatus:
+    """A running cell shows its last training row, its pace and the time it has left.
+
+    An unfinished one, which resumes, shows only the row.
+    """
+    status = state(study, cell, job)
+    result = read_result(cell.directory) or {}
+    if status in ("running", "unfinished", "requeued"):
+        return _unfinished(cell, status, pace(cell, config.trainer.max_steps))
+    if status == UNEVALUATED:
+        missing = ", ".join(missing_evaluations(cell.directory, study.evaluations))
+        problem = f"trained, without {missing}, which the next run makes"
+        return CellStatus(cell, status, result, problem=problem)
+    failed = bool(result) and status != OK
+    problem = f"{status}: {result.get('error')}" if failed else ""
+    return CellStatus(cell, status, result, problem=problem)
+
+
+def _unfinished(cell: Cell, status: str, at: Pace) -> CellStatus:
+    result: dict[str, Any] = {
+        "steps": "" if at.step is None else f"{at.step}/{at.max_steps}",
+        "loss_nats": at.loss_nats,
+    }
+    left = ""
+    if status == "running" and at.steps_per_second and at.seconds_left is not None:
+        result["step_seconds"], left = 1 / at.steps_per_second, duration(at.seconds_left)
+    return CellStatus(cell, status, result, left)
+
+
+def _table(study: Study, rows: list[CellStatus]) -> Table:
     table = Table(title=Text(study.description), title_justify="left")
     whole, *fractions = MEASURED if study.is_benchmark else TRAINED
     for column in ("cell", "seed", "status", whole[0], *(title for title, _ in fractions), "left"):
         table.add_column(column, justify="left" if column in ("cell", "status") else "right")
-    counts: Counter[str] = Counter()
-    failed: list[tuple[Cell, str]] = []
-    done: list[dict[str, Any]] = []
-    jobs = settle(study.cells)
-    for cell, config in zip(study.cells, configs, strict=True):
-        status, result, left = (
-            state(study, cell, jobs.get(cell)),
-            read_result(cell.directory) or {},
-            "",
-        )
-        counts[status] += 1
-        if status in ("running", "unfinished", "requeued"):
-            at = pace(cell, config.trainer.max_steps)
-            result = {
-                "steps": "" if at.step is None else f"{at.step}/{at.max_steps}",
-                "loss_nats": at.loss_nats,
-            }
-            if status == "running" and at.steps_per_second and at.seconds_left is not None:
-                result["step_seconds"], left = 1 / at.steps_per_second, duration(at.seconds_left)
-        elif status == OK:
-            done.append(result)
-        elif status == UNEVALUATED:
-            failed.append(
-                (
-                    cell,
-                    f"trained, without {', '.join(missing_evaluations(cell.directory, study.evaluations))}, which the next run makes",
-                )
-            )
-        elif result:
-            failed.append((cell, f"{status}: {result.get('error')}"))
-        values = [result.get(key) for _, key in fractions]
+    for row in rows:
+        values = [row.result.get(key) for _, key in fractions]
         numbers = ["" if value is None else f"{value:.4f}" for value in values]
-        table.add_row(
-            Text(cell.name), str(cell.seed), status, str(result.get(whole[1]) or ""), *numbers, left
-        )
-    console.print(table)
-    said = [", ".join(f"{number} {status}" for status, number in counts.items()), *_overhead(done)]
-    said += [f"{cell}: {job}" for cell, job in jobs.items() if job.why and job.state != "ended"]
-    said += (
-        [f"{cancel_command(jobs)} ends what SLURM has of it"]
-        if any(job.is_live for job in jobs.values())
-        else []
-    )
-    for cell, why in failed:
-        said += [f"{cell}: {why}", *(f"  | {line}" for line in log_tail(cell.directory, log_lines))]
-        log = cell.directory / LOG  # a cell that was refused has none
-        said += [f"  {log}"] if log.exists() else []
-    console.print("\n".join(said), markup=False, highlight=False, soft_wrap=True)
+        first = str(row.result.get(whole[1]) or "")
+        name, seed = Text(row.cell.name), str(row.cell.seed)
+        table.add_row(name, seed, row.status, first, *numbers, row.left)
+    return table
 
 
-def _overhead(done: list[dict[str, Any]]) -> list[str]:
+def _job_lines(jobs: dict[Cell, Job]) -> list[str]:
+    """Why jobs wait, and what ends them."""
+    waiting = [f"{cell}: {job}" for cell, job in jobs.items() if job.why and job.state != "ended"]
+    commands = cancel_commands(jobs).items()
+    return waiting + [f"{command} ends what {name} has of it" for name, command in commands]
+
+
+def _problem_lines(row: CellStatus, log_lines: int) -> list[str]:
+    if not row.problem:
+        return []
+    directory = row.cell.directory
+    tail = [f"  | {line}" for line in log_tail(directory, log_lines)]
+    log = directory / LOG  # a cell that was refused has none
+    return [f"{row.cell}: {row.problem}", *tail, *([f"  {log}"] if log.exists() else [])]
+
+
+def _overhead(results: list[dict[str, Any]]) -> list[str]:
     """What a cell costs beside its steps, in one line; none where no result says."""
-    known = {
-        name: [result[name] for result in done if result.get(name) is not None] for name in OVERHEAD
-    }
-    said = [
-        f"{median(seconds):.2f} s {OVERHEAD[name]}" for name, seconds in known.items() if seconds
-    ]
-    return [f"a cell takes {' and '.join(said)} (medians of {len(done)})"] if said else []
+    medians = []
+    for name, text in OVERHEAD.items():
+        seconds = [result[name] for result in results if result.get(name) is not None]
+        if seconds:
+            medians.append(f"{median(seconds):.2f} s {text}")
+    if not medians:
+        return []
+    return [f"a cell takes {' and '.join(medians)} (medians of {len(results)})"]

@@ -1,4 +1,7 @@
-"""One cell as one process group: started, watched, ended, and its failure written down. Nothing of it outlives the driver."""
+"""One cell as one process group: started, watched, ended, and its failure written down.
+
+Nothing of it outlives the driver.
+"""
 
 import ctypes
 import os
@@ -10,14 +13,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ablations.launch.machine import PORT_IS_TAKEN, outside_of_a_job
+from ablations.launch.cell_environment import CELL_ENVIRONMENT, python_path
+from ablations.launch.machine import PORT_IS_TAKEN
+from ablations.launch.slurm.environment import outside_of_a_job
 from ablations.study.grid import Cell, numbers_of
-from experiments.run_dir.files import JOB, LOG, log_tail, tail
+from experiments.run_dir.files import LOG, log_tail, tail
 from experiments.run_dir.lock import is_running, lock
 from experiments.run_dir.outcome import (
     FAILED,
     TIMEOUT,
-    WOULD_NOT_FIT,
     Result,
     forget_result,
     is_ok,
@@ -26,7 +30,8 @@ from experiments.run_dir.outcome import (
 )
 
 PR_SET_PDEATHSIG = 1
-DYING_SECONDS = 10.0  # after SIGKILL; a process that left the group and still holds the log is not waited for longer
+# After SIGKILL. A process that left the group may hold the log for longer: it is not waited for.
+DYING_SECONDS = 10.0
 
 
 @dataclass
@@ -48,13 +53,15 @@ class Process:
         return time.monotonic() - self.started
 
     def ended(self) -> bool:
-        """True once the cell has exited, the rest of its group is killed, and all of them are gone, so that their GPUs are free."""
+        """True once the cell has exited, the rest of its group is killed, and all of them are gone.
+
+        Their GPUs are free then.
+        """
         if self.popen.returncode is None:
             if os.waitid(os.P_PID, self.popen.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
                 return False
-            self.signal(
-                signal.SIGKILL
-            )  # not reaped yet, so the group's number cannot belong to anybody else
+            # It is not reaped yet, so the group's number cannot belong to anybody else.
+            self.signal(signal.SIGKILL)
             self.popen.wait()
             self.reaped_at = time.monotonic()
         left = self.reaped_at is not None and time.monotonic() < self.reaped_at + DYING_SECONDS
@@ -71,38 +78,33 @@ class Process:
             self.signal(signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> None:
-        with suppress(
-            ProcessLookupError, PermissionError
-        ):  # nobody is left in the group (macOS says EPERM for a zombie)
+        # Nobody may be left in the group; macOS says EPERM for a zombie.
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.popen.pid, number)
 
 
 def start(
     cell: Cell, environment: dict[str, str], gpus: tuple[int, ...] = (), port: int | None = None
 ) -> Process:
-    """Start a cell, its output appended to log.txt. `environment` is added to the driver's; the rest is what it was given of the machine.
+    """Start a cell, its output appended to log.txt.
 
-    Call it from the main thread: Linux ends the cell when the thread that started it ends. Raises OSError, of a full disk say, and
-    ConfigError where somebody else runs the cell since the study was locked.
+    `environment` is added to the driver's; `gpus` and `port` are the cell's part of the machine.
+    Call it from the main thread: Linux ends the cell when the thread that started it ends.
+    Raises OSError, of a full disk say, and ConfigError where somebody else runs the cell since the
+    study was locked.
     """
     cell.directory.mkdir(parents=True, exist_ok=True)
     with (cell.directory / LOG).open("ab") as log:
         lock(log)
         if not is_ok(read_result(cell.directory)):
             forget_result(cell.directory)
-        (cell.directory / JOB).unlink(missing_ok=True)  # of a job that has ended
         log_start = os.fstat(log.fileno()).st_size
         popen = subprocess.Popen(
             cell.command(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={
-                **outside_of_a_job(),
-                "PYTHONUNBUFFERED": "1",
-                "HYDRA_FULL_ERROR": "0",
-                **environment,
-            },
+            env={**outside_of_a_job(), **CELL_ENVIRONMENT, **python_path(), **environment},
             start_new_session=True,
             preexec_fn=_in_the_child(),
         )
@@ -114,14 +116,17 @@ def port_was_taken(process: Process) -> bool:
     if process.port is None or is_ok(read_result(process.cell.directory)):
         return False
     log = process.cell.directory / LOG
-    said = tail(log, min(65536, log.stat().st_size - process.log_start)).decode(errors="replace")
-    return any(word in said for word in PORT_IS_TAKEN)
+    n_bytes = min(65536, log.stat().st_size - process.log_start)
+    text = tail(log, n_bytes).decode(errors="replace")
+    return any(error in text for error in PORT_IS_TAKEN)
 
 
 def _in_the_child() -> Callable[[], None]:
-    """What the child does before it becomes the cell: hear SIGINT, which `&` in a script mutes, and die with the driver, even by SIGKILL.
+    """What the child does before it becomes the cell.
 
-    The latter on Linux only: elsewhere a driver that is killed with SIGKILL leaves its cells running (any other end of it ends them).
+    It hears SIGINT, which `&` in a script mutes. It dies with the driver, even by SIGKILL; that is
+    so on Linux only: elsewhere a driver that is killed with SIGKILL leaves its cells running, while
+    any other end of it ends them.
     """
     libc, driver = ctypes.CDLL(None), os.getpid()
 
@@ -137,7 +142,10 @@ def _in_the_child() -> Callable[[], None]:
 
 
 def record_failure(process: Process) -> Result:
-    """The result of a cell that ended without one: its numbers are null, its error is how it ended and its log's last line."""
+    """The result of a cell that ended without one: its numbers are null.
+
+    Its error is how it ended and the last line of its log.
+    """
     code = process.popen.returncode
     if process.timed_out:
         how = f"stopped after {process.seconds:.0f} s"
@@ -149,13 +157,6 @@ def record_failure(process: Process) -> Result:
     else:
         how = f"exit code {code}" + (" without a result" if code == 0 else "")
     last = log_tail(process.cell.directory, 1)
-    return _record(process.cell, TIMEOUT if process.timed_out else FAILED, ": ".join([how, *last]))
-
-
-def record_refusal(cell: Cell, error: str, predicted_memory_gib: float) -> None:
-    """The result of a cell that was not started, because its prediction exceeds a limit."""
-    _record(cell, WOULD_NOT_FIT, error, predicted_memory_gib=predicted_memory_gib)
-
-
-def _record(cell: Cell, status: str, error: str, **known: float) -> Result:
-    return write_failure(cell.directory, status, error, numbers_of(cell), **known)
+    status = TIMEOUT if process.timed_out else FAILED
+    error = ": ".join([how, *last])
+    return write_failure(process.cell.directory, status, error, numbers_of(process.cell))

@@ -1,6 +1,6 @@
-"""What a job of a cell does: each process that srun starts becomes the cell's own command, the one that can be pasted.
+"""What a job of a cell does: each process that srun starts becomes the cell's own command.
 
-submitit loads this function by its name on the compute node, so this file imports nothing of the project.
+submitit loads this function by its name on the compute node, so this file imports next to nothing.
 """
 
 import os
@@ -8,11 +8,14 @@ import signal
 import socket
 from pathlib import Path
 
+from ablations.launch.cell_environment import CELL_ENVIRONMENT
+
 
 def become(command: list[str], directory: str) -> None:
-    """Replace this process by the cell; nothing of submitit stays, its signal handlers included. The output is appended to log.txt.
+    """Replace this process by the cell; nothing of submitit stays, its signal handlers included.
 
-    Processes on further nodes write to a file each, for appending to one file is safe on one node alone.
+    The output is appended to log.txt. Processes on further nodes write to a file each, for
+    appending to one file is safe on one node alone.
     """
     rank, node = os.environ["SLURM_PROCID"], os.environ["SLURM_NODEID"]
     path = Path(directory) / ("log.txt" if node == "0" else f"log.rank={rank}.txt")
@@ -21,18 +24,15 @@ def become(command: list[str], directory: str) -> None:
     if rank == "0":
         array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
         job = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
-        os.write(
-            log,
-            f"SLURM job {job} on {socket.gethostname()}, start {int(os.environ.get('SLURM_RESTART_COUNT', 0)) + 1}\n".encode(),
-        )
+        start = int(os.environ.get("SLURM_RESTART_COUNT", 0)) + 1
+        os.write(log, f"SLURM job {job} on {socket.gethostname()}, start {start}\n".encode())
     for stream in (1, 2):
         os.dup2(log, stream)
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", "HYDRA_FULL_ERROR": "0"}
+    environment = os.environ | CELL_ENVIRONMENT
     cpus = os.environ.get("SLURM_CPUS_PER_TASK")
     if cpus:
         environment.setdefault("OMP_NUM_THREADS", cpus)
+    # Ignored until the command listens, in seconds. What SLURM means to end, it kills in the end.
     for number in (signal.SIGUSR1, signal.SIGTERM):
-        signal.signal(
-            number, signal.SIG_IGN
-        )  # until the command listens to it, in seconds; what SLURM means to end, it kills in the end
+        signal.signal(number, signal.SIG_IGN)
     os.execve(command[0], command, environment)

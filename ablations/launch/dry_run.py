@@ -1,0 +1,60 @@
+"""`run --dry-run`: a line for each cell that says what would happen."""
+
+import pickle
+import zipfile
+
+from ablations.launch.decide import Decision, Plan
+from ablations.study.grid import Cell
+from experiments.run_dir.files import checkpoint_path
+from experiments.run_dir.lock import is_running
+from reformer_pl.config import RunConfig
+
+
+def print_decisions(plan: Plan) -> int:
+    """Exit code: 0, or 2 where a config has changed, for then `run` refuses."""
+    study = plan.study
+    print(f"{study.name}: {len(study.cells)} cells, {len(plan.starting)} would start")
+    for cell, config in zip(study.cells, plan.configs, strict=True):
+        print(f"  {cell}: {_sentence(cell, config, plan.decisions[cell])}", flush=True)
+    changed = any(decision.word == "changed" for decision in plan.decisions.values())
+    return 2 if changed else 0
+
+
+def _sentence(cell: Cell, config: RunConfig, decision: Decision) -> str:
+    match decision.word:
+        case _ if is_running(cell.directory):
+            return "skip (it is running now)"
+        case "resume" | "retry":
+            return f"{decision} {_first_step(cell, config)}"
+        case "start over":
+            return f"start over, and keep what is there as {cell.directory.name}.before-TIME"
+        case "given":
+            return f"skip (it is {decision.why})"
+        case "changed":
+            return f"refuse, for its config changed: {decision.why}"
+        case _:
+            return str(decision)
+
+
+def _first_step(cell: Cell, config: RunConfig) -> str:
+    """The step from which a cell would go on."""
+    path = checkpoint_path(cell.directory)
+    if not path.is_file():
+        return "from the start" + (", for it left no checkpoint" if cell.trains else "")
+    import torch  # takes seconds; only --dry-run comes here
+
+    try:
+        step = torch.load(path, map_location="meta", mmap=True, weights_only=True)["global_step"]
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        LookupError,
+        ValueError,
+        TypeError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as error:
+        reason = f"refused as corrupt ({type(error).__name__})"
+        return f"from its checkpoint, which is {reason}: delete {path} to train it again"
+    return f"from step {step} of {config.trainer.max_steps}"
