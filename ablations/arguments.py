@@ -71,7 +71,7 @@ examples:
   python -m ablations report smoke                then open runs/smoke/report/index.html
   python -m ablations COMMAND --help              the options of one command
 
-files (README.md explains them):
+files (docs/run-directory.md explains them):
   runs/STUDY/CELL/seed=N/     a run: config.yaml, metrics.jsonl, result.json, log.txt,
                               checkpoints/, evaluations/
   runs/STUDY/report/          tables as CSV, Markdown and LaTeX, figures as PNG and PDF, index.html
@@ -128,7 +128,7 @@ examples:
   python -m ablations export copied/from/elsewhere --format parquet --out all.parquet
   python -m ablations export my_study.yaml --to wandb      finished runs, as if logged while trained
 
-The columns are those of ablations.results.load_results, which README.md lists.
+The columns are those of ablations.results.load_results, which docs/run-directory.md lists.
 Exit codes: 0, or 2 for bad input.
 """,
     "compare": """

@@ -1,4 +1,4 @@
-"""README.md and docs/ say what is true: their YAML, Python and worked example are run, their options, keys and paths exist."""
+"""README.md and docs/ are true: YAML and Python run, commands parse, keys and links exist."""
 
 import argparse
 import fnmatch
@@ -8,22 +8,32 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib
 import pytest
 
 from ablations.arguments import parser
 from ablations.results import load_results
 from ablations.study import compose_cells, load_study
+from ablations.study.study import KEYS
 from experiments import benchmark, evaluate, train
-from reformer_pl.config import RunConfig, flat, to_dict
+from experiments.compose import compose, presets, product
+from reformer_pl.config import ConfigError, RunConfig, flat, load, to_dict
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
     path.name: path.read_text(encoding="utf-8")
-    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 }
+README = PAGES["README.md"]
+# Each is applied to a copy of the repository, where its commands run.
+APPLIED = {"variant.md", "task.md", "report_part.md", "launcher.md"}
+MANUAL = {name: page for name, page in PAGES.items() if name not in APPLIED}
+# TensorBoard's, and those of experiments.train
+OTHER_OPTIONS = {"--logdir", "--cfg", "--help", "--multirun"}
 TINY = [
     *(
         "model.d_model=8",
@@ -43,12 +53,107 @@ TINY = [
 ]
 
 
-def blocks(language: str, text: str = README) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+def options_of_help() -> set[str]:
+    (commands,) = (
+        action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    return {
+        option
+        for sub in commands.choices.values()
+        for action in sub._actions
+        for option in action.option_strings
+        if option[:2] == "--"
+    }
+
+
+def blocks(language: str, page: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def indented(page: str) -> list[str]:
+    """The commands of a page: its indented lines, without their comments."""
+    outside = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+    lines = re.findall(r"^    (\S.*)$", outside, re.MULTILINE)
+    return [command for line in lines if (command := re.sub(r"(^|\s)#.*$", "", line).strip())]
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Every command of every page and of every YAML head, with the file it stands in."""
+    inline = r"`((?:python -m [^`\s]+ [^`\s]+|make|pip) [^`\n]+)`"
+    for name, page in MANUAL.items():
+        for command in [*indented(page), *re.findall(inline, page)]:
+            yield name, command
+    for path, head in HEADS.items():
+        yield path, head.get("Command", "")
+
+
+def head_of(text: str) -> dict[str, str]:
+    """Command, duration and result of a YAML file, from the comment at its top."""
+    comment = "".join(f"{line}\n" for line in text.splitlines() if line.startswith("#"))
+    words = r"^# (Command|Duration|Result): +(.*(?:\n#   .*)*)"
+    return {key: re.sub(r"\n# +", " ", value) for key, value in re.findall(words, comment, re.M)}
+
+
+HEADS = {
+    str(path.relative_to(ROOT)): head_of(path.read_text(encoding="utf-8"))
+    for folder in ("experiment", "study")
+    for path in sorted((ROOT / "configs" / folder).glob("*.yaml"))
+}
+
+
+def test_the_readme_is_read_in_five_minutes() -> None:
+    assert len(README.splitlines()) <= 130
+    prose = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^(\|| {4}).*$", "", prose, flags=re.MULTILINE)
+    assert len(prose.split()) <= 1000
+
+
+@pytest.mark.parametrize("path", HEADS)
+def test_a_preset_and_a_study_begin_with_command_duration_and_result(path: str) -> None:
+    head = HEADS[path]
+    assert list(head) == ["Command", "Duration", "Result"], head
+    program, name = ("experiments.train", f"experiment={Path(path).stem}")
+    if "study" in path:
+        program, name = ("ablations run", Path(path).stem)
+    assert head["Command"].startswith(f"python -m {program} {name}")
+    assert len(head["Duration"]) > 5 and len(head["Result"]) > 5
+
+
+@pytest.mark.parametrize("page, command", list(dict.fromkeys(commands())))
+def test_every_command_can_be_typed(page: str, command: str) -> None:
+    words = shlex.split(command)
+    match words:
+        case ["python", "-m", "ablations", *arguments]:
+            arguments = parser().parse_args(arguments)  # exits where it cannot be
+            for study in getattr(arguments, "studies", getattr(arguments, "study", [])):
+                assert study in presets("study") or study.endswith(".yaml") or "/" in study
+        case ["python", "-m", "experiments.train", *overrides]:
+            compose([word for word in overrides if word not in ("--help", "--cfg", "job")])
+        case ["python", "-m", "experiments.benchmark", *overrides]:
+            for case in product(overrides):
+                assert compose(case).benchmark.measure != "none"
+        case ["python", "-m", "experiments.evaluate", _, *overrides]:
+            load({}, overrides)
+        case ["python", "-m", "pytest", *arguments]:
+            files = [word for word in arguments if word.startswith("tests/")]
+            assert all((ROOT / path).exists() for path in files)
+        case ["make", *targets]:
+            rules = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+            assert {word for word in targets if "=" not in word} <= rules
+        case ["pip", "install", *arguments]:
+            project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+            for extras in re.findall(r"\[(.*)\]", arguments[-1]):
+                assert set(extras.split(",")) <= set(project["optional-dependencies"])
+        case ["cp", source, _]:
+            assert (ROOT / source).is_file()
+        case ["tensorboard", "--logdir", _] | [".venv/bin/python", *_]:
+            pass
+        case _:
+            pytest.fail(f"{page}: no test knows how to check: {command}")
 
 
 def apply(path: Path, diff: str) -> None:
-    """What stands there without the lines marked + becomes what stands there without those marked -. It stands there once."""
+    """The lines not marked + become the lines not marked -. The former stand there once."""
     before, after = (
         "".join(f"{line[1:]}\n" for line in diff.splitlines() if line[:1] != mark) for mark in "+-"
     )
@@ -59,9 +164,9 @@ def apply(path: Path, diff: str) -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the README's own study in it, two of its cells trained at a tiny size and one failed."""
+    """The study of docs/studies.md in a folder: two cells trained at a tiny size, one failed."""
     folder = tmp_path_factory.mktemp("newcomer")
-    (yaml,) = blocks("yaml")
+    (yaml,) = blocks("yaml", PAGES["studies.md"])
     assert yaml.count("\n") == 5  # lines
     (folder / "my_study.yaml").write_text(yaml)
     with pytest.MonkeyPatch.context() as patch:
@@ -82,17 +187,67 @@ def test_the_five_lines_of_yaml_are_a_study_of_twelve_cells(
     monkeypatch.chdir(place)
     study = load_study("my_study.yaml")
     configs = compose_cells(study)  # raises where a cell or an evaluation cannot be
-    assert len(configs) == 12 and "its 12 cells" in README
+    assert len(configs) == 12 and "its 12 cells" in PAGES["studies.md"]
     assert {(c.model.lsh.n_hashes, c.optim.lr, c.seed) for c in configs} == {
         (n, lr, s) for n in (1, 2, 4) for lr in (1e-3, 2e-3) for s in (0, 1)
     }
+
+
+def test_the_study_of_the_readme_is_the_one_whose_picture_stands_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (yaml,) = blocks("yaml", README)
+    assert yaml.count("\n") == 5  # lines
+    Path("my_study.yaml").write_text(yaml)
+    ours, pictured = load_study("my_study.yaml"), load_study("fig4_hash_rounds")
+    assert (ours.report, len(ours.cells)) == (pictured.report, 12) and "its 12 cells" in README
+    for one, other in zip(ours.cells, pictured.cells, strict=True):
+        assert (one.train, one.seed) == (other.train, other.seed)
+    for one, other in zip(compose_cells(ours), compose_cells(pictured), strict=True):
+        assert to_dict(one) | {"out_dir": ""} == to_dict(other) | {"out_dir": ""}
+
+
+def test_the_ten_lines_of_python_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("python", README)
+    assert len([line for line in code.splitlines() if line]) <= 10
+    names: dict[str, object] = {}
+    exec(code.replace("max_steps=300", "max_steps=1"), names)
+    assert names["out"].shape == names["qk"].shape == (1, 4, 4096, 64)
+    assert names["model"].config == names["config"]
+
+
+def test_the_page_about_python_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its study is trained before, one seed of it at a tiny size."""
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use("Agg")
+    Path("text").write_bytes(bytes(range(256)) * 20)
+    for cell in load_study("fig4_hash_rounds").cells:
+        if cell.seed == 0:
+            small = [*TINY, "model.n_layers=1", "task.curve_sequences=0", "task.source=text"]
+            assert train.main([*cell.overrides, *small]) == 0
+    names: dict[str, object] = {}
+    for code in blocks("python", PAGES["python.md"]):
+        exec(code, names)
+    assert all(p.grad is not None and p.grad.norm() > 0 for p in names["stack"].parameters())
+    assert next(Path("logs").rglob("metrics.csv")).read_text().count("\n") > 5
+    assert names["model"].config.model.lsh.n_hashes == 8
+    assert names["logits"].shape == (*names["tokens"].shape, 128)
+    assert names["memory"]["total"] > 0 and names["coverage"].mass.shape == (4, 2, 4)
+    assert list(names["scores"].index) == [1, 2, 4, 8, 16] and names["scores"].notna().all()
+    assert len(names["left"].lines) == 6 and Path("figure4.png").stat().st_size > 10_000
 
 
 def test_the_notebook_runs_on_it(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)
-    (code,) = blocks("python")
+    (code,) = blocks("python", PAGES["run-directory.md"])
     names: dict[str, object] = {}
     exec(code, names)
     results, curves = names["results"], names["curves"]
@@ -109,7 +264,8 @@ def test_the_columns_of_load_results_are_the_ones_that_are_documented(
 ) -> None:
     monkeypatch.chdir(place)
     columns = list(load_results("my_study.yaml").columns)
-    table = README.split("| columns of `load_results` | what |\n|---|---|\n")[1].split("\n\n")[0]
+    page = PAGES["run-directory.md"]
+    table = page.split("| columns of `load_results` | what |\n|---|---|\n")[1].split("\n\n")[0]
     named = [
         name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])
     ]
@@ -120,7 +276,7 @@ def test_the_columns_of_load_results_are_the_ones_that_are_documented(
 
 
 def test_a_run_directory_holds_what_is_documented(place: Path) -> None:
-    table = README.split("## The result directory")[1].split("\n\n")[2]
+    table = PAGES["run-directory.md"].split("## Files")[1].split("\n\n")[2]
     named = [
         name.removeprefix(mark)
         for mark in ("├ ", "└ ")
@@ -139,26 +295,13 @@ def test_a_run_directory_holds_what_is_documented(place: Path) -> None:
         )
 
 
-def options_of_help() -> set[str]:
-    (commands,) = (
-        action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)
-    )
-    return {
+def test_every_option_is_documented_and_every_documented_option_exists() -> None:
+    documented = {
         option
-        for sub in commands.choices.values()
-        for action in sub._actions
-        for option in action.option_strings
-        if option[:2] == "--"
-    }
-
-
-def test_every_option_is_in_the_readme_and_every_option_there_exists() -> None:
-    said = {
-        option
-        for page in PAGES.values()
+        for page in MANUAL.values()
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", page)
     }
-    assert said - {"--logdir"} == options_of_help()  # which is TensorBoard's
+    assert documented - OTHER_OPTIONS == options_of_help() - {"--help"}
 
 
 @pytest.mark.parametrize("command", ["", "plan", "run", "status", "report", "export", "compare"])
@@ -168,11 +311,11 @@ def test_help_has_examples_that_parse_and_exit_codes(
     with pytest.raises(SystemExit) as exit:
         parser().parse_args([command, "--help"] if command else ["--help"])
     assert exit.value.code == 0
-    said = capsys.readouterr().out
-    assert re.search(r"^exit codes:", said, re.MULTILINE | re.IGNORECASE)
+    printed = capsys.readouterr().out
+    assert re.search(r"^exit codes:", printed, re.MULTILINE | re.IGNORECASE)
     examples = re.findall(
         r"python -m ablations ((?:plan|run|status|report|export|compare) .*?)(?:  .*)?$",
-        said.split("examples:")[1],
+        printed.split("examples:")[1],
         re.MULTILINE,
     )
     assert len(examples) >= 2 and all(
@@ -187,10 +330,11 @@ def test_help_of_a_run_lists_the_keys_and_examples_that_compose(
     program: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert program.main(["--help"]) == 0
-    said = capsys.readouterr().out
-    assert "exit codes: 0 done" in said and said.count(f"python -m {program.__name__} ") >= 3
+    printed = capsys.readouterr().out
+    assert "exit codes: 0 done" in printed and printed.count(f"python -m {program.__name__} ") >= 3
     keys = set(flat(to_dict(RunConfig())))
-    listed = set(re.findall(r"^  ([a-z_.]+)=", said, re.MULTILINE)) - {
+    table = printed.partition("keys and their defaults:")[2]
+    listed = set(re.findall(r"^  ([a-z_.]+)=", table, re.MULTILINE)) - {
         "experiment",
         "model",
         "task",
@@ -206,22 +350,47 @@ def test_help_of_a_run_lists_the_keys_and_examples_that_compose(
     )
 
 
-def test_every_key_and_path_in_the_pages_exists() -> None:
-    keys = set(flat(to_dict(RunConfig())))
-    for name, page in PAGES.items():
-        for key in re.findall(r"\b((?:model|task|optim|trainer|benchmark)\.[a-z_.]+)=", page):
-            assert key in keys, f"{name}: {key}"
-        folder = ROOT if name == "README.md" else ROOT / "docs"
-        for path in re.findall(
-            r"`((?:configs|reformer_pl|experiments|ablations|tests|docs)/[\w./]+)`", page
-        ):
-            assert (ROOT / path).exists(), f"{name}: {path}"
-        for link in re.findall(r"\]\((?!http)([^)#]+)\)", page):
-            assert (folder / link).exists(), f"{name}: {link}"
+def anchors(page: str) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_key_path_and_link_of_a_page_exists(name: str) -> None:
+    page, keys = PAGES[name], set(flat(to_dict(RunConfig())))
+    here = ROOT / "docs" / name if (ROOT / "docs" / name).exists() else ROOT / name
+    for link, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]+))?\)", page):
+        target = here.parent / link if link else here
+        assert target.exists() or target.name in APPLIED, f"{name}: {link}"
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), anchor
+    if name in APPLIED:
+        return
+    for key in re.findall(r"\b((?:model|task|optim|trainer|benchmark)\.[a-z_.]+)=", page):
+        assert key in keys, f"{name}: {key}"
+    for path in re.findall(
+        r"`((?:configs|reformer_pl|experiments|ablations|tests|docs)/[\w./]+)`", page
+    ):
+        assert (ROOT / path).exists(), f"{name}: {path}"
+
+
+def test_the_keys_and_report_words_of_a_study_are_documented(tmp_path: Path) -> None:
+    words = set()
+    for measure in ("", "measure: attention"):
+        path = tmp_path / "study.yaml"
+        path.write_text(f"axes: {{task.length: [64]}}\nreport: [nothing]\n{measure}\n")
+        with pytest.raises(ConfigError, match="'nothing' is unknown") as refusal:
+            load_study(path)
+        words |= set(str(refusal.value).partition("choose ")[2].split(", "))
+    page = PAGES["studies.md"]
+    table = page.split("## The words of `report:`")[1].split("\n\n")[1]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == words
+    table = page.split("## The keys")[1].split("\n\n")[1]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(KEYS)
 
 
 def test_the_worked_example_of_an_attention_variant(tmp_path: Path) -> None:
-    """docs/variant.md, done as it says on a copy of the sources; the commands that test and train it."""
+    """docs/variant.md, done as it says on a copy of the sources, and its commands."""
     for folder in ("reformer_pl", "experiments", "ablations", "configs", "tests"):
         shutil.copytree(
             ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
