@@ -16,15 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from experiments.rank import first_rank
 from experiments.run_dir.files import RESULT, checkpoint_path, written_at
-
-
-def first_rank() -> bool:
-    """Whether this is the first of the run's processes.
-
-    Lightning numbers those that it starts with LOCAL_RANK, SLURM all of a job with SLURM_PROCID.
-    """
-    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_PROCID"))
 
 
 def started_by_srun() -> bool:

@@ -20,7 +20,7 @@ exit codes: 0 done, 2 bad input
 import sys
 from pathlib import Path
 
-from experiments.cluster import first_rank
+from experiments.rank import first_rank
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
 from experiments.run_dir.files import checkpoint_path, config_text, read_config

@@ -26,7 +26,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from experiments.cluster import first_rank, stopped_by_the_cluster
+from experiments.cluster import stopped_by_the_cluster
+from experiments.rank import first_rank
 from experiments.compose import compose
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ablations.launch.slurm import become as slurm_cell
-from experiments import cluster, train
+from experiments import cluster, rank, train
 from processes import Fault, exit_code, result, start, timeless
 from reformer_pl.config import ConfigError
 
@@ -172,7 +172,7 @@ CELL = "import os, signal; print(os.environ.get('OMP_NUM_THREADS'), *(int(signal
 BECOME = f"""
 import sys
 from ablations.launch.slurm.become import become
-become([sys.executable, "-c", {CELL!r}], sys.argv[1])
+become([sys.executable, "-c", {CELL!r}], sys.argv[1] + "/log.txt")
 """
 
 
@@ -207,13 +207,13 @@ def test_a_task_becomes_the_command_and_writes_to_the_cell_s_log(
 def test_ranks_and_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LOCAL_RANK", *TASK):
         monkeypatch.delenv(name, raising=False)
-    assert cluster.first_rank() and cluster.n_nodes() == 1
+    assert rank.first_rank() and cluster.n_nodes() == 1
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert not cluster.first_rank()
+    assert not rank.first_rank()
     monkeypatch.delenv("LOCAL_RANK")
     for name, value in (TASK | {"SLURM_NNODES": "2", "SLURM_PROCID": "3"}).items():
         monkeypatch.setenv(name, value)
-    assert not cluster.first_rank() and cluster.n_nodes() == 2
+    assert not rank.first_rank() and cluster.n_nodes() == 2
     monkeypatch.setenv(
         "SLURM_JOB_NAME", "interactive"
     )  # there Lightning starts the processes itself

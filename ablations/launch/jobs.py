@@ -57,8 +57,8 @@ def refuse_unknown(jobs: dict[Cell, Job]) -> None:
         if job.state == "unknown":
             record = build_launcher(job.launcher).record_path(cell)
             raise ConfigError(
-                f"{cell} was started as {job.kind} {job.id}, and whether it still runs "
-                f"cannot be told ({job.why}): ask where the queue answers, "
+                f"{cell} was started as {job.kind} {job.id}, and nobody knows whether it "
+                f"still runs ({job.why}): ask where the queue answers, "
                 f"or delete {record} if it does not run"
             )
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from experiments.cluster import first_rank
+from experiments.rank import first_rank
 from experiments.run_dir.files import (
     RESULT,
     evaluation_path,

@@ -11,14 +11,16 @@ from pathlib import Path
 from ablations.launch.cell_environment import CELL_ENVIRONMENT
 
 
-def become(command: list[str], directory: str) -> None:
+def become(command: list[str], log_path: str) -> None:
     """Replace this process by the cell; nothing of submitit stays, its signal handlers included.
 
-    The output is appended to log.txt. Processes on further nodes write to a file each, for
+    The output is appended to `log_path`. Processes on further nodes write to a file each, for
     appending to one file is safe on one node alone.
     """
     rank, node = os.environ["SLURM_PROCID"], os.environ["SLURM_NODEID"]
-    path = Path(directory) / ("log.txt" if node == "0" else f"log.rank={rank}.txt")
+    path = Path(log_path)
+    if node != "0":
+        path = path.with_name(f"{path.stem}.rank={rank}{path.suffix}")
     path.parent.mkdir(parents=True, exist_ok=True)
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     if rank == "0":

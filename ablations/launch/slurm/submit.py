@@ -15,7 +15,7 @@ from ablations.launch.slurm.queue import write_record
 from ablations.launch.slurm.settings import Slurm
 from ablations.study import Study
 from ablations.study.grid import Cell
-from experiments.run_dir.files import JOB, RESULT
+from experiments.run_dir.files import LOG, JOB, RESULT
 from experiments.run_dir.outcome import Result, is_ok, read_result
 from reformer_pl.config import ConfigError
 
@@ -75,7 +75,9 @@ def _sbatch(
     commands = [cell.command() for cell in cells]
     try:
         with _environment_of_jobs():
-            jobs = executor.map_array(become, commands, [str(cell.directory) for cell in cells])
+            jobs = executor.map_array(
+                become, commands, [str(cell.directory / LOG) for cell in cells]
+            )
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"study {study.name}: sbatch refuses: {reason}") from error
