@@ -20,9 +20,9 @@ exit codes: 0 done, 2 bad input
 import sys
 from pathlib import Path
 
-from experiments.rank import first_rank
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
+from experiments.rank import first_rank
 from experiments.run_dir.files import checkpoint_path, config_text, read_config
 from experiments.run_dir.outcome import write_evaluation
 from reformer_pl.config import ConfigError

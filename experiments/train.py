@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cluster import stopped_by_the_cluster
-from experiments.rank import first_rank
 from experiments.compose import compose
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
 from experiments.log import logged
+from experiments.rank import first_rank
 from experiments.run_dir.files import RESULT, claim_directory, config_text
 from experiments.run_dir.lock import locked
 from experiments.run_dir.outcome import (

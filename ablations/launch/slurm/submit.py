@@ -15,7 +15,7 @@ from ablations.launch.slurm.queue import write_record
 from ablations.launch.slurm.settings import Slurm
 from ablations.study import Study
 from ablations.study.grid import Cell
-from experiments.run_dir.files import LOG, JOB, RESULT
+from experiments.run_dir.files import JOB, LOG, RESULT
 from experiments.run_dir.outcome import Result, is_ok, read_result
 from reformer_pl.config import ConfigError
 
