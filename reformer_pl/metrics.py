@@ -1,6 +1,7 @@
 """What is measured: one record a metric, from which columns, units, decimals and directions follow.
 
-This file imports neither torch nor pandas, so that a training step and a report read the same words.
+This file imports neither torch nor pandas, so that a training step and a report read the same
+words.
 """
 
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from reformer_pl.config.rules import TASKS, ConfigError
 
 @dataclass(frozen=True)
 class Metric:
-    """`name` is the key in result.json and the column of results.csv; the rest is how it is shown."""
+    """`name` is the key in result.json and a column of results.csv; the rest is how it is shown."""
 
     name: str
     header: str  # of a table's column, with the unit
