@@ -30,7 +30,7 @@ from ablations.results import COLUMNS, load_cells, load_curves, load_results, sc
 from ablations.study import Study, load_study
 from experiments.run_dir.outcome import read_result
 from reformer_pl.config import ConfigError
-from reformer_pl.metrics import BITS_PER_DIM
+from reformer_pl.metrics import BITS_PER_DIM, LOSS_NATS, Metric
 
 EVALUATIONS = {
     "Full": ["model.attention=shared_full"],
@@ -566,3 +566,24 @@ def test_point_labels_cover_neither_each_other_nor_a_point() -> None:
     assert not any(
         box.contains(*axes.transData.transform(point)) for box in boxes for point in points.values()
     )
+
+
+def test_a_metric_that_one_task_alone_has_is_a_column_and_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chrf = Metric("chrf", "chrF (%)", "Held-out chrF (%)", 100, 1, True, suffix="%", noun="chrF")
+    monkeypatch.setattr("ablations.results.OTHER_SCORES", ("chrf",))
+    monkeypatch.setattr("ablations.report.judged.task_metrics", lambda name: (chrf, LOSS_NATS))
+    study = memory_study(tmp_path, [0])
+    assert "chrf" not in load_results(study) and tuple(score_rows(study)) == COLUMNS
+    for i, cell in enumerate(study.cells):
+        path = cell.directory / "result.json"
+        _write(path, {**json.loads(path.read_text()), "chrf": 0.5 + 0.01 * i})
+    rows = score_rows(study)
+    assert list(rows.columns).index("chrf") == COLUMNS.index("bits_per_dim") + 1
+    assert load_results(study)["chrf"].tolist() == rows["chrf"].tolist()
+    (table,) = loss_memory.tables(study, load_cells(study))
+    assert table.header[:3] == ("variant", "chrF (%)", "loss (nats)")
+    assert table.texts()[0][1] == "50.0" and ("Reformer", "chrF (%)") in best_places(table)
+    axes = loss_memory.against_memory(study, load_cells(study), chrf).axes[0]
+    assert axes.get_ylabel() == "Held-out chrF (%)"
