@@ -2,13 +2,19 @@
 
     from ablations.results import load_curves, load_results
 
-    results = load_results("demo_hashes")                        # a name, a YAML file, a folder of runs, a Study; or several of them
-    results.pivot_table(values="accuracy", index="train", columns="eval")                   # the paper's Table 2
-    results.groupby("config.model.lsh.n_hashes")["bits_per_dim"].agg(["mean", "count"])     # every key of the config is a column
-    load_curves(load_study("demo_hashes")).query("split == 'valid'").plot(x="step", y="accuracy")    # ablations.study.load_study
+    # a name, a YAML file, a folder of runs, a Study; or several of them
+    results = load_results("demo_hashes")
+    # the paper's Table 2
+    results.pivot_table(values="accuracy", index="train", columns="eval")
+    # every key of the config is a column
+    results.groupby("config.model.lsh.n_hashes")["bits_per_dim"].agg(["mean", "count"])
+    # ablations.study.load_study
+    curves = load_curves(load_study("demo_hashes"))
+    curves.query("split == 'valid'").plot(x="step", y="accuracy")
 
-Failure is data: a cell that failed keeps its status (oom, failed, timeout, would_not_fit), one not run yet is "missing", and their numbers
-are NaN, never 0. Only files are read; torch is never imported.
+Failure is data: a cell that failed keeps its status (oom, failed, timeout, would_not_fit), one not
+run yet is "missing", and their numbers are NaN, never 0. Only files are read; torch is never
+imported.
 """
 
 import json
@@ -35,7 +41,8 @@ from reformer_pl.metrics import task_metrics
 
 # The columns of results.csv, in this order. Units: nats, 0-1, bits, GiB, seconds, tokens a second.
 COLUMNS = (
-    "study", "cell", "train", "eval", "seed", "status", "steps", "loss_nats", "accuracy", "bits_per_dim",
+    "study", "cell", "train", "eval", "seed", "status", "steps", "loss_nats", "accuracy",
+    "bits_per_dim",
     "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters",
 )  # fmt: skip
 SCORES = ("loss_nats", "accuracy", "bits_per_dim")  # always there
@@ -85,20 +92,25 @@ OWN = "own"  # the evaluation's name in a study without evaluations: the model a
 
 
 def load_results(*sources: Study | str | Path, runs_dir: Path = Path("runs")) -> pd.DataFrame:
-    """Everything known of every run of the sources: a row for each cell as it was trained, eval "own", and one for each of its evaluations.
+    """Everything about every run of the sources: a row for each cell as it was trained, eval
+    "own", and one for each of its evaluations.
 
-    A source is a `Study`, a name below configs/study, the path of a YAML file, or a folder of runs, such as a copy of runs/STUDY from
-    another machine, where `train` is the cell's folder, for labels stand in the YAML. The columns, in this order:
+    A source is a `Study`, a name below configs/study, the path of a YAML file, or a folder of runs,
+    such as a copy of runs/STUDY from another machine, where `train` is the cell's folder, for
+    labels stand in the YAML. The columns, in this order:
 
-    study, cell, train, eval, seed, status, error, then `SCORES`, `COSTS` and `COUNTS`, with units as in `COLUMNS`
-    measure, peer, BENCHMARK_NUMBERS   where a cell measures (`python -m experiments.benchmark`) and trains nothing
+    study, cell, train, eval, seed, status, error
+    SCORES, those of OTHER_SCORES that a cell has, COSTS, COUNTS    with units as in `COLUMNS`
+    measure, peer, BENCHMARK_NUMBERS   where a cell measures (`python -m experiments.benchmark`)
     baseline.*                         what a model that knows nothing gets
-    config.*                           every key of config.yaml, as an override names it (config.model.lsh.n_hashes); lists as JSON text;
+    config.*                           every key of config.yaml, as an override names it, such as
+                                       config.model.lsh.n_hashes; lists as JSON text;
                                        empty for a cell that never started
     git_commit, device, threads, finished_at, version.*, directory
 
-    An evaluation that is not there, or was made under other overrides than its study says, is "missing" in its row; a folder of runs also
-    has those that were made later, by hand. Raises ConfigError for an unknown source and for a damaged file.
+    An evaluation that is not there, or was made under other overrides than its study says, is
+    "missing" in its row; a folder of runs also has those that were made later, by hand. Raises
+    ConfigError for an unknown source and for a damaged file.
     """
     studies = [open_source(source, runs_dir) for source in sources]
     rows = [row for study in studies for cell in study.cells for row in _all_known(study, cell)]
@@ -126,12 +138,13 @@ def load_results(*sources: Study | str | Path, runs_dir: Path = Path("runs")) ->
 
 
 def score_rows(study: Study) -> pd.DataFrame:
-    """The rows of results.csv: one per cell x evaluation with the columns `COLUMNS`, and after the scores those of `OTHER_SCORES` that
-    a cell has. A study without evaluations has one per cell, eval "own". One whose cells measure and train nothing has one row per cell
-    with exactly `MEASURED_COLUMNS`.
+    """The rows of results.csv: one per cell x evaluation with the columns `COLUMNS`, and after the
+    scores those of `OTHER_SCORES` that a cell has. A study without evaluations has one per cell,
+    eval "own". One whose cells measure and train nothing has one row per cell with exactly
+    `MEASURED_COLUMNS`.
 
-    A trained cell whose evaluation is not there, or was made under other overrides than the study now says, is "missing" in that row.
-    Raises ConfigError for a result file that is not JSON.
+    A trained cell whose evaluation is not there, or was made under other overrides than the study
+    now says, is "missing" in that row. Raises ConfigError for a result file that is not JSON.
     """
     if study.is_benchmark:
         return _typed(
@@ -144,9 +157,11 @@ def score_rows(study: Study) -> pd.DataFrame:
 
 
 def load_cells(study: Study) -> pd.DataFrame:
-    """One row per cell: its status, error, own held-out scores (the model as trained), costs, baseline (dict or None) and provenance.
+    """One row per cell: its status, error, own held-out scores (the model as trained), costs,
+    baseline (dict or None) and provenance.
 
-    A cell that measures (`python -m experiments.benchmark`) has no scores, and has measure, peer and `BENCHMARK_NUMBERS` beside its costs.
+    A cell that measures (`python -m experiments.benchmark`) has no scores, and has measure, peer
+    and `BENCHMARK_NUMBERS` beside its costs.
     """
     own = ("cell", "train", "seed", "status", "error")
     columns = (
@@ -165,9 +180,11 @@ def load_cells(study: Study) -> pd.DataFrame:
 
 
 def load_curves(study: Study) -> pd.DataFrame:
-    """Every row of every metrics.jsonl, with train, cell and seed added: loss_nats, accuracy (0-1) and bits_per_dim by step.
+    """Every row of every metrics.jsonl, with train, cell and seed added: loss_nats, accuracy (0-1)
+    and bits_per_dim by step.
 
-    `split` is "train" or "valid"; `seconds` and `tokens` count training so far. Cells without a metrics file add no row.
+    `split` is "train" or "valid"; `seconds` and `tokens` count training so far. Cells without a
+    metrics file add no row.
     """
     rows, after_scores = _rows(study, METRICS), CURVE_COLUMNS.index(SCORES[-1]) + 1
     others = _present(OTHER_SCORES, rows)
@@ -176,8 +193,9 @@ def load_curves(study: Study) -> pd.DataFrame:
 
 
 def load_coverage(study: Study) -> pd.DataFrame:
-    """Every row of every coverage.jsonl, with train, cell and seed added: by step, layer, head and number of hash rounds, the share (0-1)
-    of full attention's mass that the buckets reach, `coverage`, and what as many random keys would hold, `chance`.
+    """Every row of every coverage.jsonl, with train, cell and seed added: by step, layer, head and
+    number of hash rounds, the share (0-1) of full attention's mass that the buckets reach,
+    `coverage`, and what as many random keys would hold, `chance`.
 
     Cells trained without trainer.coverage_every_steps add no row.
     """
@@ -185,17 +203,20 @@ def load_coverage(study: Study) -> pd.DataFrame:
 
 
 def finished_cells(study: Study) -> pd.DataFrame:
-    """`load_cells`, refused with ConfigError when no cell of the study has ended yet, well or badly."""
+    """`load_cells`, refused with ConfigError when no cell of the study has ended yet, well or
+    badly.
+    """
     cells = load_cells(study)
     if (cells["status"] == MISSING).all():
         raise ConfigError(
-            f"study {study.name} has no finished cell: run it with python -m ablations run, or wait for the first to end"
+            f"study {study.name} has no finished cell: run it with python -m ablations run, or "
+            "wait for the first to end"
         )
     return cells
 
 
 def variant_labels(study: Study) -> list[str]:
-    """The variants in the study's order: the rows of every table, and the colours of every figure."""
+    """The variants in the study's order: the rows of each table, the colours of each figure."""
     return list(dict.fromkeys(cell.train for cell in study.cells))
 
 
@@ -209,14 +230,16 @@ def _rows(study: Study, name: str) -> list[dict[str, Any]]:
 
 
 def _trained(cell: Cell) -> dict[str, Any]:
-    found = read_result(cell.directory) or {"status": MISSING}
-    return {**found, "cell": cell.name, "train": cell.train, "seed": cell.seed}
+    result = read_result(cell.directory) or {"status": MISSING}
+    return {**result, "cell": cell.name, "train": cell.train, "seed": cell.seed}
 
 
 def _rows_of(
     study: str, cell: Cell, evaluations: dict[str, list[str]], own: bool = False
 ) -> list[dict[str, Any]]:
-    """A row for each evaluation; one for the model as it was trained where there is none, or where it is asked for."""
+    """A row for each evaluation; one for the model as it was trained where there is none, or where
+    it is asked for.
+    """
     trained = {"study": study, **_trained(cell)}
     scored = [
         {**trained, "eval": name, **_evaluated(cell, name, overrides, trained["status"])}
@@ -232,38 +255,38 @@ def _all_known(study: Study, cell: Cell) -> list[dict[str, Any]]:
     later = [] if study.grids else sorted((cell.directory / EVALUATIONS).glob("*.json"))
     for path in later:
         if path.stem not in evaluations:
-            found = read_json(path) or {}
+            evaluation = read_json(path) or {}
             rows.append(
                 {
                     **rows[0],
                     "eval": path.stem,
                     "status": OK,
-                    **{key: found.get(key) for key in (*SCORES, *OTHER_SCORES)},
+                    **{key: evaluation.get(key) for key in (*SCORES, *OTHER_SCORES)},
                 }
             )
     config = {
         key: value for key, value in config.items() if key not in ("seed", "out_dir", "evaluations")
     }
-    known = {
+    from_config = {
         f"config.{key}": json.dumps(value) if isinstance(value, list) else value
         for key, value in flat(config).items()
     }
     for group in ("baseline", "versions"):
-        known |= {
+        from_config |= {
             f"{group.removesuffix('s')}.{key}": value
             for key, value in (rows[0].get(group) or {}).items()
         }
-    return [{**row, **known, "directory": str(cell.directory)} for row in rows]
+    return [{**row, **from_config, "directory": str(cell.directory)} for row in rows]
 
 
 def _evaluated(cell: Cell, name: str, overrides: list[str], status: str) -> dict[str, Any]:
     scores: dict[str, Any] = dict.fromkeys((*SCORES, *OTHER_SCORES))
     if status != OK:
         return scores
-    found = read_evaluation(cell.directory, name, overrides)
-    if found is None:
+    evaluation = read_evaluation(cell.directory, name, overrides)
+    if evaluation is None:
         return {**scores, "status": MISSING}
-    return {key: found.get(key) for key in (*SCORES, *OTHER_SCORES)}
+    return {key: evaluation.get(key) for key in (*SCORES, *OTHER_SCORES)}
 
 
 def _present(names: tuple[str, ...], rows: list[dict[str, Any]]) -> list[str]:

@@ -1,4 +1,6 @@
-"""Intervals over seeds: hand-computed ones, their coverage where the truth is known, and the tables and figures that show them."""
+"""Intervals over seeds: hand-computed ones, their coverage where the truth is known, and the tables
+and figures that show them.
+"""
 
 import math
 import re
@@ -33,7 +35,8 @@ TINY = ["experiment=enwik8", "model.d_model=32", "model.n_heads=2", "task.length
 
 def made_up(folder: Path, seeds: list[int], **values: object) -> Study:
     study = _study(folder, "rounds", {
-        "timed": True, "base": TINY, "axes": {"train": {label: changes for label, (changes, *_) in VARIANTS.items()}},
+        "timed": True, "base": TINY, "axes": {"train": {label: changes for label, (changes,
+        *_) in VARIANTS.items()}},
         "seeds": seeds, "report": ["loss_memory", "paired", "hash_rounds"], **values,
     })  # fmt: skip
     baseline = {"name": "byte frequencies", "loss_nats": 3.5, "bits_per_dim": 5.13, "accuracy": 0.1}
@@ -95,7 +98,8 @@ def test_the_paired_table_says_differences_words_and_n(tmp_path: Path) -> None:
         row[0]: dict(zip(_paired(study).header, row, strict=True)) for row in _paired(study).texts()
     }
     assert rows["LSH-4"] == {
-        "variant": "LSH-4", "bits per dim": "-0.017 [-0.030, 0.000]", "memory (MiB)": "+20.0", "s/step": "+0.200", "n": "3",
+        "variant": "LSH-4", "bits per dim": "-0.017 [-0.030, 0.000]", "memory (MiB)": "+20.0",
+        "s/step": "+0.200", "n": "3",
         "seeds": "3 ok",
     }  # fmt: skip
     assert (

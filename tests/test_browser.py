@@ -1,4 +1,7 @@
-"""The report's page in headless Chromium, from a file: sort, filter, follow a point, enlarge. `make test-browser` installs both."""
+"""The report's page in headless Chromium, from a file: sort, filter, follow a point, enlarge.
+
+`make test-browser` installs both.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,9 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Three reports: a language model with 2 seeds and a cell out of memory, the paper's Table 2 beside ours, and a benchmark."""
+    """Three reports: a language model with 2 seeds and a cell out of memory, the paper's Table 2
+    beside ours, and a benchmark.
+    """
     folder = tmp_path_factory.mktemp("reports")
     for name in ("lm", "dup", "speed"):
         (folder / name).mkdir()
@@ -61,7 +66,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for cell in lm.cells:
         if cell.train == "LSH":
             fail(cell.directory, "oom", "tried to allocate <2> GiB & more")
-        (cell.directory / "config.yaml").write_text(f"mine: {cell.train}\n")
+        (cell.directory / "config.yaml").write_text(f"label: {cell.train}\n")
         (cell.directory / "log.txt").write_text(f"log of {cell.train}, seed {cell.seed}\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -76,8 +81,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def show(chromium: Browser, pages: dict[str, Path]) -> Iterator[Callable[..., Page]]:
-    """Opens a report at a width in pixels. No page may ask for anything but files, or say anything on its console."""
-    said: list[str] = []
+    """Opens a report at a width in pixels.
+
+    No page may ask for anything but files, or say anything on its console.
+    """
+    messages: list[str] = []
     asked: list[str] = []
 
     def opened(name: str, width: int = 1200, **options: bool) -> Page:
@@ -85,8 +93,8 @@ def show(chromium: Browser, pages: dict[str, Path]) -> Iterator[Callable[..., Pa
             viewport={"width": width, "height": 800}, offline=True, **options
         )
         page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
         page.goto(pages[name].as_uri())
         return page
@@ -94,7 +102,7 @@ def show(chromium: Browser, pages: dict[str, Path]) -> Iterator[Callable[..., Pa
     yield opened
     for context in chromium.contexts:
         context.close()
-    assert said == []
+    assert messages == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 
 
@@ -105,7 +113,8 @@ def column(table: Locator, number: int) -> list[str]:
 def place(element: Locator) -> list[float]:
     """On the page, however far it has been scrolled."""
     return element.evaluate(
-        "e => { const b = e.getBoundingClientRect(); return [b.x, b.y + scrollY, b.width, b.height].map(Math.round) }"
+        "e => { const b = e.getBoundingClientRect();"
+        " return [b.x, b.y + scrollY, b.width, b.height].map(Math.round) }"
     )
 
 
@@ -246,7 +255,7 @@ def test_a_point_leads_to_its_cells_and_they_to_their_files(
         )
         with page.expect_download() as download:  # Chromium saves YAML
             cell.get_by_role("link", name="config.yaml").click()
-        assert Path(download.value.path()).read_text() == "mine: Reversible + chunked\n"
+        assert Path(download.value.path()).read_text() == "label: Reversible + chunked\n"
         log = page.context.new_page()
         log.goto(cell.get_by_role("link", name="log.txt").evaluate("link => link.href"))
         assert (

@@ -1,4 +1,6 @@
-"""Results from many places as one frame: studies, copied folders of runs, exports; and two sweeps compared cell by cell."""
+"""Results from many places as one frame: studies, copied folders of runs, exports; and two sweeps
+compared cell by cell.
+"""
 
 import json
 import math
@@ -302,8 +304,8 @@ def test_compare_takes_a_yaml_too_and_says_in_words_what_failed(
     text = (out / "compare_lm.md").read_text()
     assert (out / "compare_lm.tex").exists() and not (after.directory / "report").exists()
     assert (
-        "| LSH-chunked | no equal seed | no equal seed | no equal seed | 0 | 1 ok, 2 missing | 1 ok, 1 oom |"
-        in text
+        "| LSH-chunked | no equal seed | no equal seed | no equal seed | 0 "
+        "| 1 ok, 2 missing | 1 ok, 1 oom |" in text
     )
     assert capsys.readouterr().err == ""
 

@@ -1,4 +1,6 @@
-"""Tables as LaTeX: plain ASCII that any engine reads, and, where there is a TeX, compiled in two columns without an overfull line."""
+"""Tables as LaTeX: plain ASCII that any engine reads, and, where there is a TeX, compiled in two
+columns without an overfull line.
+"""
 
 import math
 import re
@@ -39,7 +41,9 @@ def table(*rows: tuple[str | Entry, ...], header: tuple[str, ...] = ("variant", 
 
 
 def odd_tables(folder: Path) -> list[str]:
-    """What a report may hold: every special letter, intervals, formulae, failures, a narrow table, one too wide for a page."""
+    """What a report may hold: every special letter, intervals, formulae, failures, a narrow table,
+    one too wide for a page.
+    """
     (folder / "lm").mkdir()
     (folder / "speed").mkdir()
     lm, speed = memory_study(folder / "lm", [0, 1]), power_laws(folder / "speed")
@@ -66,7 +70,7 @@ def test_every_table_is_ascii(tmp_path: Path) -> None:
     assert all(text.isascii() for text in odd_tables(tmp_path))
     assert len(LETTERS) == len(GREEK) and escape("αλω") == r"$\alpha$$\lambda$$\omega$"
     assert escape("é ü ç … “x”") == r"\'{e} \"{u} \c{c} \ldots{} ``x''"
-    text = latex(table(("漢", "1", "2")), STUDY)  # kept, and said
+    text = latex(table(("漢", "1", "2")), STUDY)  # kept, and named in the first line
     assert (
         text.startswith(
             "% \\usepackage{booktabs, graphicx}; for XeLaTeX or LuaLaTeX with a font that has 漢\n"

@@ -1,4 +1,7 @@
-"""The page without a browser: ids, links of points, rows that belong together. What its script does is in test_browser.py."""
+"""The page without a browser: ids, links of points, rows that belong together.
+
+What its script does is in test_browser.py.
+"""
 
 import re
 from collections import Counter
@@ -30,7 +33,9 @@ def no_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Page(HTMLParser):
-    """Every id, every link to one as (figure, id, title), and the number of variants of whatever has one, by its tag."""
+    """Every id, every link to one as (figure, id, title), and the number of variants of whatever
+    has one, by its tag.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()

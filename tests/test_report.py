@@ -1,4 +1,6 @@
-"""The report of a study, made from a tree of runs that looks like a real one: failures, several seeds, missing numbers."""
+"""The report of a study, made from a tree of runs that looks like a real one: failures, several
+seeds, missing numbers.
+"""
 
 import json
 import math
@@ -28,7 +30,7 @@ from ablations.results import COLUMNS, load_cells, load_curves, load_results, sc
 from ablations.study import Study, load_study
 from experiments.run_dir.outcome import read_result
 from reformer_pl.config import ConfigError
-from reformer_pl.metrics import BITS_PER_DIM
+from reformer_pl.metrics import BITS_PER_DIM, LOSS_NATS, Metric
 
 EVALUATIONS = {
     "Full": ["model.attention=shared_full"],
@@ -69,9 +71,12 @@ VARIANTS = {  # label: overrides, final bits per dim, peak memory (MiB), seconds
 def duplication_study(folder: Path, seeds: list[int], paper: bool = True) -> Study:
     """The paper's Table 2, with runs on disk."""
     study = _study(folder, "dup", {
-        "description": "How many hash rounds does <b>LSH</b> attention need on the duplication task?", "base": ["experiment=duplication"],
-        "axes": {"train": TRAINED}, "seeds": seeds, "evaluations": EVALUATIONS, "paper": {"train_eval": PAPER} if paper else {},
-        "report": ["train_eval", "learning_curves"], "notes": ["The paper trains 150 000 steps & more; here it is 400."],
+        "description": "How many hash rounds does <b>LSH</b> attention need on the duplication task?",
+        "base": ["experiment=duplication"],
+        "axes": {"train": TRAINED}, "seeds": seeds, "evaluations": EVALUATIONS,
+        "paper": {"train_eval": PAPER} if paper else {},
+        "report": ["train_eval", "learning_curves"],
+        "notes": ["The paper trains 150 000 steps & more; here it is 400."],
     })  # fmt: skip
     baseline = {
         "name": "chance",
@@ -117,8 +122,10 @@ def duplication_study(folder: Path, seeds: list[int], paper: bool = True) -> Stu
 def memory_study(folder: Path, seeds: list[int]) -> Study:
     """A language model in six variants, with runs on disk."""
     study = _study(folder, "lm", {
-        "description": "Held-out bits per dimension against memory.", "timed": True, "base": ["experiment=enwik8"],
-        "axes": {"train": {label: overrides for label, (overrides, *_) in VARIANTS.items()}}, "seeds": seeds,
+        "description": "Held-out bits per dimension against memory.", "timed": True,
+        "base": ["experiment=enwik8"],
+        "axes": {"train": {label: overrides for label, (overrides, *_) in VARIANTS.items()}},
+        "seeds": seeds,
         "report": ["loss_memory", "learning_curves"],
     })  # fmt: skip
     baseline = {
@@ -164,9 +171,12 @@ def write_run(
     (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     steps = len(curve) * every
     _write(directory / "result.json", {
-        "status": "ok", "error": None, "steps": steps, **curve[-1], **costs, "tokens_per_second": 4096 / seconds,
-        "train_seconds": steps * seconds, "baseline": baseline, "device": "CPU, 2 cores", "threads": 2,
-        "versions": {"torch": "2.13.0", "lightning": "2.6.6"}, "git_commit": "0123abc", "finished_at": "2026-11-21T12:00:00+00:00",
+        "status": "ok", "error": None, "steps": steps, **curve[-1], **costs,
+        "tokens_per_second": 4096 / seconds,
+        "train_seconds": steps * seconds, "baseline": baseline, "device": "CPU, 2 cores",
+        "threads": 2,
+        "versions": {"torch": "2.13.0", "lightning": "2.6.6"}, "git_commit": "0123abc",
+        "finished_at": "2026-11-21T12:00:00+00:00",
     })  # fmt: skip
     (directory / "config.yaml").write_text("seed: 0\n")
     (directory / "log.txt").write_text("done\n")
@@ -267,9 +277,9 @@ def test_train_eval_is_the_mean_and_interval_of_the_seeds_that_ended_well(tmp_pa
             ends = [
                 f"{end:.1f}" for end in (min(values), max(values))
             ]  # the interval of 2 or 3 seeds
-            told = f"{mean(values):.1f}"
+            text = f"{mean(values):.1f}"
             assert rows[train][name] == (
-                told if ends == [told, told] else f"{told} [{', '.join(ends)}]"
+                text if ends == [text, text] else f"{text} [{', '.join(ends)}]"
             )
             assert rows[f"{train}, paper"][name] == f"{100 * PAPER[train][name]:.1f}"
     assert rows["LSH-1"]["seeds"] == "2 ok, 1 failed" and rows["Full"]["seeds"] == "3 ok"
@@ -442,7 +452,8 @@ def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 
 def test_latex_and_markdown_escape_what_their_grammar_would_eat() -> None:
     assert escape("50% of a_b & {c} # $d ~ e^f \\g ± <h>") == (
-        r"50\% of a\_b \& \{c\} \# \$d \textasciitilde{} e\textasciicircum{}f \textbackslash{}g $\pm$ \textless{}h\textgreater{}"
+        r"50\% of a\_b \& \{c\} \# \$d \textasciitilde{} e\textasciicircum{}f "
+        r"\textbackslash{}g $\pm$ \textless{}h\textgreater{}"
     )
     rows = (
         Row("a_b | c", (Value(1, places=1, note="± 0.1", best=True),), "a_b | c"),
@@ -555,3 +566,24 @@ def test_point_labels_cover_neither_each_other_nor_a_point() -> None:
     assert not any(
         box.contains(*axes.transData.transform(point)) for box in boxes for point in points.values()
     )
+
+
+def test_a_metric_that_one_task_alone_has_is_a_column_and_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chrf = Metric("chrf", "chrF (%)", "Held-out chrF (%)", 100, 1, True, suffix="%", noun="chrF")
+    monkeypatch.setattr("ablations.results.OTHER_SCORES", ("chrf",))
+    monkeypatch.setattr("ablations.report.judged.task_metrics", lambda name: (chrf, LOSS_NATS))
+    study = memory_study(tmp_path, [0])
+    assert "chrf" not in load_results(study) and tuple(score_rows(study)) == COLUMNS
+    for i, cell in enumerate(study.cells):
+        path = cell.directory / "result.json"
+        _write(path, {**json.loads(path.read_text()), "chrf": 0.5 + 0.01 * i})
+    rows = score_rows(study)
+    assert list(rows.columns).index("chrf") == COLUMNS.index("bits_per_dim") + 1
+    assert load_results(study)["chrf"].tolist() == rows["chrf"].tolist()
+    (table,) = loss_memory.tables(study, load_cells(study))
+    assert table.header[:3] == ("variant", "chrF (%)", "loss (nats)")
+    assert table.texts()[0][1] == "50.0" and ("Reformer", "chrF (%)") in best_places(table)
+    axes = loss_memory.against_memory(study, load_cells(study), chrf).axes[0]
+    assert axes.get_ylabel() == "Held-out chrF (%)"

@@ -1,4 +1,4 @@
-"""docs/report_part.md, done as it says on a copy of the sources: its study is run and reported, and its files are looked at."""
+"""docs/report_part.md, done as it says on a copy of the sources: its study is run and reported."""
 
 import os
 import re

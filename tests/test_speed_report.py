@@ -1,4 +1,6 @@
-"""The report of benchmark studies, made from result files as `experiments.benchmark` leaves them: made-up power laws, and failures."""
+"""The report of benchmark studies, made from result files as `experiments.benchmark` leaves them:
+made-up power laws, and failures.
+"""
 
 import json
 import math
@@ -37,8 +39,10 @@ AXES = {"length": {length: [f"task.length={length}"] for length in LENGTHS}, "va
 def write_result(cell: Cell, measure: str, **numbers: float) -> None:
     cell.directory.mkdir(parents=True)
     values = {
-        "status": "ok", "error": None, "measure": measure, "peer": "none", **dict.fromkeys(BENCHMARK_NUMBERS), "batch_size": 1,
-        "n_layers": 1, "n_repeats": 3, **numbers, "device": "CPU, 2 cores", "threads": 1, "versions": {"torch": "2.13.0"},
+        "status": "ok", "error": None, "measure": measure, "peer": "none",
+        **dict.fromkeys(BENCHMARK_NUMBERS), "batch_size": 1,
+        "n_layers": 1, "n_repeats": 3, **numbers, "device": "CPU, 2 cores", "threads": 1,
+        "versions": {"torch": "2.13.0"},
         "git_commit": "0123abc", "finished_at": "2026-11-21T12:00:00+00:00",
     }  # fmt: skip
     (cell.directory / "result.json").write_text(json.dumps(values))
@@ -65,10 +69,12 @@ def make_study(folder: Path, values: dict[str, object]) -> Study:
 
 
 def power_laws(folder: Path, paired: bool = False) -> Study:
-    """seconds = (length / 1024)^a, MiB = 8 (length / 1024)^b; the longest naive case would not fit."""
+    """seconds = (length / 1024)^a, MiB = 8 (length / 1024)^b; the longest naive case fails."""
     study = make_study(folder, {
-        "measure": "attention", "axes": AXES, "report": ["speedup", "complexity", "length_memory", "length_time", "cost"],
-        "paper": {"complexity": FORMULAE, "length_time": {"Full": {1024: 0.5, 4096: 8.0}, "LSH-4": {1024: 2.0}}},
+        "measure": "attention", "axes": AXES, "report": ["speedup", "complexity", "length_memory",
+        "length_time", "cost"],
+        "paper": {"complexity": FORMULAE, "length_time": {"Full": {1024: 0.5, 4096: 8.0},
+        "LSH-4": {1024: 2.0}}},
     })  # fmt: skip
     for cell in study.cells:
         variant, at = study.grids[0].place(cell)
@@ -81,8 +87,10 @@ def power_laws(folder: Path, paired: bool = False) -> Study:
             else {}
         )
         write_result(
-            cell, "attention", length=int(at), forward_seconds=seconds / 4, backward_seconds=3 * seconds / 4, step_seconds=seconds,
-            step_seconds_iqr=0.01 * seconds, peak_memory_gib=8 * memory / 1024, tokens_per_second=int(at) / seconds, **numbers,
+            cell, "attention", length=int(at), forward_seconds=seconds / 4,
+            backward_seconds=3 * seconds / 4, step_seconds=seconds,
+            step_seconds_iqr=0.01 * seconds, peak_memory_gib=8 * memory / 1024,
+            tokens_per_second=int(at) / seconds, **numbers,
         )  # fmt: skip
     spoil(study.cells[-1], "would_not_fit", "17.0 GiB are predicted, and 16 GiB are the limit")
     return study
@@ -206,7 +214,7 @@ def test_cost_compares_with_the_first_variant_at_the_same_length(tmp_path: Path)
         "-",
         "-",
     )
-    assert all(said in table.caption for said in ("CPU, 2 cores", "1 thread;", "fp32", "batch 1"))
+    assert all(words in table.caption for words in ("CPU, 2 cores", "1 thread;", "fp32", "batch 1"))
 
 
 SORTED = [
@@ -220,11 +228,14 @@ SORTED_MIB = 8 * 16 * 2 * 4 * 96 / 2**20  # 8 bytes, batch, heads, rounds, two c
 
 
 def layers_study(folder: Path) -> Study:
-    """Two grids: 3 MiB a layer of which a third is parameters, or parameters and a sort order; and a grid without a growing axis."""
+    """Two grids: 3 MiB a layer of which a third is parameters, or parameters and a sort order; and
+    a grid without a growing axis.
+    """
     study = make_study(folder, {
         "measure": "step", "base": ["task.length=64"], "grids": {
             "depths": {
-                "axes": {"model.n_layers": [2, 4, 8], "train": {"A": ["model.attention=full"], "B": SORTED}}, "report": ["per_layer"],
+                "axes": {"model.n_layers": [2, 4, 8], "train": {"A": ["model.attention=full"],
+                "B": SORTED}}, "report": ["per_layer"],
             },
             "widths": {"base": ["model.d_ff=64"], "axes": {"model.d_model": [64, 128]}},
         },
@@ -259,8 +270,10 @@ def test_a_layer_costs_its_slope_and_its_parameters_are_told_apart(tmp_path: Pat
     assert list(tables) == ["per_layer_depths", "cost_widths"]
     rows = by_row(tables["per_layer_depths"])
     assert rows["A"] == {
-        "variant": "A", "MiB at 2": "16.0", "MiB at 4": "22.0", "MiB at 8": "34.0", "MiB a layer": "3.00",
-        "parameters' MiB": "1.00", "sort order": "0.00", "the rest": "2.00", "s a layer": "0.250", "n": "3",
+        "variant": "A", "MiB at 2": "16.0", "MiB at 4": "22.0", "MiB at 8": "34.0",
+        "MiB a layer": "3.00",
+        "parameters' MiB": "1.00", "sort order": "0.00", "the rest": "2.00", "s a layer": "0.250",
+        "n": "3",
     }  # fmt: skip
     assert (rows["B"]["MiB a layer"], rows["B"]["sort order"], rows["B"]["the rest"]) == (
         "1.09",
@@ -319,17 +332,27 @@ def test_slopes_ignore_what_is_missing() -> None:
 
 
 REFUSED = {
-    "a part that needs another axis": ({"axes": {"model.attention": ["full"]}, "report": ["complexity"]}, "needs an axis named length"),
-    "a part of training": ({"axes": AXES, "report": ["train_eval"]}, "'train_eval' is unknown in a study with a measure: choose cost"),
-    "axes beside grids": ({"axes": AXES, "grids": {"a": {"axes": AXES}}}, "axes stands in each of the grids"),
-    "a grid's unknown key": ({"grids": {"a": {"axes": AXES, "seeds": [0]}}}, "grids.a must be a mapping with the keys measure"),
+    "a part that needs another axis": ({"axes": {"model.attention": ["full"]},
+    "report": ["complexity"]}, "needs an axis named length"),
+    "a part of training": ({"axes": AXES, "report": ["train_eval"]},
+    "'train_eval' is unknown in a study with a measure: choose cost"),
+    "axes beside grids": ({"axes": AXES, "grids": {"a": {"axes": AXES}}},
+    "axes stands in each of the grids"),
+    "a grid's unknown key": ({"grids": {"a": {"axes": AXES, "seeds": [0]}}},
+    "grids.a must be a mapping with the keys measure"),
     "a grid without axes": ({"grids": {"a": {}}}, "the grid is empty: axes"),
-    "a grid that is no file name": ({"grids": {"a/b": {"axes": AXES}}}, "the grid name 'a/b' must be a word"),
-    "grids that train": ({"measure": "none", "grids": {"a": {"axes": AXES}}}, "grids.a has no measure"),
-    "the paper's unknown part": ({"axes": AXES, "paper": {"table9": {}}}, "paper.table9 is unknown: choose train_eval"),
-    "the paper's unknown length": ({"axes": AXES, "paper": {"length_time": {"Full": {"77": 1.0}}}}, "paper.length_time.Full must map"),
-    "the paper's unknown variant": ({"axes": AXES, "paper": {"complexity": {"Fll": {}}}}, "paper.complexity.Fll is no variant"),
-    "seconds in words": ({"axes": AXES, "paper": {"length_time": {"Full": {"1024": "fast"}}}}, "to positive seconds"),
+    "a grid that is no file name": ({"grids": {"a/b": {"axes": AXES}}},
+    "the grid name 'a/b' must be a word"),
+    "grids that train": ({"measure": "none", "grids": {"a": {"axes": AXES}}},
+    "grids.a has no measure"),
+    "the paper's unknown part": ({"axes": AXES, "paper": {"table9": {}}},
+    "paper.table9 is unknown: choose train_eval"),
+    "the paper's unknown length": ({"axes": AXES,
+    "paper": {"length_time": {"Full": {"77": 1.0}}}}, "paper.length_time.Full must map"),
+    "the paper's unknown variant": ({"axes": AXES, "paper": {"complexity": {"Fll": {}}}},
+    "paper.complexity.Fll is no variant"),
+    "seconds in words": ({"axes": AXES, "paper": {"length_time": {"Full": {"1024": "fast"}}}},
+    "to positive seconds"),
 }  # fmt: skip
 
 

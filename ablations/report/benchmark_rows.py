@@ -1,4 +1,6 @@
-"""What a grid of benchmarks measured: numbers by variant and place on the axis that grows, and the words for how it was measured."""
+"""What a grid of benchmarks measured: numbers by variant and place on the axis that grows, and the
+words for how it was measured.
+"""
 
 import math
 from collections.abc import Callable, Iterable
@@ -24,7 +26,9 @@ DTYPES = {"32-true": "fp32", "64-true": "fp64", "bf16-mixed": "bf16 autocast"}
 
 
 def grid_rows(grid: Grid, cells: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `results.load_cells` that are the grid's, with `variant`, `at` (the label on the grown axis) and `peak_memory_mib`."""
+    """The rows of `results.load_cells` that are the grid's, with `variant`, `at` (the label on the
+    grown axis) and `peak_memory_mib`.
+    """
     placed = [(cell.name, cell.seed, *grid.place(cell)) for cell in grid.cells]
     rows = pd.DataFrame(placed, columns=["cell", "seed", "variant", "at"]).merge(
         cells, on=["cell", "seed"], how="left"
@@ -34,7 +38,9 @@ def grid_rows(grid: Grid, cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_place(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """variant x place on the grown axis, in the study's order: the mean over the seeds that ended well, NaN where none did."""
+    """variant x place on the grown axis, in the study's order: the mean over the seeds that ended
+    well, NaN where none did.
+    """
     means = rows[rows["status"] == OK].groupby(["variant", "at"])[column].mean().unstack()
     return means.reindex(index=rows["variant"].unique(), columns=rows["at"].unique()).astype(float)
 
@@ -81,7 +87,9 @@ def ratio_or_status(
 
 
 def not_measured(rows: pd.DataFrame) -> str:
-    """ " Not measured: Full, naive at 8192/4 (would not fit)." Empty where every case has its point."""
+    """ " Not measured: Full, naive at 8192/4 (would not fit)." Empty where every case has its
+    point.
+    """
     cases = rows[["variant", "at"]].drop_duplicates().itertuples(index=False)
     words = {(variant, at): status(rows, variant, at) for variant, at in cases}
     gone = [
@@ -93,12 +101,15 @@ def not_measured(rows: pd.DataFrame) -> str:
 
 
 def exponent(x: pd.Series, y: pd.Series) -> float:
-    """The power of x with which y grows: the slope of log y over log x. NaN with fewer than two points."""
+    """The power of x with which y grows: the slope of log y over log x.
+
+    NaN with fewer than two points.
+    """
     return slope(np.log(x), np.log(y.where(y > 0)))
 
 
 def slope(x: pd.Series, y: pd.Series) -> float:
-    """Of the least-squares line through the points where both are numbers; NaN with fewer than two."""
+    """Of the least-squares line where both are numbers; NaN with fewer than two."""
     both = x.notna() & y.notna()
     return float(np.polyfit(x[both], y[both], 1)[0]) if both.sum() > 1 else math.nan
 

@@ -1,4 +1,6 @@
-"""A table of benchmarks with the variants down and the places on the grown axis across: seconds, memory, a ratio."""
+"""A table of benchmarks with the variants down and the places on the grown axis across: seconds,
+memory, a ratio.
+"""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,6 @@
-"""`python -m ablations compare A B`: two sweeps of the same cells, before and after a change, as paired differences seed by seed."""
+"""`python -m ablations compare A B`: two sweeps of the same cells, before and after a change, as
+paired differences seed by seed.
+"""
 
 from pathlib import Path
 
@@ -16,9 +18,11 @@ from reformer_pl.config import ConfigError
 
 
 def comparison(before: Study, after: Study) -> Table:
-    """`after` minus `before` of every cell with a seed in both, n seeds each; then the cells that exist in one only.
+    """`after` minus `before` of every cell with a seed in both, n seeds each; then the cells that
+    exist in one only.
 
-    Cells are matched by name (the folder below runs/STUDY) and seed. Raises ConfigError where nothing matches, or a sweep has no result.
+    Cells are matched by name (the folder below runs/STUDY) and seed. Raises ConfigError where
+    nothing matches, or a sweep has no result.
     """
     sweeps = [finished_cells(study) for study in (before, after)]
     runs = [set(zip(cells["cell"], cells["seed"], strict=True)) for cells in sweeps]
@@ -60,7 +64,10 @@ def _alone(
 
 
 def write_comparison(table: Table, study: Study, directory: Path) -> Path:
-    """NAME.{csv,md,tex} in `directory`; returns the path of the Markdown. Raises ConfigError where it cannot be written."""
+    """NAME.{csv,md,tex} in `directory`; returns the path of the Markdown.
+
+    Raises ConfigError where it cannot be written.
+    """
     path = directory / f"{table.name}.md"
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,9 @@ def judged_by(study: Study) -> Metric:
 
 
 def study_metrics(study: Study) -> tuple[Metric, ...]:
-    """The metrics of the task of the study's first cell; of a folder of runs, of the first run with a config. Raises ConfigError."""
+    """The metrics of the task of the study's first cell; of a folder of runs, of the first run with
+    a config. Raises ConfigError.
+    """
     if study.grids:
         return task_metrics(composed(study.cells[0].overrides).task.name)
     for cell in study.cells:

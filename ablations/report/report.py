@@ -1,4 +1,6 @@
-"""The report of a study: its tables and figures, built once from its cells; `write.py` and the terminal take it."""
+"""The report of a study: its tables and figures, built once from its cells; `write.py` and the
+terminal take it.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -24,7 +26,10 @@ class Report:
 
 
 def load_report(study: Study) -> Report:
-    """The report of what the study's runs left on disk. Raises ConfigError when no cell has finished."""
+    """The report of what the study's runs left on disk.
+
+    Raises ConfigError when no cell has finished.
+    """
     return build_report(study, finished_cells(study))
 
 
@@ -40,7 +45,9 @@ def build_report(study: Study, cells: pd.DataFrame) -> Report:
 
 
 def _parts(study: Study, grid: Grid, cells: pd.DataFrame) -> list[Part]:
-    """The parts of one grid, as if it were a study of its own; their names end with the grid's, if it has one."""
+    """The parts of one grid, as if it were a study of its own; their names end with the grid's, if
+    it has one.
+    """
     alone = replace(study, grids=(grid,), cells=grid.cells, report=grid.report)
     places = {(cell.name, cell.seed) for cell in grid.cells}
     own = [place in places for place in zip(cells["cell"], cells["seed"], strict=True)]

@@ -1,4 +1,6 @@
-"""A table of a report as values: each writer turns them into text of its own, and none reads another's text."""
+"""A table of a report as values: each writer turns them into text of its own, and none reads
+another's text.
+"""
 
 import math
 from collections.abc import Callable, Iterable
@@ -52,7 +54,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """`rows` under `header`, whose first column holds the labels; `data` are the bare numbers for the CSV."""
+    """`rows` under `header`, whose first column holds the labels; `data` are the bare numbers for
+    the CSV.
+    """
 
     name: str
     caption: str
@@ -66,7 +70,9 @@ class Table:
 
 
 def number_and_interval(entry: Entry) -> tuple[str, str]:
-    """("99.9", "[99.7, 100.0]"); the second is empty where there is no interval, or one that rounds to the number."""
+    """("99.9", "[99.7, 100.0]"); the second is empty where there is no interval, or one that rounds
+    to the number.
+    """
     if not isinstance(entry, Value):
         return entry.text, ""
     write = signed if entry.signed else number
@@ -90,7 +96,8 @@ def is_best(entry: Entry) -> bool:
 def mark_best(
     rows: Iterable[Row], column: int, better: Callable[[list[float]], float], exact: bool = False
 ) -> list[Row]:
-    """The rows with the best of our own numbers in a column (0 is the first behind the label) marked, ties included.
+    """The rows with the best of our own numbers in a column (0 is the first behind the label)
+    marked, ties included.
 
     Numbers that round to the same text are ties, unless `exact`.
     """

@@ -1,4 +1,6 @@
-"""What the seeds of a variant have in common: how each ended, and means with bootstrap intervals over those that ended well."""
+"""What the seeds of a variant have in common: how each ended, and means with bootstrap intervals
+over those that ended well.
+"""
 
 import math
 from collections.abc import Iterable
@@ -19,7 +21,9 @@ NOT_REPEATED = "an interval that rounds to its mean is not printed"
 
 
 def means_by_variant(study: Study, cells: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
-    """One row per variant: n seeds that ended well, how all ended, and of each column its mean over them and the interval's ends."""
+    """One row per variant: n seeds that ended well, how all ended, and of each column its mean over
+    them and the interval's ends.
+    """
     finished = cells[cells["status"] == OK]
     data = pd.DataFrame({"train": variant_labels(study)})
     data["n"] = [int((finished["train"] == variant).sum()) for variant in data["train"]]
@@ -45,7 +49,9 @@ def metric_places(metric: Metric, means: pd.Series) -> int:
 
 
 def mean_entry(cells: pd.DataFrame, row: Any, metric: Metric, places: int) -> Entry:
-    """A metric in one row of `means_by_variant`; where no seed ended well, the word for how they ended."""
+    """A metric in one row of `means_by_variant`; where no seed ended well, the word for how they
+    ended.
+    """
     mean, low, high = (
         metric.scale * getattr(row, f"{metric.name}_{part}") for part in ("mean", "low", "high")
     )
@@ -69,7 +75,9 @@ def counted(statuses: pd.Series) -> str:
 
 
 def ended_badly(statuses: Iterable[str]) -> str:
-    """The words that stand where a number would be, "oom" or "failed, would not fit"; a dash where any seed ended well."""
+    """The words that stand where a number would be, "oom" or "failed, would not fit"; a dash where
+    any seed ended well.
+    """
     words = sorted(set(statuses))
     if OK in words or not words:
         return MISSING

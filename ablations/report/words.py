@@ -1,7 +1,9 @@
-"""From a word of `report:` to the part that it names: the module of that name below ablations/report/parts.
+"""From a word of `report:` to the part that it names: the module of that name below
+ablations/report/parts.
 
-A part has `tables(study, cells)` or `figures(study, cells, tables)`, or both. `study` has one grid, `cells` are the rows of
-`results.load_cells` that are the grid's, and the third argument holds the part's own tables, for figures that draw their numbers.
+A part has `tables(study, cells)` or `figures(study, cells, tables)`, or both. `study` has one grid,
+`cells` are the rows of `results.load_cells` that are the grid's, and the third argument holds the
+part's own tables, for figures that draw their numbers.
 """
 
 from importlib import import_module
@@ -22,7 +24,10 @@ class Part(NamedTuple):
 
 
 def build_part(word: str, study: Study, cells: pd.DataFrame, drawn: bool = True) -> Part:
-    """The tables of a word, and its figures where something can be drawn. Raises ConfigError for an unknown word."""
+    """The tables of a word, and its figures where something can be drawn.
+
+    Raises ConfigError for an unknown word.
+    """
     if word not in REPORT_WORDS:
         raise ConfigError(f"report: '{word}' is unknown: choose {', '.join(REPORT_WORDS)}")
     module = import_module(f"ablations.report.parts.{word}")

@@ -14,7 +14,10 @@ from reformer_pl.config import ConfigError
 
 
 def write_report(report: Report) -> Path:
-    """Write the whole report and return the path of index.html. Raises ConfigError where nothing can be written."""
+    """Write the whole report and return the path of index.html.
+
+    Raises ConfigError where nothing can be written.
+    """
     directory = report.study.directory / "report"
     try:
         directory.mkdir(parents=True, exist_ok=True)

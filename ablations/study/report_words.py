@@ -1,6 +1,7 @@
 """The words of `report:` in a study, and what each of them needs of it.
 
-A word is the name of a file below ablations/report/parts, which makes its tables and figures. A new part is that file and a line here.
+A word is the name of a file below ablations/report/parts, which makes its tables and figures. A new
+part is that file and a line here.
 """
 
 from dataclasses import dataclass

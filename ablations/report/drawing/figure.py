@@ -1,6 +1,8 @@
-"""What every figure of a report shares, at the column width of a paper: style, colours, axes, legend.
+"""What every figure of a report shares, at the column width of a paper: style, colours, axes,
+legend.
 
-Each function that draws takes what `ablations.results` returns and gives a matplotlib Figure, so that a notebook can draw it too.
+Each function that draws takes what `ablations.results` returns and gives a matplotlib Figure, so
+that a notebook can draw it too.
 """
 
 import io
@@ -29,12 +31,17 @@ from reformer_pl.metrics import Metric
 
 COLUMN_INCHES, PAGE_INCHES = 3.4, 7.0
 STYLE = {
-    "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "legend.fontsize": 7, "xtick.labelsize": 7.5, "ytick.labelsize": 7.5,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7, "axes.grid": True, "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.5, "axes.axisbelow": True, "lines.linewidth": 1.3, "lines.markersize": 4, "legend.frameon": False,
-    "pdf.fonttype": 42, "figure.dpi": 200, "savefig.dpi": 200, "figure.constrained_layout.use": True, "mathtext.default": "regular",
+    "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "legend.fontsize": 7,
+    "xtick.labelsize": 7.5, "ytick.labelsize": 7.5,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
+    "axes.grid": True, "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.5, "axes.axisbelow": True, "lines.linewidth": 1.3, "lines.markersize": 4,
+    "legend.frameon": False,
+    "pdf.fonttype": 42, "figure.dpi": 200, "savefig.dpi": 200,
+    "figure.constrained_layout.use": True, "mathtext.default": "regular",
 }  # fmt: skip
-# Okabe and Ito's palette without its yellow: told apart with every common colour blindness, and by marker and dashes in grey print.
+# Okabe and Ito's palette without its yellow: distinct with every common colour blindness. In grey
+# print, marker and dashes tell the lines apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
@@ -74,10 +81,13 @@ class Drawing:
 
 
 def styles(names: Iterable[str]) -> dict[str, dict[str, object]]:
-    """Colour, marker and dashes of each variant, by its place: the same in every figure of the study."""
+    """Colour, marker and dashes of each variant, by its place: the same in every figure of the
+    study.
+    """
     return {
         label: {
-            "color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "linestyle": DASHES[i % len(DASHES)],
+            "color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)],
+            "linestyle": DASHES[i % len(DASHES)],
             "markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 3 + i,
         }
         for i, label in enumerate(names)
@@ -87,7 +97,9 @@ def styles(names: Iterable[str]) -> dict[str, dict[str, object]]:
 def baseline_line(
     axes: Axes, cells: pd.DataFrame, metric: Metric, near: list[float] | None = None
 ) -> list[float]:
-    """A dashed line where the model that knows nothing stands. Beyond the axis, or far from the points, it is words above the axes.
+    """A dashed line where the model that knows nothing stands.
+
+    Beyond the axis, or far from the points, it is words above the axes.
 
     `near` are the heights of the points. Returns the heights of the lines.
     """

@@ -1,4 +1,6 @@
-"""Seconds and memory against length (both logarithmic) or layers: a line a variant, the paper's beside ours."""
+"""Seconds and memory against length (both logarithmic) or layers: a line a variant, the paper's
+beside ours.
+"""
 
 import matplotlib as mpl
 import numpy as np
@@ -16,7 +18,9 @@ LAYERS = "Layers"
 
 
 def length_axis(rows: pd.DataFrame) -> str:
-    """What the horizontal axis says: the length, with the batch where that shrinks as the length grows."""
+    """What the horizontal axis says: the length, with the batch where that shrinks as the length
+    grows.
+    """
     return "Length" if constant_tokens(rows) is None else "Length / batch"
 
 
@@ -28,7 +32,8 @@ def growth(
     x_label: str = LAYERS,
     paper: dict[str, dict[str, float]] | None = None,
 ) -> Figure:
-    """`column` of each variant against length, both logarithmic, or against layers; `paper` gives dotted lines in the variants' colours.
+    """`column` of each variant against length, both logarithmic, or against layers; `paper` gives
+    dotted lines in the variants' colours.
 
     `rows` are `benchmark_rows.grid_rows`.
     """

@@ -1,4 +1,6 @@
-"""Direct labels for the points of a scatter plot: each beside its point, over no other label, point, line or border."""
+"""Direct labels for the points of a scatter plot: each beside its point, over no other label,
+point, line or border.
+"""
 
 import math
 from collections.abc import Iterable
@@ -25,7 +27,8 @@ def label_points(
     segments: Iterable[tuple[Point, Point]] = (),
     size: float = 7.5,
 ) -> None:
-    """Write each key of `points` beside its point: of the places tried, the one that covers least, then the nearest.
+    """Write each key of `points` beside its point: of the places tried, the one that covers least,
+    then the nearest.
 
     `segments` are lines from one corner to the other, kept clear too. All coordinates are data.
     """
@@ -95,7 +98,9 @@ def _distances() -> np.ndarray:
 
 
 def _places(centre: np.ndarray, extent: np.ndarray, pixel: float) -> np.ndarray:
-    """(places, 4): the boxes x0, y0, x1, y1, in pixels, whose near side touches a circle around the point, for every circle and angle."""
+    """(places, 4): the boxes x0, y0, x1, y1, in pixels, whose near side touches a circle around the
+    point, for every circle and angle.
+    """
     turn = np.radians(np.tile(ANGLES, len(DISTANCES)))
     direction = np.stack([np.cos(turn), np.sin(turn)], axis=1)
     corner = centre + direction * _distances()[:, None] * pixel - extent * (1 - direction) / 2

@@ -1,4 +1,6 @@
-"""`complexity`: the paper's formulae beside the exponents with which memory and time grew, and the growth over the last two lengths."""
+"""`complexity`: the paper's formulae beside the exponents with which memory and time grew, and the
+growth over the last two lengths.
+"""
 
 import math
 
@@ -59,7 +61,9 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
 
 
 def complexity_data(rows: pd.DataFrame, formulae: dict[str, dict[str, str]]) -> pd.DataFrame:
-    """A row for each variant: formulae and exponents of memory and time, the lengths that ran, and time's growth over the last two."""
+    """A row for each variant: formulae and exponents of memory and time, the lengths that ran, and
+    time's growth over the last two.
+    """
     lengths = by_place(rows, "length").mean()  # NaN for a length at which no variant ended well
     memory, seconds = by_place(rows, "peak_memory_mib"), by_place(rows, "step_seconds")
     variants = list(seconds.index)

@@ -1,4 +1,6 @@
-"""`cost`: one row a case, forward, backward and whole seconds, memory, and what both are of the first variant's at the same length."""
+"""`cost`: one row a case, forward, backward and whole seconds, memory, and what both are of the
+first variant's at the same length.
+"""
 
 import pandas as pd
 
@@ -75,7 +77,9 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
 
 
 def cost_data(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row for each case, in the units of `COLUMNS`, with the ratios of seconds and memory to the first variant's."""
+    """A row for each case, in the units of `COLUMNS`, with the ratios of seconds and memory to the
+    first variant's.
+    """
     columns = {name: by_place(rows, name).T.stack(future_stack=True) for name in COLUMNS}
     data = pd.DataFrame(columns).reset_index()
     first = data[data["variant"] == data["variant"].iloc[0]].set_index("at")

@@ -1,4 +1,5 @@
-"""`coverage`: how much of full attention's probability mass the hash buckets reach, by training step.
+"""`coverage`: how much of full attention's probability mass the hash buckets reach, by training
+step.
 
 The runs record it where `trainer.coverage_every_steps` is set.
 """
@@ -37,7 +38,9 @@ COLUMNS = (
 
 
 def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
-    """Coverage in %, mean and range over heads, at the start, the middle and the end of training, and what chance would reach."""
+    """Coverage in %, mean and range over heads, at the start, the middle and the end of training,
+    and what chance would reach.
+    """
     data, steps = coverage_data(study, cells)
     rows = []
     for variant in variant_labels(study):
@@ -96,7 +99,9 @@ def coverage_data(study: Study, cells: pd.DataFrame) -> tuple[pd.DataFrame, dict
 
 @mpl.rc_context(STYLE)
 def coverage_curves(study: Study, recorded: pd.DataFrame) -> Figure:
-    """Coverage in % by training step from `results.load_coverage`: a panel per variant, a line per number of rounds, chance dashed."""
+    """Coverage in % by training step from `results.load_coverage`: a panel per variant, a line per
+    number of rounds, chance dashed.
+    """
     variants = [label for label in variant_labels(study) if (recorded["train"] == label).any()]
     columns = min(PANELS_A_ROW, len(variants))
     rows = math.ceil(len(variants) / columns)

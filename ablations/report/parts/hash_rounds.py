@@ -1,4 +1,5 @@
-"""`hash_rounds`: quality, memory and time against the number of hash rounds, with every variant without LSH as a reference.
+"""`hash_rounds`: quality, memory and time against the number of hash rounds, with every variant
+without LSH as a reference.
 
 The axis of the study is model.lsh.n_hashes, or has labels that set it.
 """
@@ -79,7 +80,8 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
 def rounds_data(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
     """`means_by_variant` of the three metrics, in the order of the table, with two columns more.
 
-    `rounds` is missing without LSH. `series` names the variants that differ in nothing but their rounds.
+    `rounds` is missing without LSH. `series` names the variants that differ in nothing but their
+    rounds.
     """
     names = [metric.name for metric in _metrics(study, cells)]
     data, configs = means_by_variant(study, cells, names), compose_variants(study)
@@ -117,7 +119,9 @@ def _series(study: Study, hashed: dict[str, RunConfig]) -> dict[str, str]:
 
 @mpl.rc_context(STYLE)
 def three_panels(data: pd.DataFrame, metrics: list[Metric]) -> Figure:
-    """A panel for each metric from `rounds_data`: a line for each series, a horizontal one for each variant without LSH."""
+    """A panel for each metric from `rounds_data`: a line for each series, a horizontal one for each
+    variant without LSH.
+    """
     figure = Figure(figsize=(PAGE_INCHES, 2.3))
     panels = figure.subplots(1, len(metrics))
     hashed, without_lsh = data[data["rounds"].notna()], data[data["rounds"].isna()]

@@ -23,14 +23,18 @@ from ablations.results import load_curves, variant_labels
 from ablations.study import Study, compose_variants
 from experiments.run_dir.outcome import OK
 
-MOST_DRAWN = 500  # evaluations in a line: two in a typographic point of a column's width, and a page of moderate size
+# Evaluations in a line: two in a typographic point of a column's width, and a page of moderate
+# size.
+MOST_DRAWN = 500
 AXES = {"step": "Training step", "tokens": "Tokens seen", "seconds": "Training time (s)"}
 
 
 def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Drawing]:
-    """A figure for each axis: learning_curves (steps), learning_curves_tokens, learning_curves_time. None without an evaluation.
+    """A figure for each axis: learning_curves (steps), learning_curves_tokens,
+    learning_curves_time. None without an evaluation.
 
-    The first has every evaluation of every cell as its data, so that the curves can be drawn again, or beside others.
+    The first has every evaluation of every cell as its data, so that the curves can be drawn again,
+    or beside others.
     """
     curves = load_curves(study)
     held_out = curves[curves["split"] == "valid"]
@@ -60,7 +64,9 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
 
 
 def part_scored(study: Study) -> str:
-    """A sentence where the curves are scored on less than the tables are: their last points are then other numbers."""
+    """A sentence where the curves are scored on less than the tables are: their last points are
+    then other numbers.
+    """
     tasks = [config.task for config in compose_variants(study).values()]
     parts = {
         task.curve_sequences
@@ -80,7 +86,8 @@ def part_scored(study: Study) -> str:
 def draw_curves(
     study: Study, cells: pd.DataFrame, curves: pd.DataFrame, by: str = "step"
 ) -> Figure:
-    """Held-out score by step, tokens or seconds of the cells that ended well: mean over seeds, and a band from the lowest to the highest.
+    """Held-out score by step, tokens or seconds of the cells that ended well: mean over seeds, and
+    a band from the lowest to the highest.
 
     Seeds are joined step by step; their tokens and seconds at a step are the mean over them.
     """

@@ -1,4 +1,4 @@
-"""`length_memory`: peak memory by variant and length, in MiB and as a ratio to the first variant's."""
+"""`length_memory`: peak memory by variant and length, in MiB and as a multiple of the first's."""
 
 import pandas as pd
 

@@ -1,4 +1,5 @@
-"""`loss_memory`: held-out score, peak memory and time of each variant, with the Pareto front of score and memory.
+"""`loss_memory`: held-out score, peak memory and time of each variant, with the Pareto front of
+score and memory.
 
 The figures have one point a variant: score against memory, and time against memory.
 """
@@ -46,7 +47,8 @@ RATIOS = ("peak_memory_gib", "step_seconds")
 def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     """Ratios are to the first variant; the model that knows nothing is the last row.
 
-    The variants on the Pareto front are marked: no other needs at most their memory and scores at least as well.
+    The variants on the Pareto front are marked: no other needs at most their memory and scores at
+    least as well.
     """
     score, scores = judged_by(study), scores_shown(study)
     memory = memory_metric(cells["peak_memory_gib"].max())
@@ -135,7 +137,9 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
 
 @mpl.rc_context(STYLE)
 def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
-    """A metric against peak memory, one point a variant, a bar from the lowest to the highest seed; of a score, its Pareto front."""
+    """A metric against peak memory, one point a variant, a bar from the lowest to the highest seed;
+    of a score, its Pareto front.
+    """
     memory = memory_metric(cells["peak_memory_gib"].max())
     drawn = cells[(cells["status"] == OK) & cells[memory.name].notna() & cells[metric.name].notna()]
     figure, axes = column_axes(height=2.7)
@@ -172,7 +176,9 @@ def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
 def draw_front(
     axes: Axes, points: list[Point], higher_is_better: bool
 ) -> list[tuple[Point, Point]]:
-    """Draw the Pareto front as the staircase above (or below) which everything is worse, from border to border. Returns its segments."""
+    """Draw the Pareto front as the staircase above (or below) which everything is worse, from
+    border to border. Returns its segments.
+    """
     on_front = pareto_front(*zip(*points, strict=True), higher_is_better) if points else []
     corners = sorted({point for point, front in zip(points, on_front, strict=True) if front})
     if not corners:

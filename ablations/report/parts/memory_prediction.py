@@ -1,4 +1,5 @@
-"""`memory_prediction`: what `plan` says of each variant before it runs, beside what its training step then held.
+"""`memory_prediction`: what `plan` says of each variant before it runs, beside what its training
+step then held.
 
 A prediction takes seconds.
 """
@@ -34,7 +35,9 @@ KINDS = ("parameters", "gradients", "optimizer", "activations", "temporary")
 
 
 def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
-    """One row a variant; one that did not run has a prediction all the same, and the word for how it ended."""
+    """One row a variant; one that did not run has a prediction all the same, and the word for how
+    it ended.
+    """
     data = prediction_data(study, cells)
     memory = memory_metric(data[["predicted_memory_gib", "peak_memory_gib_mean"]].max().max())
     places = digits(memory.scale * data["predicted_memory_gib"])
@@ -76,7 +79,9 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
 
 
 def prediction_data(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
-    """`means_by_variant` of peak memory, with predicted_memory_gib, its kinds (`predicted_KIND_gib`) and ratio, measured / predicted."""
+    """`means_by_variant` of peak memory, with predicted_memory_gib, its kinds
+    (`predicted_KIND_gib`) and ratio, measured / predicted.
+    """
     data, predictions = means_by_variant(study, cells, ("peak_memory_gib",)), Predictions()
     predicted = [predictions.of(config) or {} for config in compose_variants(study).values()]
     data["predicted_memory_gib"] = [kinds.get("total") for kinds in predicted]
@@ -88,7 +93,7 @@ def prediction_data(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
 
 @mpl.rc_context(STYLE)
 def against_the_diagonal(study: Study, data: pd.DataFrame) -> Figure:
-    """The rows of `prediction_data` that have both numbers, against the line where they are equal."""
+    """Rows of `prediction_data` with both numbers, against the line where they are equal."""
     memory = memory_metric(data["peak_memory_gib_mean"].max())
     both = data[["predicted_memory_gib", "peak_memory_gib_mean"]] * memory.scale
     figure, axes = column_axes(height=2.9)

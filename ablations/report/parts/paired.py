@@ -1,6 +1,8 @@
-"""`paired`: each variant against a named baseline on equal seeds, with the interval of the mean difference.
+"""`paired`: each variant against a named baseline on equal seeds, with the interval of the mean
+difference.
 
-A seed fixes the initial weights and the data order. Its noise is common to both runs of a pair, and leaves their difference.
+A seed fixes the initial weights and the data order. Its noise is common to both runs of a pair, and
+leaves their difference.
 """
 
 import math
@@ -21,7 +23,9 @@ from reformer_pl.metrics import STEP_SECONDS, Metric, memory_metric
 
 
 class Pair(NamedTuple):
-    """Two groups of `results.load_cells` rows whose seeds are matched, and how each ended, in words."""
+    """Two groups of `results.load_cells` rows whose seeds are matched, and how each ended, in
+    words.
+    """
 
     label: str
     before: pd.DataFrame
@@ -90,7 +94,9 @@ def compare_pairs(
 
 
 def _mark_better(rows: list[Row], metrics: list[Metric]) -> list[Row]:
-    """The best difference of each metric is marked, where it is better than 0, which is the baseline."""
+    """The best difference of each metric is marked, where it is better than 0, which is the
+    baseline.
+    """
     rows = list(rows)
     for column, metric in enumerate(metrics):
         entries = [row.entries[column] for row in rows]
@@ -109,7 +115,7 @@ def _differences(pair: Pair, metrics: list[Metric]) -> list[Difference]:
 
 
 def _places(metric: Metric, differences: Iterable[Difference]) -> int:
-    """The decimals of a column: those of the means on both sides where the metric leaves it open."""
+    """The decimals of a column: those of both means where the metric leaves it open."""
     if metric.places is not None:
         return metric.places
     return digits(

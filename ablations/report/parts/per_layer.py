@@ -1,4 +1,6 @@
-"""`per_layer`: what one more layer costs, its memory split into what its parameters need, the sort order of LSH, and the rest."""
+"""`per_layer`: what one more layer costs, its memory split into what its parameters need, the sort
+order of LSH, and the rest.
+"""
 
 import pandas as pd
 
@@ -75,7 +77,9 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
 
 
 def layer_data(grid: Grid, rows: pd.DataFrame) -> pd.DataFrame:
-    """A row for each variant: the slopes of memory (MiB), seconds and parameters over the layers, and the parts of the memory's."""
+    """A row for each variant: the slopes of memory (MiB), seconds and parameters over the layers,
+    and the parts of the memory's.
+    """
     layers, variants = by_place(rows, "n_layers").mean(), rows["variant"].unique()
     data = pd.DataFrame({"variant": variants})
     for column, name in (
@@ -98,7 +102,9 @@ def layer_data(grid: Grid, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def sort_order_bytes(grid: Grid, variant: str) -> float:
-    """What one layer of LSH keeps to reach the same keys in the backward pass, averaged over the pattern's words; 0 for other attention."""
+    """What one layer of LSH keeps to reach the same keys in the backward pass, averaged over the
+    pattern's words; 0 for other attention.
+    """
     cell = next(cell for cell in grid.cells if grid.place(cell)[0] == variant)
     model, task = composed(cell.overrides).model, composed(cell.overrides).task
     words, chunk_len = model.attention.split(), model.lsh.chunk_len

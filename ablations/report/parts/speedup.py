@@ -15,7 +15,7 @@ from ablations.study import Study
 
 
 def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
-    """Where the cases are `paired`, it is the speed-up over the fused full attention timed in turn."""
+    """Where the cases are `paired`: the speed-up over fused full attention, timed in turn."""
     (grid,) = study.grids
     rows = grid_rows(grid, cells)
     seconds, paired = by_place(rows, "step_seconds"), by_place(rows, "speedup")

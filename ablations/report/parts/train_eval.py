@@ -1,4 +1,5 @@
-"""`train_eval`: the paper's Table 2, the score by what a model was trained with and what it is evaluated with.
+"""`train_eval`: the paper's Table 2, the score by what a model was trained with and what it is
+evaluated with.
 
 Beside it stands what each training cost; the figure is the table as a heat map.
 """
@@ -83,7 +84,9 @@ def score_table(study: Study, cells: pd.DataFrame) -> Table:
 
 
 def score_data(study: Study) -> pd.DataFrame:
-    """A row for each variant and evaluation: the mean score of the seeds that ended well, its interval, n, and the paper's number."""
+    """A row for each variant and evaluation: the mean score of the seeds that ended well, its
+    interval, n, and the paper's number.
+    """
     score, results = judged_by(study).name, score_rows(study)
     finished = results[results["status"] == OK].groupby(["train", "eval"], sort=False)[score]
     names = list(study.evaluations) or [OWN]
@@ -102,7 +105,9 @@ def score_data(study: Study) -> pd.DataFrame:
 
 
 def cost_table(study: Study, cells: pd.DataFrame) -> Table:
-    """What each training took: steps, seconds in all, and seconds a step where the cells ran alone (`timed`)."""
+    """What each training took: steps, seconds in all, and seconds a step where the cells ran alone
+    (`timed`).
+    """
     times = [STEP_SECONDS, TRAIN_SECONDS] if study.timed else [TRAIN_SECONDS]
     data = means_by_variant(study, cells, ("steps", STEP_SECONDS.name, TRAIN_SECONDS.name))
     places = {metric: metric_places(metric, data[f"{metric.name}_mean"]) for metric in times}
@@ -127,7 +132,9 @@ def cost_table(study: Study, cells: pd.DataFrame) -> Table:
 
 @mpl.rc_context({**STYLE, "axes.grid": False})
 def heat_map(study: Study, data: pd.DataFrame) -> Figure:
-    """`score_data` as colours; where the study has the paper's numbers, they are a second panel on the same scale."""
+    """`score_data` as colours; where the study has the paper's numbers, they are a second panel on
+    the same scale.
+    """
     score, paper = judged_by(study), bool(_paper(study))
     panels = {f"{score.name}_mean": "This study" if paper else ""}
     if paper:
@@ -154,7 +161,9 @@ def heat_map(study: Study, data: pd.DataFrame) -> Figure:
 
 
 def _colour_range(score: Metric, values: pd.Series) -> tuple[float, float]:
-    """The ends of the colours, in the unit shown: of a bounded score the last tenth or more, of any other the range of its values."""
+    """The ends of the colours, in the unit shown: of a bounded score the last tenth or more, of any
+    other the range of its values.
+    """
     if score.bounds is None:
         return (score.scale * values.min(), score.scale * values.max()) if len(values) else (0, 1)
     top = score.scale * score.bounds[1]

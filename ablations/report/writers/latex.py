@@ -1,4 +1,6 @@
-"""A table of a report as LaTeX for booktabs, in ASCII: one column of a paper, or both where it needs them, never wider than either."""
+"""A table of a report as LaTeX for booktabs, in ASCII: one column of a paper, or both where it
+needs them, never wider than either.
+"""
 
 import re
 import textwrap
@@ -11,12 +13,18 @@ from ablations.report.table import Entry, Formula, Table, is_best, number_and_in
 
 PACKAGES = "booktabs, graphicx"
 SPECIAL = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''",
-    "\N{LEFT SINGLE QUOTATION MARK}": "`", "\N{RIGHT SINGLE QUOTATION MARK}": "'", "“": "``", "”": "''", "…": r"\ldots{}",
-    "\N{EN DASH}": "--", "—": "---", "\N{NO-BREAK SPACE}": "~", "\N{MINUS SIGN}": "$-$", "\N{MULTIPLICATION SIGN}": r"$\times$",
-    "±": r"$\pm$", "·": r"$\cdot$", "°": r"$^\circ$", "²": "$^2$", "³": "$^3$", "µ": r"$\mu$", "≤": r"$\le$", "≥": r"$\ge$", "≠": r"$\ne$",
-    "≈": r"$\approx$", "∞": r"$\infty$", "√": r"$\surd$", "∈": r"$\in$", "←": r"$\leftarrow$", "→": r"$\to$", "↑": r"$\uparrow$",
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''",
+    "\N{LEFT SINGLE QUOTATION MARK}": "`", "\N{RIGHT SINGLE QUOTATION MARK}": "'", "“": "``",
+    "”": "''", "…": r"\ldots{}",
+    "\N{EN DASH}": "--", "—": "---", "\N{NO-BREAK SPACE}": "~", "\N{MINUS SIGN}": "$-$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "±": r"$\pm$", "·": r"$\cdot$", "°": r"$^\circ$", "²": "$^2$", "³": "$^3$", "µ": r"$\mu$",
+    "≤": r"$\le$", "≥": r"$\ge$", "≠": r"$\ne$",
+    "≈": r"$\approx$", "∞": r"$\infty$", "√": r"$\surd$", "∈": r"$\in$", "←": r"$\leftarrow$",
+    "→": r"$\to$", "↑": r"$\uparrow$",
     "↓": r"$\downarrow$", "ß": r"{\ss}", "æ": r"{\ae}", "ø": r"{\o}", "ł": r"{\l}",
 }  # fmt: skip
 ACCENTS = {
@@ -30,7 +38,8 @@ ACCENTS = {
     "\u030c": "v",
 }
 GREEK = (
-    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lamda", "mu", "nu", "xi", "pi", "rho", "sigma",
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa",
+    "lamda", "mu", "nu", "xi", "pi", "rho", "sigma",
     "tau", "upsilon", "phi", "chi", "psi", "omega",
 )  # fmt: skip
 SYMBOL = re.compile(r"(?<![\w.])([nd])_(h|k|r|c|l|ff|model)(?![\w.=])")  # of the paper
@@ -46,10 +55,11 @@ def write_latex(report: Report, directory: Path) -> None:
 
 
 def latex(table: Table, study: str) -> str:
-    """A table environment with booktabs rules, every text escaped; `table*` where it is too wide for one of two columns of text.
+    """A table environment with booktabs rules, every text escaped; `table*` where it is too wide
+    for one of two columns of text.
 
-    It shrinks to the width it has. A text with letters that LaTeX may not know (Chinese, emoji) keeps them, and the first line says so.
-    `study` is the study's name, for the label.
+    It shrinks to the width it has. A text with letters that LaTeX may not know (Chinese, emoji)
+    keeps them, and the first line says so. `study` is the study's name, for the label.
     """
     rows = [
         " & ".join([latex_label(row.label), *map(latex_entry, row.entries)]) + r" \\"
@@ -92,7 +102,9 @@ def latex_label(text: str) -> str:
 
 
 def latex_entry(entry: Entry) -> str:
-    """A number, bold where it is the best, its minus a minus; its interval in small print below it, for a column of a paper is narrow."""
+    """A number, bold where it is the best, its minus a minus; its interval in small print below it,
+    for a column of a paper is narrow.
+    """
     value, interval = number_and_interval(entry)
     if value == MISSING:
         return "--"
@@ -101,7 +113,8 @@ def latex_entry(entry: Entry) -> str:
     value = rf"\textbf{{{_signs(value)}}}" if is_best(entry) else _signs(value)
     if not interval:
         return value
-    return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{value}\\{{\scriptsize {_signs(interval)}}}\end{{tabular}}"
+    below = rf"{{\scriptsize {_signs(interval)}}}"
+    return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{value}\\{below}\end{{tabular}}"
 
 
 def latex_formula(text: str) -> str:
@@ -114,7 +127,9 @@ def latex_formula(text: str) -> str:
 
 
 def latex_header(name: str, widest_value: int, column: int) -> str:
-    """A column's name, in as many lines as keep it as narrow as its values, whose letters are counted."""
+    """A column's name, in as many lines as keep it as narrow as its values, whose letters are
+    counted.
+    """
     widest = max(map(len, name.split()), default=0)
     lines = [name]
     if column:

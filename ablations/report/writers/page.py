@@ -1,4 +1,5 @@
-"""The report's page: one HTML file that needs nothing beside it and no network, in a browser or on paper, with a script or without.
+"""The report's page: one HTML file that needs nothing beside it and no network, in a browser or on
+paper, with a script or without.
 
 page.css is its style; page.js sorts its tables, filters by variant and enlarges figures.
 """
@@ -27,7 +28,8 @@ PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline';
+  script-src 'unsafe-inline'">
 <title>{title}</title>
 <link rel="icon" href="data:,">
 <style>
@@ -43,14 +45,16 @@ PAGE = """<!doctype html>
 {body}
 </main>
 <footer>Written {written}.</footer>
-<dialog id="enlarged" aria-label="Enlarged figure"><form method="dialog"><button>Close</button></form><div class="room"></div></dialog>
+<dialog id="enlarged" aria-label="Enlarged figure">
+<form method="dialog"><button>Close</button></form><div class="room"></div></dialog>
 <script>
 {script}</script>
 </body>
 </html>
 """
 FILTER = """<form class="filter" id="filter" autocomplete="off" hidden>
-<label class="search">Filter by variant <input type="search" name="words" placeholder="words of its name"></label>
+<label class="search">Filter by variant
+<input type="search" name="words" placeholder="words of its name"></label>
 <button type="reset">Show all</button> <output></output>
 <fieldset><legend>Variants shown</legend>{boxes}</fieldset>
 </form>
@@ -101,7 +105,9 @@ def _counts(statuses: pd.Series) -> str:
 
 
 def _filter(variants: list[str]) -> str:
-    """A box for each variant, numbered as in data-variants; hidden until the script, without which it would do nothing, shows it."""
+    """A box for each variant, numbered as in data-variants; hidden until the script, without which
+    it would do nothing, shows it.
+    """
     boxes = [
         f'<label><input type="checkbox" name="variant" value="{i}" checked> {escape(name)}</label>'
         for i, name in enumerate(variants)
@@ -118,12 +124,15 @@ def _figure(study: Study, drawing: Drawing) -> str:
     return (
         f'<figure{wide} id="figure-{drawing.name}"><div class="scroll">{svg}</div>'
         f'<figcaption>{escape(drawing.caption)} <span class="links">{links} '
-        '<button type="button" class="enlarge" hidden>Enlarge</button></span></figcaption></figure>\n'
+        '<button type="button" class="enlarge" hidden>Enlarge</button></span></figcaption>'
+        "</figure>\n"
     )
 
 
 def _provenance(study: Study, cells: pd.DataFrame) -> str:
-    """Where and when the numbers were made; more than one value in a line means that the cells differ in it."""
+    """Where and when the numbers were made; more than one value in a line means that the cells
+    differ in it.
+    """
     versions = [
         ", ".join(f"{name} {version}" for name, version in packages.items())
         for packages in cells["versions"].dropna()
@@ -144,7 +153,10 @@ def _provenance(study: Study, cells: pd.DataFrame) -> str:
     if study.timed and any(
         cells[column].dropna().nunique() > 1 for column in ("device", "threads")
     ):
-        warning = '<p class="error">The cells ran on different devices or numbers of threads: their times cannot be compared.</p>'
+        warning = (
+            '<p class="error">The cells ran on different devices or numbers of threads: '
+            "their times cannot be compared.</p>"
+        )
     return f"{warning}<dl>{listed}<dt>all numbers</dt><dd>{links}, {rows}</dd></dl>"
 
 

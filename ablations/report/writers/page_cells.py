@@ -1,4 +1,6 @@
-"""The list of cells on a report's page, where every point and row leads: how each ended, its files, and the command that runs it."""
+"""The list of cells on a report's page, where every point and row leads: how each ended, its files,
+and the command that runs it.
+"""
 
 import os
 import shlex
@@ -15,13 +17,17 @@ from ablations.study.grid import Cell
 from experiments.run_dir.files import SHOWN
 from experiments.run_dir.outcome import MISSING, OK
 
-INTRO = "Each command runs its cell from the root of the repository: an interrupted one resumes, a finished one prints its result."
+INTRO = (
+    "Each command runs its cell from the root of the repository: an interrupted one resumes, a "
+    "finished one prints its result."
+)
 
 
 def variant_of(study: Study) -> dict[str, str]:
     """A cell's label -> its variant, by which the page is filtered.
 
-    It is the label itself, or of a benchmark what is left of it without the length (or layers) it ran at.
+    It is the label itself, or of a benchmark what is left of it without the length (or layers) it
+    ran at.
     """
     if study.is_benchmark:
         return {cell.train: grid.place(cell)[0] for grid in study.grids for cell in grid.cells}
@@ -39,7 +45,10 @@ def targets(study: Study) -> dict[str, Target]:
 
 
 def cells_html(study: Study, cells: pd.DataFrame, directory: Path) -> str:
-    """One entry for each label, its seeds below it. `cells` are `results.load_cells`, links are relative to `directory`."""
+    """One entry for each label, its seeds below it.
+
+    `cells` are `results.load_cells`, links are relative to `directory`.
+    """
     seeds: dict[str, list[str]] = {}
     for cell, row in zip(study.cells, cells.to_dict("records"), strict=True):
         seeds.setdefault(cell.train, []).append(_seed(cell, row, directory))
@@ -60,13 +69,15 @@ def _seed(cell: Cell, row: dict[str, object], directory: Path) -> str:
     status, error = str(row["status"]), row["error"]
     reason = f'<p class="error">{escape(str(error))}</p>' if isinstance(error, str) else ""
     return (
-        f'<div class="cell"><p>seed {cell.seed} <span class="status {mood(status)}">{escape(status)}</span> '
-        f'<span class="links">{links}</span></p>{reason}<pre>{escape(pasteable(cell))}</pre></div>\n'
+        f'<div class="cell"><p>seed {cell.seed} '
+        f'<span class="status {mood(status)}">{escape(status)}</span> '
+        f'<span class="links">{links}</span></p>{reason}'
+        f"<pre>{escape(pasteable(cell))}</pre></div>\n"
     )
 
 
 def pasteable(cell: Cell) -> str:
-    """The cell's command for a shell at the repository's root, the interpreter written as python."""
+    """The cell's command for a shell at the repository's root, its interpreter as python."""
     words = [word.replace(f"{Path.cwd()}{os.sep}", "") for word in cell.command()[1:]]
     return shlex.join(["python", *words])
 

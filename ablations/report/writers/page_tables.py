@@ -1,4 +1,6 @@
-"""A table of a report as HTML: a body for each variant with the paper's row below its own, so that both move as one when sorted."""
+"""A table of a report as HTML: a body for each variant with the paper's row below its own, so that
+both move as one when sorted.
+"""
 
 from html import escape
 
@@ -9,7 +11,9 @@ LONG = 24  # letters from which a text may break into lines
 
 
 def table_html(table: Table, variants: list[str]) -> str:
-    """`variants` are numbered as in `page_cells.targets`; a row that is none of theirs, a baseline, stays below the others."""
+    """`variants` are numbered as in `page_cells.targets`; a row that is none of theirs, a baseline,
+    stays below the others.
+    """
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
     bodies, foot = [], []
     for row in table.rows:

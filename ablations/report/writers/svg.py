@@ -1,4 +1,5 @@
-"""A figure's SVG made fit for an HTML page: no address, ids of its own, and every point a link to the cells it was drawn from.
+"""A figure's SVG made fit for an HTML page: no address, ids of its own, and every point a link to
+the cells it was drawn from.
 
 An artist's gid tells whose cells it shows: `ablations.report.drawing.belongs`.
 """
@@ -11,23 +12,28 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-HIT_RADIUS = 6  # typographic points around a marker's centre that can be clicked, if no other is near: a marker is small for a finger
+# Typographic points around a marker's centre that can be clicked, if no other marker is near: it is
+# small for a finger.
+HIT_RADIUS = 6
 HREF = "{http://www.w3.org/1999/xlink}href"
 
 
 class Target(NamedTuple):
-    """Where a label's cells stand on the page: the id of their entry, and the number of their variant."""
+    """Where a label's cells stand on the page: the id of their entry, and the number of their
+    variant.
+    """
 
     id: str
     variant: int
 
 
 def inline_svg(svg: str, name: str, reader_label: str, target: Callable[[str], Target]) -> str:
-    """`svg` as matplotlib writes it, for a page in which no other figure is called `name`; a screen reader reads
-    `reader_label`.
+    """`svg` as matplotlib writes it, for a page in which no other figure is called `name`; a screen
+    reader reads `reader_label`.
 
-    Points become `<a class="point" href="#id">` with their label as the title, and what belongs to variants has their numbers in
-    data-variants. Of several points with one target the first alone is a stop of the Tab key.
+    Points become `<a class="point" href="#id">` with their label as the title, and what belongs to
+    variants has their numbers in data-variants. Of several points with one target the first alone
+    is a stop of the Tab key.
     """
     root = ElementTree.fromstring(svg)
     for parent in list(root.iter()):
@@ -106,7 +112,7 @@ def _hit(use: Element) -> Element:
 
 
 def _keep_apart(hits: list[tuple[Element, Element]]) -> None:
-    """Each point's circle is its own: it ends half way to the nearest point that leads elsewhere."""
+    """Each point's circle ends half way to the nearest point that leads elsewhere."""
     places = [
         (float(hit.get("cx", 0)), float(hit.get("cy", 0)), link.get(HREF)) for link, hit in hits
     ]
@@ -118,7 +124,9 @@ def _keep_apart(hits: list[tuple[Element, Element]]) -> None:
 
 
 def _rename(root: Element, name: str) -> None:
-    """Tags without namespaces; the ids that something refers to after the figure, all others gone; coordinates to 0.01 points."""
+    """Tags without namespaces; the ids that something refers to after the figure, all others gone;
+    coordinates to 0.01 points.
+    """
     own = {element.get("id") for element in root.iter()}
     values = [value for element in root.iter() for value in element.attrib.values()]
     used = own & {id for value in values for id in re.findall(r"(?:^|url\()#([^)]+)", value)}

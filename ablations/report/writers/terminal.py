@@ -1,4 +1,6 @@
-"""A report in the terminal: each table below its caption, in as many blocks of columns as the width asks for."""
+"""A report in the terminal: each table below its caption, in as many blocks of columns as the width
+asks for.
+"""
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -39,14 +41,18 @@ def print_table(table: Table, name: str, console: Console) -> None:
 
 
 def column_widths(table: Table) -> list[int]:
-    """Characters each column needs: its longest number, or word of its header (the labels' header stays on one line)."""
+    """Characters each column needs: its longest number, or word of its header (the labels' header
+    stays on one line).
+    """
     words = [[name] if j == 0 else name.split() for j, name in enumerate(table.header)]
     rows = table.texts()
     return [max(map(len, (*words[j], *(row[j] for row in rows)))) for j in range(len(words))]
 
 
 def column_blocks(widths: list[int], console_width: int) -> list[list[int]]:
-    """The columns in as many blocks as the terminal needs, each with the labels (column 0) first, so that no number is cut."""
+    """The columns in as many blocks as the terminal needs, each with the labels (column 0) first,
+    so that no number is cut.
+    """
     blocks = [[0]]
     for j in range(1, len(widths)):
         if blocks[-1] != [0] and 1 + sum(widths[k] + 3 for k in (*blocks[-1], j)) > console_width:
