@@ -491,7 +491,7 @@ def test_nothing_is_judged_while_the_queue_does_not_answer(
         assert main(["run", "./mine.yaml", "--launcher", launcher]) == 2
         said = capfd.readouterr().err
         assert (
-            "cannot be told (slurm_load_jobs error: Unable to contact" in said
+            "is not clear (slurm_load_jobs error: Unable to contact" in said
             and said.count("\n") == 1
         )
     assert main(["status", "./mine.yaml"]) == 0 and "1 unknown" in capfd.readouterr().out

@@ -58,7 +58,7 @@ def refuse_unknown(jobs: dict[Cell, Job]) -> None:
             record = build_launcher(job.launcher).record_path(cell)
             raise ConfigError(
                 f"{cell} was started as {job.kind} {job.id}, and whether it still runs "
-                f"cannot be told ({job.why}): ask where the queue answers, "
+                f"is not clear ({job.why}): ask where the queue answers, "
                 f"or delete {record} if it does not run"
             )
 
