@@ -52,7 +52,9 @@ def main(command_line: list[str] | None = None) -> int:
 
 
 def _load_studies(arguments: argparse.Namespace) -> list[Study]:
-    studies = [load_study(name, arguments.runs_dir) for name in arguments.study]
+    studies = [
+        load_study(name, arguments.runs_dir, arguments.max_cells) for name in arguments.study
+    ]
     repeated = [name for name, n in Counter(study.name for study in studies).items() if n > 1]
     if repeated:
         raise ConfigError(f"study {repeated[0]} is named twice")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ablations.export import FORMATS, TRACKERS
+from ablations.study.grid import MAX_CELLS
 
 
 class Parser(argparse.ArgumentParser):
@@ -166,6 +167,14 @@ def parser() -> Parser:
             metavar="DIR",
             help="where the studies are kept (default: runs)",
         )
+        if name in ("plan", "run", "status", "report"):
+            sub.add_argument(
+                "--max-cells",
+                type=int,
+                default=MAX_CELLS,
+                metavar="N",
+                help=f"refuse a grid of more cells (default: {MAX_CELLS})",
+            )
         return sub
 
     command(

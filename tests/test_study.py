@@ -179,6 +179,32 @@ REFUSED = {
 }
 
 
+def test_a_grid_that_is_too_large_is_refused_until_the_limit_is_raised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choices = list(range(1, 321))
+    values = f"axes: {{task.length: {choices}, optim.warmup_steps: {choices}}}\n"
+    assert main(["plan", write(tmp_path, values)]) == 2
+    error = capsys.readouterr().err
+    assert "102400 cells, more than 10000" in error and "--max-cells 102400" in error
+    path = write(tmp_path, "axes: {optim.lr: [0.1, 0.2, 0.3]}\n")
+    assert main(["status", path, "--max-cells", "2", "--runs-dir", str(tmp_path)]) == 2
+    assert main(["status", path, "--max-cells", "3", "--runs-dir", str(tmp_path)]) == 0
+
+
+def test_a_study_that_is_nested_too_deep_or_has_no_name_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, f"axes: {'[' * 1500}1{']' * 1500}\n")
+    assert main(["plan", path]) == 2
+    error = capsys.readouterr().err
+    assert "nested too deep" in error and error.count("\n") == 1
+    for name in (".yaml", "..yaml", "...yaml"):
+        (tmp_path / name).write_text("axes: {optim.lr: [0.1]}\n")
+        assert main(["plan", str(tmp_path / name)]) == 2, name
+        assert "cannot name the study's directory" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("what", REFUSED)
 def test_bad_studies_are_refused_in_one_line(
     what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -4,6 +4,7 @@ The folder may be copied from elsewhere.
 """
 
 import re
+import sys
 from pathlib import Path
 
 from ablations.study import Study, load_study
@@ -28,7 +29,7 @@ def open_source(source: Study | str | Path, runs_dir: Path = Path("runs")) -> St
             f"there is no folder {source}: "
             "give a study's name, the path of its YAML file, or a folder of runs"
         )
-    return load_study(source, runs_dir)
+    return load_study(source, runs_dir, max_cells=sys.maxsize)  # `run` had its limit
 
 
 def study_of_folder(folder: Path) -> Study:

@@ -4,6 +4,7 @@ Each is one complete `experiments.train` or `experiments.benchmark` command.
 """
 
 import itertools
+import math
 import re
 import sys
 from collections import Counter
@@ -15,6 +16,7 @@ from ablations.study.report_words import REPORT_WORDS, words_for
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS, RESULT_NUMBERS
 from reformer_pl.config import ConfigError
 
+MAX_CELLS = 10_000  # of a grid: more are probably a mistake, and take minutes to check
 GRID_KEYS = ("measure", "base", "axes", "report")
 GROWN = ("length", "n_layers")
 SET_BY_THE_STUDY = ("seed", "out_dir", "evaluations")
@@ -84,7 +86,10 @@ class Grid:
 
 
 def make_grids(
-    values: dict[str, Any], evaluations: dict[str, list[str]], directory: Path
+    values: dict[str, Any],
+    evaluations: dict[str, list[str]],
+    directory: Path,
+    max_cells: int = MAX_CELLS,
 ) -> tuple[Grid, ...]:
     """A study's YAML as one grid, or as each of its named ones. Raises ConfigError.
 
@@ -112,7 +117,7 @@ def make_grids(
         )
         if named and not measure:
             raise ConfigError(f"grids.{name} has no measure: a study that trains is one grid")
-        cells = _cells(values, name, grid_values, measure, evaluations, directory)
+        cells = _cells(values, name, grid_values, measure, evaluations, directory, max_cells)
         report = tuple(read_list(grid_values, "report", ["cost" if measure else "learning_curves"]))
         grid = Grid(name, measure, tuple(map(str, grid_values["axes"])), cells, report)
         for part in report:
@@ -148,6 +153,7 @@ def _cells(
     measure: str,
     evaluations: dict[str, list[str]],
     directory: Path,
+    max_cells: int,
 ) -> tuple[Cell, ...]:
     """The product of a grid's axes, the first seed's whole grid first.
 
@@ -166,10 +172,16 @@ def _cells(
         raise ConfigError(f"the grid is empty: {'axes' if not axes else 'seeds'} has no entry")
     if any(isinstance(seed, bool) or not isinstance(seed, int) for seed in seeds):
         raise ConfigError(f"seeds must be whole numbers, not {seeds}")
-    twice = [seed for seed in seeds if seeds.count(seed) > 1]
+    twice = [seed for seed, count in Counter(seeds).items() if count > 1]
     if twice:
         raise ConfigError(
             f"seeds has {twice[0]} twice: a second run of it would be the first again"
+        )
+    n_cells = math.prod([len(seeds), *map(len, axes)])
+    if n_cells > max_cells:
+        raise ConfigError(
+            f"the grid has {n_cells} cells, more than {max_cells}: "
+            f"leave some out, or raise the limit with --max-cells {n_cells}"
         )
     named = [f"{label}:{hydra_value(overrides)}" for label, overrides in evaluations.items()]
     added = [f"+evaluations={{{','.join(named)}}}"] if named else []

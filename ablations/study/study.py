@@ -25,6 +25,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ablations.study.grid import (
+    MAX_CELLS,
     Cell,
     Grid,
     check_names,
@@ -77,23 +78,27 @@ class Study:
         return any(grid.measure for grid in self.grids)
 
 
-def load_study(name_or_path: str | Path, runs_dir: Path = Path("runs")) -> Study:
+def load_study(
+    name_or_path: str | Path, runs_dir: Path = Path("runs"), max_cells: int = MAX_CELLS
+) -> Study:
     """A name below configs/study, or a path to a YAML file of the user's own.
 
-    Raises ConfigError.
+    Raises ConfigError, also where a grid has more than `max_cells` cells.
     """
     path = _find(str(name_or_path))
     try:
-        return _study(path.stem, _read(path), runs_dir)
+        return _study(path.stem, _read(path), runs_dir, max_cells)
     except ConfigError as error:
         raise ConfigError(f"study {path.stem}: {error}") from error
 
 
-def _study(name: str, values: dict[str, Any], runs_dir: Path) -> Study:
+def _study(name: str, values: dict[str, Any], runs_dir: Path, max_cells: int) -> Study:
+    if name.startswith("."):
+        raise ConfigError(f"'{name}' cannot name the study's directory: give the file another name")
     if name == "single":
         raise ConfigError("runs/single holds the single runs: give the file another name")
     evaluations = _evaluations(values)
-    grids = make_grids(values, evaluations, runs_dir / name)
+    grids = make_grids(values, evaluations, runs_dir / name, max_cells)
     cells = tuple(cell for grid in grids for cell in grid.cells)
     check_names(cells)
     timed = values.get("timed", False)
@@ -217,6 +222,8 @@ def _read(path: Path) -> dict[str, Any]:
     """By OmegaConf, which refuses a label written twice, where PyYAML would drop the first."""
     try:
         values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except RecursionError as error:
+        raise ConfigError(f"{path} is nested too deep: a study has three levels") from error
     except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
