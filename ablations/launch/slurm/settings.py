@@ -115,7 +115,8 @@ def load_slurm(path: Path | None) -> Slurm:
         least = (slurm.save_seconds + EARLY_SECONDS) // 60 + 1
         raise ConfigError(
             f"--slurm {path}: time: {slurm.time} leaves no time to train: "
-            f"SLURM may send its signal {EARLY_SECONDS} s earlier than save_seconds: {slurm.save_seconds}: "
+            f"SLURM may send its signal {EARLY_SECONDS} s earlier than "
+            f"save_seconds: {slurm.save_seconds}: "
             f"give time: {least} or more, or fewer save_seconds"
         )
     return slurm
