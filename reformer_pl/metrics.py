@@ -26,6 +26,7 @@ class Metric:
     higher_is_better: bool = False
     short_places: int = 2  # decimals where a figure writes the number
     suffix: str = ""  # behind the number where no header says the unit
+    brief: str = ""  # of a narrow column; empty: the name
     divisor: float = 1.0  # of a score: the mean that the loss gives is divided by it
     noun: str = ""  # without the unit; empty: the header
     short_axis: str = ""  # of a narrow figure's axis; empty: the axis
@@ -53,9 +54,14 @@ ACCURACY = Metric(
     bounds=(0, 1),
 )  # fmt: skip
 BITS_PER_DIM = Metric(
-    "bits_per_dim", "bits per dim", "Held-out bits per dim", places=3, divisor=math.log(2)
+    "bits_per_dim",
+    "bits per dim",
+    "Held-out bits per dim",
+    places=3,
+    brief="bits/dim",
+    divisor=math.log(2),
 )
-LOSS_NATS = Metric("loss_nats", "loss (nats)", "Held-out loss (nats)", places=3)
+LOSS_NATS = Metric("loss_nats", "loss (nats)", "Held-out loss (nats)", places=3, brief="loss")
 SCORES = (LOSS_NATS, ACCURACY, BITS_PER_DIM)  # of all tasks, in the order of result.json
 STEP_SECONDS = Metric(
     "step_seconds", "s/step", "Seconds per training step", short_axis="Seconds per step"
@@ -92,3 +98,8 @@ def score_names(task: str) -> list[str]:
     """The keys of a task's scores in result.json, in their order there."""
     metrics = task_metrics(task)
     return [metric.name for metric in SCORES if metric in metrics]
+
+
+def loss_name(task: str) -> str:
+    """The key of what a task trains: the first of its scores."""
+    return score_names(task)[0]

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from test_readme import PAGES, ROOT, apply
+from test_readme import PAGES, ROOT, apply, blocks
 
 
 def apply_page(page: str, copy: Path) -> list[str]:
@@ -50,10 +50,17 @@ def run_commands(page: str, copy: Path) -> list[str]:
 def test_a_task_with_another_loss_and_another_metric(tmp_path: Path) -> None:
     touched = apply_page(PAGES["task.md"], tmp_path)
     assert len(set(touched)) == 7 and not any(path.startswith("ablations") for path in touched)
-    tested, trained = run_commands(PAGES["task.md"], tmp_path)
+    (study,) = blocks("yaml", PAGES["task.md"])
+    (tmp_path / "reversal.yaml").write_text(study)
+    tested, trained, swept, status, report = run_commands(PAGES["task.md"], tmp_path)
     assert int(re.search(r"(\d+) passed", tested)[1]) >= 1, tested
     assert "chance, 1/128 alone: smoothed_nats 4.852, sequence_accuracy" in trained
-    (path,) = tmp_path.glob("runs/**/result.json")
+    assert "2 of 2 cells ok" in swept
+    assert "smoothed_nats" in status and "sequence_accuracy" in status and "bits/dim" not in status
+    table = (tmp_path / "runs/reversal/report/loss_memory.md").read_text()
+    assert "whole sequences (%)" in table.splitlines()[0] and "bits per dim" not in table
+    assert report.count("whole sequences (%)") >= 2  # in loss_memory and in paired
+    (path,) = tmp_path.glob("runs/single/**/result.json")
     result = json.loads(path.read_text())
     assert 0 < result["smoothed_nats"] < 10 and 0 <= result["sequence_accuracy"] <= 1
     assert "accuracy" not in result and "loss_nats" not in result

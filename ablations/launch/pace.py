@@ -9,6 +9,8 @@ from ablations.study.grid import Cell
 from experiments.run_dir.files import LOG, METRICS, last_rows
 from experiments.run_dir.lock import is_running
 from experiments.run_dir.outcome import UNEVALUATED, is_ok, missing_evaluations, read_result
+from reformer_pl.config import RunConfig
+from reformer_pl.metrics import loss_name
 
 
 @dataclass
@@ -16,7 +18,7 @@ class Pace:
     """Where a cell is; everything is None before its first training row."""
 
     step: int | None = None
-    loss_nats: float | None = None
+    loss: float | None = None  # of the task, whatever its name
     steps_per_second: float | None = None
     max_steps: int = 0
     without_step: str = "starting"
@@ -37,14 +39,15 @@ class Pace:
             if self.seconds_left is None
             else f", {self.steps_per_second:.2f} steps/s, {duration(self.seconds_left)} left"
         )
-        return f"step {self.step}/{self.max_steps}, loss {self.loss_nats:.4f}{left}"
+        return f"step {self.step}/{self.max_steps}, loss {self.loss:.4f}{left}"
 
 
-def pace(cell: Cell, max_steps: int) -> Pace:
+def pace(cell: Cell, config: RunConfig) -> Pace:
     """From the last 20 training rows of metrics.jsonl."""
     rows = [
         row for row in last_rows(cell.directory / METRICS, 16384) if row.get("split") == "train"
     ][-20:]
+    max_steps = config.trainer.max_steps
     if not rows:
         return Pace(max_steps=max_steps, without_step="starting" if cell.trains else "measuring")
     first, last = rows[0], rows[-1]
@@ -52,7 +55,7 @@ def pace(cell: Cell, max_steps: int) -> Pace:
         first = {"step": 0, "seconds": 0.0}
     seconds = last["seconds"] - first["seconds"]
     rate = (last["step"] - first["step"]) / seconds if seconds > 0 else None
-    return Pace(last["step"], last["loss_nats"], rate, max_steps)
+    return Pace(last["step"], last[loss_name(config.task.name)], rate, max_steps)
 
 
 def state(study: Study, cell: Cell, job: Job | None = None) -> str:

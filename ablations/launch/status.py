@@ -17,12 +17,9 @@ from ablations.study.grid import Cell
 from experiments.run_dir.files import LOG, log_tail
 from experiments.run_dir.outcome import OK, UNEVALUATED, missing_evaluations, read_result
 from reformer_pl.config import RunConfig
+from reformer_pl.metrics import SCORES, loss_name, score_names
 
-# The columns and the numbers in them: the first is whole.
-TRAINED = (
-    ("steps", "steps"), ("loss", "loss_nats"), ("accuracy", "accuracy"),
-    ("bits/dim", "bits_per_dim"), ("seconds/step", "step_seconds"),
-)  # fmt: skip
+# The columns of a benchmark and the numbers in them: the first is whole.
 MEASURED = (
     ("length", "length"), ("forward s", "forward_seconds"), ("backward s", "backward_seconds"),
     ("whole s", "step_seconds"), ("x full", "speedup"), ("GiB", "peak_memory_gib"),
@@ -53,7 +50,7 @@ def print_status(
         _cell_status(study, cell, config, jobs.get(cell))
         for cell, config in zip(study.cells, configs, strict=True)
     ]
-    console.print(_table(study, rows))
+    console.print(_table(study, _columns(study, configs), rows))
     counts = Counter(row.status for row in rows)
     lines = [", ".join(f"{number} {status}" for status, number in counts.items())]
     lines += _overhead([row.result for row in rows if row.status == OK])
@@ -71,7 +68,7 @@ def _cell_status(study: Study, cell: Cell, config: RunConfig, job: Job | None) -
     status = state(study, cell, job)
     result = read_result(cell.directory) or {}
     if status in ("running", "unfinished", "requeued"):
-        return _unfinished(cell, status, pace(cell, config.trainer.max_steps))
+        return _unfinished(cell, status, pace(cell, config), loss_name(config.task.name))
     if status == UNEVALUATED:
         missing = ", ".join(missing_evaluations(cell.directory, study.evaluations))
         problem = f"trained, without {missing}, which the next run makes"
@@ -81,10 +78,10 @@ def _cell_status(study: Study, cell: Cell, config: RunConfig, job: Job | None) -
     return CellStatus(cell, status, result, problem=problem)
 
 
-def _unfinished(cell: Cell, status: str, at: Pace) -> CellStatus:
+def _unfinished(cell: Cell, status: str, at: Pace, loss: str) -> CellStatus:
     result: dict[str, Any] = {
         "steps": "" if at.step is None else f"{at.step}/{at.max_steps}",
-        "loss_nats": at.loss_nats,
+        loss: at.loss,
     }
     left = ""
     if status == "running" and at.steps_per_second and at.seconds_left is not None:
@@ -92,9 +89,22 @@ def _unfinished(cell: Cell, status: str, at: Pace) -> CellStatus:
     return CellStatus(cell, status, result, left)
 
 
-def _table(study: Study, rows: list[CellStatus]) -> Table:
+def _columns(study: Study, configs: list[RunConfig]) -> tuple[tuple[str, str], ...]:
+    """Title and key of each number: those of a benchmark, or the scores of the study's tasks."""
+    if study.is_benchmark:
+        return MEASURED
+    names = {
+        name for task in {config.task.name for config in configs} for name in score_names(task)
+    }
+    scores = (
+        (metric.brief or metric.name, metric.name) for metric in SCORES if metric.name in names
+    )
+    return ("steps", "steps"), *scores, ("seconds/step", "step_seconds")
+
+
+def _table(study: Study, columns: tuple[tuple[str, str], ...], rows: list[CellStatus]) -> Table:
     table = Table(title=Text(study.description), title_justify="left")
-    whole, *fractions = MEASURED if study.is_benchmark else TRAINED
+    whole, *fractions = columns
     for column in ("cell", "seed", "status", whole[0], *(title for title, _ in fractions), "left"):
         table.add_column(column, justify="left" if column in ("cell", "status") else "right")
     for row in rows:

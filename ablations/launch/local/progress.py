@@ -34,10 +34,7 @@ class Progress:
         self, study: Study, configs: list[RunConfig], at_once: int, console: Console
     ) -> None:
         self.study, self.at_once, self.console = study, at_once, console
-        self.max_steps = {
-            cell: config.trainer.max_steps
-            for cell, config in zip(study.cells, configs, strict=True)
-        }
+        self.configs = dict(zip(study.cells, configs, strict=True))
         self.started = self.shown = time.monotonic()
         self.ok_seconds: list[float] = []  # of the cells that this driver ran to a good end
         self.live = Live(
@@ -69,7 +66,7 @@ class Progress:
         if now - self.shown < (REFRESH_SECONDS if self.console.is_terminal else HEARTBEAT_SECONDS):
             return
         self.shown = now
-        paces = [(process, pace(process.cell, self.max_steps[process.cell])) for process in running]
+        paces = [(process, pace(process.cell, self.configs[process.cell])) for process in running]
         done = Counter("done" if status == OK else "failed" for status in statuses.values())
         waiting = len(self.study.cells) - len(statuses) - len(paces)
         counts = (
@@ -96,7 +93,7 @@ class Progress:
             table.add_row(
                 str(process.cell),
                 now_at.without_step if blank else f"{now_at.step}/{now_at.max_steps}",
-                "" if blank else f"{now_at.loss_nats:.4f}",
+                "" if blank else f"{now_at.loss:.4f}",
                 f"{now_at.steps_per_second:.2f}" if now_at.steps_per_second else "",
                 duration(now_at.seconds_left) if now_at.seconds_left is not None else "",
                 duration(process.seconds),

@@ -21,6 +21,7 @@ from ablations.study.grid import Cell
 from experiments.run_dir.files import LOG, log_tail
 from experiments.run_dir.outcome import FAILED, OK, WOULD_NOT_FIT, is_ok, read_result
 from reformer_pl.config import ConfigError, RunConfig
+from reformer_pl.metrics import loss_name
 
 GRACE_SECONDS = 30.0  # from SIGINT to SIGKILL: the time to write a checkpoint
 POLL_SECONDS = 0.1
@@ -173,7 +174,11 @@ class Sweep:
         else:
             self.statuses[cell] = result["status"]
             self.progress.ended(process, is_ok(result))
-            summary = result["error"] or (_loss(result) if cell.trains else _cost(result))
+            summary = result["error"] or (
+                _loss(result, loss_name(self.config_of[cell].task.name))
+                if cell.trains
+                else _cost(result)
+            )
             line(f"  {cell}: {result['status']} in {duration(process.seconds)}, {summary}")
 
     def kill_cells(self) -> None:
@@ -198,8 +203,8 @@ class Sweep:
         return 1 if not_ok else 0
 
 
-def _loss(result: dict[str, Any]) -> str:
-    loss = result["loss_nats"]
+def _loss(result: dict[str, Any], name: str) -> str:
+    loss = result[name]
     return f"loss {'not finite' if loss is None else f'{loss:.4f}'}"
 
 
