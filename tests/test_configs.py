@@ -256,7 +256,12 @@ CHANGES = {
     "trainer.coverage_every_steps": "4",
     "seed": "1",
 }
-OF_A_WHOLE_RUN = {"out_dir", "evaluations", "trainer.threads"}  # experiments.train reads these
+OF_A_WHOLE_RUN = {
+    "out_dir",
+    "evaluations",
+    "trainer.threads",
+    "trainer.loggers",
+}  # experiments.train reads these
 OF_A_BENCHMARK = {
     f"benchmark.{name}"
     for name in ("measure", "peer", "paired", "repeats", "seconds", "memory_limit_gib")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from reformer_pl.attention import Memo, MultiHeadAttention
+from reformer_pl.attention import Memo, build_attention
 from reformer_pl.lsh import draw_rotations, hash_buckets, lsh_attention
 from reformer_pl.lsh.masks import lookup, reach, tile_bias
 from reformer_pl.lsh.plan import Plan, largest_code, make_plan
@@ -34,10 +34,10 @@ def test_every_precision_hashes_as_its_float32_copy(dtype: torch.dtype, autocast
 
 def test_a_layer_under_autocast_hashes_its_own_projections_in_float32() -> None:
     torch.manual_seed(0)
-    layer, x = MultiHeadAttention(tiny().model, "lsh"), torch.randn(2, 512, 8)
+    layer, x = build_attention(tiny().model, "lsh"), torch.randn(2, 512, 8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         _, memo = layer(x, Memo(11))
-        qk, _, v = layer._project(x)
+        qk, v = layer._project(x)
     _, expected = layer.bfloat16()(x.bfloat16(), Memo(11))
     assert qk.dtype == v.dtype == torch.bfloat16
     assert torch.equal(memo.plan.order, expected.plan.order)

@@ -249,7 +249,7 @@ def test_plan_says_what_each_cell_needs(study: Study, capsys: pytest.CaptureFixt
         )
         assert line.startswith(f"# {cell}: {needed} GiB predicted (parameters 0.0")
         predictions.of(config)
-    assert len(predictions.known) == 2  # neither the seed nor the learning rate needs memory
+    assert len(predictions.predicted) == 2  # neither the seed nor the learning rate needs memory
 
 
 def test_a_cell_that_would_not_fit_is_not_started_and_is_a_row_like_any_failure(

@@ -597,7 +597,7 @@ def test_a_result_that_cannot_be_written_leaves_the_run_to_be_resumed(
     fault = Fault(
         OSError(errno.ENOSPC, "No space left on device"),
         "experiments.run_dir.outcome",
-        "write_json",
+        "write_result",
     )
     assert exit_code(start("experiments.train", arguments, log, (fault,))) == 1
     assert not (tmp_path / "result.json").exists() and "No space left on device" in log.read_text()

@@ -62,6 +62,10 @@ def read_result(directory: Path) -> Result | None:
     return result
 
 
+def write_result(directory: Path, result: Result) -> None:
+    write_json(directory / RESULT, result)
+
+
 def is_ok(result: Result | None) -> bool:
     return result is not None and result["status"] == OK
 
@@ -157,7 +161,7 @@ def record(
         if not first_rank():
             return result
     if result is not None:
-        write_json(path, result | made_by | {"finished_at": now()})
+        write_result(directory, result | made_by | {"finished_at": now()})
     return result
 
 
