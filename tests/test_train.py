@@ -99,7 +99,7 @@ KILLS = {
     ),
     "while a checkpoint is replaced": ("experiments.training.callbacks", "os.replace", 2),
     "in the evaluations at the end": ("experiments.training.fit", "score", 2),
-    "before the result": ("experiments.run_dir.outcome", "write_json", 1),
+    "before the result": ("experiments.run_dir.outcome", "write_result", 1),
 }
 
 
@@ -217,7 +217,7 @@ CTRL_C = {
     "in the evaluations at the end": [
         ("reformer_pl.module", "LitSequenceModel.validation_step", 10)
     ],
-    "before the result": [("experiments.run_dir.outcome", "write_json", 1)],
+    "before the result": [("experiments.run_dir.outcome", "write_result", 1)],
     "twice": [(*BATCH_END, 7), (*BATCH_END, 7)],
     "before it began": [("experiments.train", "claim_directory", 1)],
 }
