@@ -23,9 +23,23 @@ from typing import Any
 
 import pandas as pd
 
+from ablations.result_columns import (
+    BENCHMARK_ONLY,
+    COLUMNS,
+    COSTS,
+    COUNTS,
+    COVERAGE_COLUMNS,
+    CURVE_COLUMNS,
+    MEASURED_COLUMNS,
+    OTHER_SCORES,
+    OWN,
+    PLAIN_PROVENANCE,
+    PROVENANCE,
+    SCORES,
+)
 from ablations.study import Study
+from ablations.study.cell import Cell
 from ablations.study.folder import open_source
-from ablations.study.grid import Cell
 from experiments.run_dir.files import (
     COVERAGE,
     EVALUATIONS,
@@ -34,61 +48,8 @@ from experiments.run_dir.files import (
     read_json,
     read_rows,
 )
-from experiments.run_dir.outcome import BENCHMARK_NUMBERS, MISSING, OK, read_evaluation, read_result
+from experiments.run_dir.outcome import MISSING, OK, read_evaluation, read_result
 from reformer_pl.config import ConfigError, flat
-from reformer_pl.config.rules import TASKS
-from reformer_pl.metrics import task_metrics
-
-# The columns of results.csv, in this order. Units: nats, 0-1, bits, GiB, seconds, tokens a second.
-COLUMNS = (
-    "study", "cell", "train", "eval", "seed", "status", "steps", "loss_nats", "accuracy",
-    "bits_per_dim",
-    "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters",
-)  # fmt: skip
-SCORES = ("loss_nats", "accuracy", "bits_per_dim")  # always there
-# Of tasks with a metric of their own: a column where a cell has it.
-OTHER_SCORES = tuple(
-    dict.fromkeys(
-        metric.name for task in TASKS for metric in task_metrics(task) if metric.name not in SCORES
-    )
-)
-COSTS = (
-    "peak_memory_gib",
-    "step_seconds",
-    "tokens_per_second",
-    "train_seconds",
-    "startup_seconds",
-    "closing_seconds",
-)
-COUNTS = ("steps", "parameters")
-BENCHMARK_ONLY = tuple(
-    name for name in BENCHMARK_NUMBERS if name not in (*COSTS, *COUNTS)
-)  # NaN in a cell that trains
-PLAIN_PROVENANCE = ("git_commit", "device", "threads", "finished_at")
-PROVENANCE = ("versions", *PLAIN_PROVENANCE)
-MEASURED_COLUMNS = (
-    "study",
-    "cell",
-    "train",
-    "seed",
-    "status",
-    "measure",
-    "peer",
-    *BENCHMARK_NUMBERS,
-)  # where the cells measure
-CURVE_COLUMNS = ("train", "cell", "seed", "split", "step", *SCORES, "lr", "seconds", "tokens")
-COVERAGE_COLUMNS = (
-    "train",
-    "cell",
-    "seed",
-    "step",
-    "layer",
-    "head",
-    "rounds",
-    "coverage",
-    "chance",
-)
-OWN = "own"  # the evaluation's name in a study without evaluations: the model as trained
 
 
 def load_results(*sources: Study | str | Path, runs_dir: Path = Path("runs")) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import yaml
 import ablations.study.study
 from ablations.launch.local import sweep
 from ablations.study import Study, load_study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.compose import Bases, compose
 from fake_cells import DRIVER, FAKE_CELL, ROOT
 

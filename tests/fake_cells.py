@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -63,7 +63,7 @@ end("ok", None, 1.5)
 DRIVER = """
 import sys
 sys.path.insert(0, {root!r})
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 Cell.command = lambda cell: [sys.executable, {script!r}, cell.name, str(cell.directory)]
 from ablations.launch.local import sweep
 from ablations.__main__ import main

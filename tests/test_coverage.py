@@ -13,7 +13,8 @@ from torch import Tensor
 
 import definition
 from ablations.report.report import build_report
-from ablations.results import COVERAGE_COLUMNS, load_cells, load_coverage
+from ablations.result_columns import COVERAGE_COLUMNS
+from ablations.results import load_cells, load_coverage
 from ablations.study import Study, load_study
 from experiments import train
 from experiments.training import coverage_file as coverage

@@ -15,7 +15,7 @@ from ablations.launch.local.launcher import Local
 from ablations.launch.options import Options
 from ablations.launch.run import run
 from ablations.study import Study, load_study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments import train
 from fake_cells import ROOT, alive
 from processes import result, rows, timeless, wait_until
@@ -71,7 +71,7 @@ sys.exit(train.main(sys.argv[1:]))
 DRIVER = """
 import sys
 sys.path.insert(0, {root!r})
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 Cell.command = lambda cell: [sys.executable, {script!r}, *cell.overrides]
 from ablations.__main__ import main
 sys.exit(main(sys.argv[1:]))

@@ -35,6 +35,7 @@ FLOORS = (
     "experiments.evaluate",
     "experiments.benchmark",
     "ablations.study",
+    "ablations.result_columns",
     "ablations.results",
     "ablations.launch",
     "ablations.report",

@@ -13,9 +13,10 @@ import yaml
 
 from ablations.report.parts.train_eval import score_table
 from ablations.report.writers.markdown import markdown
-from ablations.results import COSTS, load_cells, load_results
+from ablations.result_columns import COSTS
+from ablations.results import load_cells, load_results
 from ablations.study import Study, load_study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from fake_cells import ROOT
 from processes import rows, timeless, wait_until
 

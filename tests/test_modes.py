@@ -10,7 +10,7 @@ import yaml
 
 from ablations.__main__ import main
 from ablations.study import Study, compose_cells
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from fake_cells import begun, driver, pids, result
 from reformer_pl.config import to_dict
 

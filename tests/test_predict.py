@@ -13,7 +13,7 @@ import torch
 from ablations.__main__ import main
 from ablations.launch.predicted_memory import Predictions, gib
 from ablations.study import Study, compose_cells, load_study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.benchmarking.timing import peak_memory
 from experiments.benchmarking.work import build_work
 from experiments.compose import compose

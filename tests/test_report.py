@@ -26,7 +26,8 @@ from ablations.report.write import write_report
 from ablations.report.writers.latex import escape, latex
 from ablations.report.writers.markdown import markdown
 from ablations.report.writers.terminal import print_tables
-from ablations.results import COLUMNS, load_cells, load_curves, load_results, score_rows
+from ablations.result_columns import COLUMNS
+from ablations.results import load_cells, load_curves, load_results, score_rows
 from ablations.study import Study, load_study
 from experiments.run_dir.outcome import read_result
 from reformer_pl.config import ConfigError

@@ -19,7 +19,7 @@ import pytest
 from ablations.__main__ import main
 from ablations.results import load_results
 from ablations.study import Study, compose_cells
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments import compose, compose_many
 from experiments.fast_imports import without_collector
 from fake_cells import ROOT

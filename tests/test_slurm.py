@@ -18,7 +18,7 @@ from ablations.launch.slurm import launcher as slurm_launcher
 from ablations.launch.slurm.queue import read_jobs
 from ablations.launch.slurm.settings import Slurm, load_slurm
 from ablations.study import Study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.compose import CONFIG_DIR
 from fake_cells import result
 from reformer_pl.config import ConfigError

@@ -20,7 +20,7 @@ import yaml
 
 from ablations.launch.slurm.queue import read_jobs
 from ablations.study import Study, load_study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments import train
 from processes import result, rows, timeless
 

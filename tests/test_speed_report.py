@@ -16,7 +16,7 @@ from ablations.report.report import load_report
 from ablations.report.table import Table
 from ablations.results import load_cells
 from ablations.study import Study, load_study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS
 from reformer_pl.config import ConfigError
 from test_report import best_places, report_page

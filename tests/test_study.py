@@ -11,7 +11,7 @@ import pytest
 
 from ablations.__main__ import main
 from ablations.study import compose_cells, load_study
-from ablations.study.grid import hydra_value
+from ablations.study.yaml_values import hydra_value
 from experiments.compose import compose, presets
 
 ROOT = Path(__file__).resolve().parent.parent

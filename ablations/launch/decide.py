@@ -15,7 +15,7 @@ from ablations.launch.job import Job, is_lost
 from ablations.launch.options import Options
 from ablations.launch.predicted_memory import too_large
 from ablations.study import Study
-from ablations.study.grid import Cell, numbers_of
+from ablations.study.cell import Cell, numbers_of
 from experiments.run_dir.files import CONFIG, has_begun
 from experiments.run_dir.outcome import (
     FAILED,

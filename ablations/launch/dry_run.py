@@ -4,7 +4,7 @@ import pickle
 import zipfile
 
 from ablations.launch.decide import Decision, Plan
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.run_dir.files import checkpoint_path
 from experiments.run_dir.lock import is_running
 from reformer_pl.config import RunConfig

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.run_dir.outcome import FAILED, read_result
 
 LIVE = ("queued", "requeued", "running")

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from ablations.launch.job import Job, is_lost
 from ablations.launch.launchers import LAUNCHERS, Launcher, build_launcher
-from ablations.study.grid import Cell, numbers_of
+from ablations.study.cell import Cell, numbers_of
 from experiments.run_dir.files import log_tail
 from experiments.run_dir.outcome import write_failure
 from reformer_pl.config import ConfigError

@@ -13,7 +13,7 @@ from ablations.launch.options import Options
 from ablations.launch.slurm.launcher import OnSlurm
 from ablations.launch.slurm.settings import load_slurm
 from ablations.study import Study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from reformer_pl.config import ConfigError, RunConfig
 
 LAUNCHERS = ("local", "slurm")

@@ -5,7 +5,7 @@ from statistics import mean
 
 from ablations.launch.job import Job
 from ablations.study import Study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.run_dir.files import LOG, METRICS, last_rows
 from experiments.run_dir.lock import is_running
 from experiments.run_dir.outcome import UNEVALUATED, is_ok, missing_evaluations, read_result

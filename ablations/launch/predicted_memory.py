@@ -6,7 +6,7 @@
 import json
 import math
 
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from reformer_pl.config import RunConfig, flat, to_dict
 
 # Keys that no memory depends on: cells that differ in nothing else share a prediction.

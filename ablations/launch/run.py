@@ -25,7 +25,7 @@ from ablations.launch.options import Options
 from ablations.launch.pace import state
 from ablations.launch.study_lock import locked
 from ablations.study import Study, compose_cells
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.run_dir.outcome import OK
 from reformer_pl.config import RunConfig
 

@@ -13,7 +13,7 @@ from ablations.launch.job import Job
 from ablations.launch.jobs import cancel_commands, settle
 from ablations.launch.pace import Pace, duration, pace, state
 from ablations.study import Study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.run_dir.files import LOG, log_tail
 from experiments.run_dir.outcome import OK, UNEVALUATED, missing_evaluations, read_result
 from reformer_pl.config import RunConfig

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ablations.study import Study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.run_dir.lock import is_running
 from reformer_pl.config import ConfigError
 

@@ -11,7 +11,8 @@ import pandas as pd
 from ablations.report.bootstrap import mean_interval
 from ablations.report.numbers import MISSING, digits
 from ablations.report.table import Entry, Value, Words
-from ablations.results import COUNTS, variant_labels
+from ablations.result_columns import COUNTS
+from ablations.results import variant_labels
 from ablations.study import Study
 from experiments.run_dir.outcome import OK
 from reformer_pl.metrics import Metric

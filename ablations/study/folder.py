@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ablations.study import Study, load_study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.compose import presets
 from experiments.run_dir.files import MARKS, read_config_values
 from reformer_pl.config import ConfigError

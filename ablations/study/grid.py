@@ -6,49 +6,20 @@ Each is one complete `experiments.train` or `experiments.benchmark` command.
 import itertools
 import math
 import re
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations.study.cell import Cell
 from ablations.study.report_words import REPORT_WORDS, words_for
-from experiments.run_dir.outcome import BENCHMARK_NUMBERS, RESULT_NUMBERS
+from ablations.study.yaml_values import hydra_value, read_list, read_mapping, read_overrides
 from reformer_pl.config import ConfigError
 
 MAX_CELLS = 10_000  # of a grid: more are probably a mistake, and take minutes to check
 GRID_KEYS = ("measure", "base", "axes", "report")
 GROWN = ("length", "n_layers")
 SET_BY_THE_STUDY = ("seed", "out_dir", "evaluations")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of the grid. `overrides` is complete: seed, out_dir and evaluations are in it."""
-
-    name: str
-    train: str
-    seed: int
-    overrides: tuple[str, ...]
-    directory: Path
-    labels: tuple[str, ...]  # its choice on each axis
-    program: str  # the module that runs it
-
-    def command(self) -> list[str]:
-        return [sys.executable, "-m", self.program, *self.overrides]
-
-    @property
-    def trains(self) -> bool:
-        """Else it measures, and has neither steps nor a loss."""
-        return self.program == "experiments.train"
-
-    def __str__(self) -> str:
-        return f"{self.name} seed={self.seed}"
-
-
-def numbers_of(cell: Cell) -> tuple[str, ...]:
-    """The numbers of its result."""
-    return RESULT_NUMBERS if cell.trains else BENCHMARK_NUMBERS
 
 
 @dataclass(frozen=True)
@@ -251,55 +222,3 @@ def _axis(key: str, choices: Any) -> list[tuple[str, list[str]]]:
         (value if isinstance(value, str) else f"{key.rsplit('.', 1)[-1]}={text}", [f"{key}={text}"])
         for value, text in pairs
     ]
-
-
-def read_overrides(where: str, values: Any) -> list[str]:
-    if not isinstance(values, list) or not all(isinstance(v, str) and "=" in v for v in values):
-        raise ConfigError(
-            f"{where} must be a list of overrides such as [model.attention=lsh], not {values!r}"
-        )
-    for override in values:
-        if override.split("=", 1)[0].lstrip("+").split(".", 1)[0] in SET_BY_THE_STUDY:
-            raise ConfigError(
-                f"{where}: {override} is set by the study itself: use its seeds and evaluations"
-            )
-    return values
-
-
-def read_mapping(values: dict[str, Any], key: str) -> dict[str, Any]:
-    value = values.get(key) or {}
-    if not isinstance(value, dict):
-        raise ConfigError(f"{key} must be a mapping, not {value!r}")
-    return value
-
-
-def read_list(values: dict[str, Any], key: str, default: list[Any]) -> list[Any]:
-    value = values.get(key, default)
-    if not isinstance(value, list):
-        raise ConfigError(f"{key} must be a list, not {value!r}")
-    return value
-
-
-def hydra_value(value: Any) -> str:
-    """A plain value in Hydra's override grammar.
-
-    A word is quoted where it holds anything but letters, digits and _./+-
-    """
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case int() | float():
-            return repr(value)
-        case list():
-            return f"[{','.join(hydra_value(v) for v in value)}]"
-        case str() if re.fullmatch(r"[\w./+-]+", value):
-            return value
-        case str():  # backslashes count only where a quote follows
-            return (
-                '"'
-                + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value)
-                + '"'
-            )
-    raise ConfigError(f"{value!r} cannot be one value: use words, numbers or lists of them")

@@ -24,18 +24,11 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ablations.study.grid import (
-    MAX_CELLS,
-    Cell,
-    Grid,
-    check_names,
-    make_grids,
-    read_list,
-    read_mapping,
-    read_overrides,
-)
+from ablations.study.cell import Cell
+from ablations.study.grid import MAX_CELLS, Grid, check_names, make_grids
 from ablations.study.paper_numbers import check_paper
 from ablations.study.report_words import REPORT_WORDS
+from ablations.study.yaml_values import read_list, read_mapping, read_overrides
 from experiments.compose import CONFIG_DIR, Bases, compose, presets
 from reformer_pl.config import ConfigError, RunConfig, flat, to_dict
 from reformer_pl.config.evaluations import load_named_evaluation

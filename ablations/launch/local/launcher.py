@@ -13,7 +13,7 @@ from ablations.launch.local.sweep import run_cells
 from ablations.launch.machine import gpus_needed
 from ablations.launch.options import Options
 from ablations.study import Study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from reformer_pl.config import ConfigError, RunConfig
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ablations.launch.cell_environment import CELL_ENVIRONMENT, python_path
 from ablations.launch.machine import PORT_IS_TAKEN
 from ablations.launch.slurm.environment import outside_of_a_job
-from ablations.study.grid import Cell, numbers_of
+from ablations.study.cell import Cell, numbers_of
 from experiments.run_dir.files import LOG, log_tail, tail
 from experiments.run_dir.lock import is_running, lock
 from experiments.run_dir.outcome import (

@@ -16,7 +16,7 @@ from rich.text import Text
 from ablations.launch.local.process import Process
 from ablations.launch.pace import duration, pace, seconds_left
 from ablations.study import Study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.run_dir.outcome import OK
 from reformer_pl.config import RunConfig
 

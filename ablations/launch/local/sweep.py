@@ -17,7 +17,7 @@ from ablations.launch.local.stop import Stop
 from ablations.launch.machine import environment_of, free_port, threads_per_cell
 from ablations.launch.options import Options
 from ablations.launch.pace import duration
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.run_dir.files import LOG, log_tail
 from experiments.run_dir.outcome import FAILED, OK, WOULD_NOT_FIT, is_ok, read_result
 from reformer_pl.config import ConfigError, RunConfig

@@ -15,7 +15,7 @@ from ablations.launch.slurm import queue
 from ablations.launch.slurm.settings import Slurm
 from ablations.launch.slurm.submit import max_array_size, submit_array
 from ablations.study import Study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.run_dir.files import JOB
 from experiments.run_dir.outcome import OK, WOULD_NOT_FIT
 from reformer_pl.config import ConfigError, RunConfig

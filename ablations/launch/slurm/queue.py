@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.launch.job import Job
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.run_dir.files import JOB
 from experiments.run_dir.outcome import FAILED, OOM, TIMEOUT, is_ok, read_result
 from reformer_pl.config import ConfigError

@@ -14,7 +14,7 @@ from ablations.launch.slurm.environment import outside_of_a_job
 from ablations.launch.slurm.queue import write_record
 from ablations.launch.slurm.settings import Slurm
 from ablations.study import Study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.run_dir.files import JOB, LOG, RESULT
 from experiments.run_dir.outcome import Result, is_ok, read_result
 from reformer_pl.config import ConfigError

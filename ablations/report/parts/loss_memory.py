@@ -36,7 +36,8 @@ from ablations.report.variant_means import (
     over_seeds,
     side_by_side,
 )
-from ablations.results import SCORES, variant_labels
+from ablations.result_columns import SCORES
+from ablations.results import variant_labels
 from ablations.study import Study
 from experiments.run_dir.outcome import OK
 from reformer_pl.metrics import LOSS_NATS, STEP_SECONDS, TOKENS_PER_SECOND, Metric, memory_metric

@@ -30,7 +30,8 @@ from ablations.report.variant_means import (
     seeds_text,
     side_by_side,
 )
-from ablations.results import OWN, score_rows, variant_labels
+from ablations.result_columns import OWN
+from ablations.results import score_rows, variant_labels
 from ablations.study import Study
 from experiments.run_dir.outcome import OK
 from reformer_pl.metrics import STEP_SECONDS, TRAIN_SECONDS, Metric

@@ -1,7 +1,8 @@
 """The report's page: one HTML file that needs nothing beside it and no network, in a browser or on
 paper, with a script or without.
 
-page.css is its style; page.js sorts its tables, filters by variant and enlarges figures.
+page.html is its frame and page.css its style. page.js sorts its tables, filters by variant and
+enlarges figures.
 """
 
 from datetime import datetime
@@ -18,40 +19,10 @@ from ablations.report.writers.page_tables import table_html
 from ablations.report.writers.svg import inline_svg
 from ablations.study import Study
 
-STYLE, SCRIPT = (
+PAGE, STYLE, SCRIPT = (
     Path(__file__).with_name(f"page.{suffix}").read_text(encoding="utf-8")
-    for suffix in ("css", "js")
+    for suffix in ("html", "css", "js")
 )
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline';
-  script-src 'unsafe-inline'">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<style>
-{style}</style>
-</head>
-<body>
-<header>
-<h1>{title}</h1>
-<p class="lead">{description}</p>
-<p class="counts">{counts}</p>
-{filter}</header>
-<main>
-{body}
-</main>
-<footer>Written {written}.</footer>
-<dialog id="enlarged" aria-label="Enlarged figure">
-<form method="dialog"><button>Close</button></form><div class="room"></div></dialog>
-<script>
-{script}</script>
-</body>
-</html>
-"""
 FILTER = """<form class="filter" id="filter" autocomplete="off" hidden>
 <label class="search">Filter by variant
 <input type="search" name="words" placeholder="words of its name"></label>

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ablations.report.writers.svg import Target
 from ablations.study import Study
-from ablations.study.grid import Cell
+from ablations.study.cell import Cell
 from experiments.run_dir.files import SHOWN
 from experiments.run_dir.outcome import MISSING, OK
 

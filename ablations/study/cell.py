@@ -1,0 +1,36 @@
+"""One run of a grid."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.run_dir.outcome import BENCHMARK_NUMBERS, RESULT_NUMBERS
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the grid. `overrides` is complete: seed, out_dir and evaluations are in it."""
+
+    name: str
+    train: str
+    seed: int
+    overrides: tuple[str, ...]
+    directory: Path
+    labels: tuple[str, ...]  # its choice on each axis
+    program: str  # the module that runs it
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", self.program, *self.overrides]
+
+    @property
+    def trains(self) -> bool:
+        """Else it measures, and has neither steps nor a loss."""
+        return self.program == "experiments.train"
+
+    def __str__(self) -> str:
+        return f"{self.name} seed={self.seed}"
+
+
+def numbers_of(cell: Cell) -> tuple[str, ...]:
+    """The numbers of its result."""
+    return RESULT_NUMBERS if cell.trains else BENCHMARK_NUMBERS

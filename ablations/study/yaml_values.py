@@ -1,0 +1,60 @@
+"""The values of a study's YAML: mappings, lists and overrides, each refused in one line."""
+
+import re
+from typing import Any
+
+from reformer_pl.config import ConfigError
+
+SET_BY_THE_STUDY = ("seed", "out_dir", "evaluations")
+
+
+def read_overrides(where: str, values: Any) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(v, str) and "=" in v for v in values):
+        raise ConfigError(
+            f"{where} must be a list of overrides such as [model.attention=lsh], not {values!r}"
+        )
+    for override in values:
+        if override.split("=", 1)[0].lstrip("+").split(".", 1)[0] in SET_BY_THE_STUDY:
+            raise ConfigError(
+                f"{where}: {override} is set by the study itself: use its seeds and evaluations"
+            )
+    return values
+
+
+def read_mapping(values: dict[str, Any], key: str) -> dict[str, Any]:
+    value = values.get(key) or {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{key} must be a mapping, not {value!r}")
+    return value
+
+
+def read_list(values: dict[str, Any], key: str, default: list[Any]) -> list[Any]:
+    value = values.get(key, default)
+    if not isinstance(value, list):
+        raise ConfigError(f"{key} must be a list, not {value!r}")
+    return value
+
+
+def hydra_value(value: Any) -> str:
+    """A plain value in Hydra's override grammar.
+
+    A word is quoted where it holds anything but letters, digits and _./+-
+    """
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)
+        case list():
+            return f"[{','.join(hydra_value(v) for v in value)}]"
+        case str() if re.fullmatch(r"[\w./+-]+", value):
+            return value
+        case str():  # backslashes count only where a quote follows
+            return (
+                '"'
+                + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value)
+                + '"'
+            )
+    raise ConfigError(f"{value!r} cannot be one value: use words, numbers or lists of them")
