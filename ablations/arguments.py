@@ -243,7 +243,8 @@ def _add_run_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--wait",
         action="store_true",
-        help="with --launcher slurm: return when no cell is queued or running; Ctrl-C cancels none",
+        help="with a launcher that returns at once, such as slurm: wait until no cell is queued or "
+        "running; Ctrl-C cancels none",
     )
 
 

@@ -109,7 +109,7 @@ def test_a_missing_package_is_one_line_before_anything_is_trained(
     directory = tmp_path / "run"
     assert train.main([*RUN, f"trainer.loggers=[csv,{word}]", f"out_dir={directory}"]) == 2
     error = capsys.readouterr().err
-    assert error == f"error: {word} needs {packages}: pip install 'reformer-pl[{word}]'\n"
+    assert error == f"error: {word} needs {packages}: pip install '.[{word}]'\n"
     assert not directory.exists()
     with pytest.raises(ConfigError, match=f"{word} needs"):
         send_run(tmp_path, "study", "cell", word)

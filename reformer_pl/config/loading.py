@@ -165,4 +165,4 @@ def check_tracker(name: str) -> None:
     missing = [package for package in TRACKERS[name] if find_spec(package) is None]
     if missing:
         packages = ", ".join(missing)
-        raise ConfigError(f"{name} needs {packages}: pip install 'reformer-pl[{name}]'")
+        raise ConfigError(f"{name} needs {packages}: pip install '.[{name}]'")
