@@ -66,11 +66,11 @@ def test_two_drivers_share_no_cell(study_of: Callable[..., Study]) -> None:
     cell_pid, _ = pids(study.cells[0])
     second = driver("run", "./mine.yaml")
     assert (
-        f"is being run by process {first.pid}" in second.communicate(timeout=30)[0]
+        f"is being run by process {first.pid}" in second.communicate(timeout=120)[0]
         and second.returncode == 2
     )
     assert alive(cell_pid) and begun(study.cells[0]) == 1
     first.send_signal(signal.SIGINT)
-    first.communicate(timeout=30)
+    first.communicate(timeout=120)
     (study.directory / "go").touch()
     assert main(["run", "./mine.yaml"]) == 0 and [begun(cell) for cell in study.cells] == [2, 1]
