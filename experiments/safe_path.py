@@ -4,6 +4,7 @@
 __init__.py, would then be imported in place of this package. PYTHONSAFEPATH leaves it out.
 """
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent  # what holds this package
@@ -12,7 +13,11 @@ ROOT = Path(__file__).resolve().parent.parent  # what holds this package
 def safe_path() -> dict[str, str]:
     """What to add to the environment of a process that is started with `python -m`.
 
-    Nothing where the working directory itself holds this package: it may be a clone that is not
-    installed, and then the working directory is the only way to it.
+    Where the working directory itself holds this package, it may be a clone that is not installed.
+    PYTHONPATH then names it, for the process looks there no more by itself.
     """
-    return {} if Path.cwd() == ROOT else {"PYTHONSAFEPATH": "1"}
+    if Path.cwd() != ROOT:
+        return {"PYTHONSAFEPATH": "1"}
+    others = os.environ.get("PYTHONPATH")
+    path = f"{ROOT}{os.pathsep}{others}" if others else str(ROOT)
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": path}

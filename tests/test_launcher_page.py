@@ -1,23 +1,18 @@
 """docs/launcher.md, done as it says on a copy of the sources; the commands that start cells by it."""
 
-import os
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-from test_readme import PAGES, ROOT, apply, blocks
+from doc_pages import copy_sources, run_in
+from test_readme import PAGES, apply, blocks
 
 PAGE = PAGES["launcher.md"]
 
 
 def test_the_worked_example_of_a_launcher(tmp_path: Path) -> None:
-    for folder in ("reformer_pl", "experiments", "ablations", "configs"):
-        shutil.copytree(
-            ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
-        )
+    copy_sources(tmp_path)
     for diff in blocks("diff", PAGE):
         apply(tmp_path / "ablations" / "launch" / "launchers.py", diff)
     (launcher,) = blocks("python", PAGE)
@@ -44,14 +39,5 @@ def commands() -> list[str]:
 
 
 def run(directory: Path, command: str) -> str:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(directory)}
     python = f"{shlex.quote(sys.executable)} "
-    done = subprocess.run(
-        ["sh", "-c", re.sub(r"^python ", lambda _: python, command)],
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return run_in(directory, ["sh", "-c", re.sub(r"^python ", lambda _: python, command)])

@@ -2,12 +2,8 @@
 
 import argparse
 import fnmatch
-import os
 import re
 import shlex
-import shutil
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +15,7 @@ from ablations.arguments import parser
 from ablations.results import load_results
 from ablations.study import compose_cells, load_study
 from ablations.study.study import KEYS
+from doc_pages import copy_sources, run_commands
 from experiments import benchmark, evaluate, train
 from experiments.compose import compose, presets, product
 from reformer_pl.config import ConfigError, RunConfig, flat, load, to_dict
@@ -391,11 +388,7 @@ def test_the_keys_and_report_words_of_a_study_are_documented(tmp_path: Path) -> 
 
 def test_the_worked_example_of_an_attention_variant(tmp_path: Path) -> None:
     """docs/variant.md, done as it says on a copy of the sources, and its commands."""
-    for folder in ("reformer_pl", "experiments", "ablations", "configs", "tests"):
-        shutil.copytree(
-            ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    copy_sources(tmp_path)
     page = PAGES["variant.md"].split("\n## ")[0]
     changed: list[str] = []
     for prose, diff in re.findall(r"(.*?)^```diff\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
@@ -406,17 +399,5 @@ def test_the_worked_example_of_an_attention_variant(tmp_path: Path) -> None:
         "reformer_pl/attention.py",
         "tests/test_attention.py",
     ]
-    commands = re.findall(r"^    python (-m (?:pytest|experiments\.train) .*)$", page, re.MULTILINE)
-    assert len(commands) == 2
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
-    for command in commands:
-        done = subprocess.run(
-            [sys.executable, *shlex.split(command, comments=True)],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        if "pytest" in command:
-            assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 15, done.stdout
+    tested, _ = run_commands(page, tmp_path, r"-m (?:pytest|experiments\.train) .*")
+    assert int(re.search(r"(\d+) passed", tested)[1]) >= 15, tested

@@ -1,11 +1,6 @@
 """docs/report_part.md, done as it says on a copy of the sources: its study is run and reported."""
 
-import os
 import re
-import shlex
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +9,7 @@ import pytest
 from ablations.report.words import build_part
 from ablations.results import load_cells
 from ablations.study.report_words import REPORT_WORDS
+from doc_pages import copy_sources, run_commands
 from reformer_pl.config import ConfigError
 from test_readme import ROOT, apply, blocks
 from test_report import memory_study
@@ -22,9 +18,7 @@ PAGE = (ROOT / "docs/report_part.md").read_text(encoding="utf-8")
 
 
 def test_the_worked_example_of_a_report_part(tmp_path: Path) -> None:
-    for folder in ("reformer_pl", "experiments", "ablations", "configs"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
+    copy_sources(tmp_path)
     (diff,), (part,), (study,) = (blocks(word, PAGE) for word in ("diff", "python", "yaml"))
     changed, name = re.findall(r"^\*\*The [^,]*, in `([\w/.]+)`", PAGE, re.MULTILINE)
     new = f"ablations/report/parts/{name}"
@@ -33,18 +27,8 @@ def test_the_worked_example_of_a_report_part(tmp_path: Path) -> None:
     apply(tmp_path / changed, diff)
     (tmp_path / new).write_text(part, encoding="utf-8")
     (tmp_path / "my_study.yaml").write_text(study, encoding="utf-8")
-    commands = re.findall(r"^    python (-m ablations .*)$", PAGE, re.MULTILINE)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
-    for command in commands:
-        done = subprocess.run(
-            [sys.executable, *shlex.split(command, comments=True)],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert "Tokens a second while training, one seed." in done.stdout
+    *_, printed = run_commands(PAGE, tmp_path, "-m ablations .*")
+    assert "Tokens a second while training, one seed." in printed
     report = tmp_path / "runs/my_study/report"
     written = {path.name for path in report.iterdir()}
     suffixes = ("csv", "md", "tex", "png", "pdf")

@@ -266,6 +266,7 @@ def test_imports_go_one_way() -> None:
     files_only = (
         "experiments.compose",
         "experiments.run_dir",
+        "experiments.safe_path",
         "experiments.training.export_run",
         "reformer_pl.config",
         "reformer_pl.config.evaluations",

@@ -4,23 +4,16 @@ Their commands are run in it.
 """
 
 import json
-import os
 import re
-import shlex
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-from test_readme import PAGES, ROOT, apply, blocks
+from doc_pages import copy_sources, run_commands
+from test_readme import PAGES, apply, blocks
 
 
 def apply_page(page: str, copy: Path) -> list[str]:
     """Apply every diff of a page to a copy of the sources; returns the files touched, in order."""
-    for folder in ("reformer_pl", "experiments", "ablations", "configs", "tests"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
-    shutil.copy(ROOT / "pyproject.toml", copy)
+    copy_sources(copy)
     touched: list[str] = []
     for prose, diff in re.findall(r"(.*?)^```diff\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
         touched += re.findall(r"^\*\*The .*?\*\*, in `([\w/.]+)`", prose, re.MULTILINE)[-1:]
@@ -28,23 +21,6 @@ def apply_page(page: str, copy: Path) -> list[str]:
             (copy / touched[-1]).touch(exist_ok=False)
         apply(copy / touched[-1], diff)
     return touched
-
-
-def run_commands(page: str, copy: Path) -> list[str]:
-    """What each command of the page prints, run in the copy."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(copy)}
-    printed = []
-    for command in re.findall(r"^    python (-m .*)$", page, re.MULTILINE):
-        done = subprocess.run(
-            [sys.executable, *shlex.split(command, comments=True)],
-            cwd=copy,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        printed.append(done.stdout)
-    return printed
 
 
 def test_a_task_with_another_loss_and_another_metric(tmp_path: Path) -> None:

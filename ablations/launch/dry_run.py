@@ -1,11 +1,8 @@
 """`run --dry-run`: a line for each cell that says what would happen."""
 
-import pickle
-import zipfile
-
 from ablations.launch.decide import Decision, Plan
 from ablations.study.cell import Cell
-from experiments.run_dir.files import checkpoint_path
+from experiments.run_dir.files import CORRUPT_CHECKPOINT, checkpoint_path
 from experiments.run_dir.lock import is_running
 from reformer_pl.config import RunConfig
 
@@ -45,16 +42,7 @@ def _first_step(cell: Cell, config: RunConfig) -> str:
 
     try:
         step = torch.load(path, map_location="meta", mmap=True, weights_only=True)["global_step"]
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        LookupError,
-        ValueError,
-        TypeError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ) as error:
+    except CORRUPT_CHECKPOINT as error:
         reason = f"refused as corrupt ({type(error).__name__})"
         return f"from its checkpoint, which is {reason}: delete {path} to train it again"
     return f"from step {step} of {config.trainer.max_steps}"

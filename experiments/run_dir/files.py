@@ -8,6 +8,8 @@ import hashlib
 import json
 import math
 import os
+import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,20 @@ CHECKPOINT = "last.ckpt"  # below checkpoints/
 EVALUATIONS = "evaluations"
 SHOWN = (CONFIG, LOG, METRICS, RESULT)  # what a report links to
 MARKS = (CONFIG, RESULT)  # a folder with one of them is a run's
+
+
+# What torch.load raises for a file that is no whole checkpoint.
+CORRUPT_CHECKPOINT = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
 
 
 def checkpoint_path(directory: Path) -> Path:
@@ -198,7 +214,7 @@ def claim_directory(config: RunConfig) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if path.is_file() and has_begun(directory):
-            before = load_config_file(path)
+            before = load_run_config(directory)
             reason = changes(before, config)
             if reason:
                 raise ConfigError(
@@ -225,13 +241,16 @@ def read_config(directory: Path, overrides: list[str]) -> RunConfig:
     path = directory / CONFIG
     if not path.is_file():
         raise ConfigError(f"{directory} is no run directory: it has no {CONFIG}")
-    return load_evaluation(load_config_file(path), overrides)
+    return load_evaluation(load_run_config(directory), overrides)
 
 
-def load_config_file(path: Path) -> RunConfig:
-    values = read_config_values(path.parent)
+def load_run_config(directory: Path) -> RunConfig:
+    """The config a run was made with. Raises ConfigError."""
+    values = read_config_values(directory)
     if not values:
-        raise ConfigError(f"{path} is no config: move {path.parent} away and train again")
+        raise ConfigError(
+            f"{directory / CONFIG} is no config: move {directory} away and train again"
+        )
     return load(values)
 
 

@@ -4,9 +4,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from experiments.run_dir.files import CONFIG as CONFIG_FILE
-from experiments.run_dir.files import METRICS, RESULT, load_config_file, read_rows
-from experiments.run_dir.outcome import RESULT_NUMBERS, read_result
+from experiments.run_dir.files import METRICS, RESULT, load_run_config, read_rows
+from experiments.run_dir.outcome import RESULT_NUMBERS, is_ok, read_result
 from reformer_pl.config import ConfigError, check_tracker
 
 PLACE = ("step", "split")  # where a row stands; the rest of it are values
@@ -24,7 +23,7 @@ def send_run(directory: Path, study: str, cell: str, to: str) -> None:
     result = read_result(directory)
     if result is None:
         raise ConfigError(f"{directory} has no {RESULT}: a run is sent when it has ended")
-    config, rows = load_config_file(directory / CONFIG_FILE), read_rows(directory / METRICS)
+    config, rows = load_run_config(directory), read_rows(directory / METRICS)
     from experiments.training.loggers import build_logger, log_config  # these import torch
 
     logger = build_logger(to, directory, study, cell)
@@ -34,7 +33,7 @@ def send_run(directory: Path, study: str, cell: str, to: str) -> None:
         logger.log_metrics(_numbers(values, row["split"]), row["step"])
     costs = {name: result.get(name) for name in RESULT_NUMBERS}
     logger.log_metrics(_numbers(costs, "final"), result.get("steps") or 0)
-    logger.finalize("success" if result["status"] == "ok" else "failed")
+    logger.finalize("success" if is_ok(result) else "failed")
     if to == "wandb":  # Lightning leaves it open until the process ends, and the next run needs one
         logger.experiment.finish()
 

@@ -1,13 +1,12 @@
 """A trained model scored: its checkpoint, its weights, and the held-out numbers."""
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Trainer
 
+from experiments.run_dir.files import CORRUPT_CHECKPOINT
 from reformer_pl.config import ConfigError
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.tasks.batches import SequenceData
@@ -27,16 +26,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is missing: train the run first")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        LookupError,
-        ValueError,
-        AttributeError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ) as error:
+    except CORRUPT_CHECKPOINT as error:
         raise ConfigError(
             f"{path} is corrupt: delete it and train again ({type(error).__name__})"
         ) from error

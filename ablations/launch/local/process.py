@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ablations.launch.cell_environment import CELL_ENVIRONMENT, python_path
+from ablations.launch.cell_environment import CELL_ENVIRONMENT
 from ablations.launch.machine import PORT_IS_TAKEN
 from ablations.launch.slurm.environment import outside_of_a_job
 from ablations.study.cell import Cell, numbers_of
@@ -28,6 +28,7 @@ from experiments.run_dir.outcome import (
     read_result,
     write_failure,
 )
+from experiments.safe_path import safe_path
 
 PR_SET_PDEATHSIG = 1
 # After SIGKILL. A process that left the group may hold the log for longer: it is not waited for.
@@ -104,7 +105,7 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**outside_of_a_job(), **CELL_ENVIRONMENT, **python_path(), **environment},
+            env={**outside_of_a_job(), **CELL_ENVIRONMENT, **safe_path(), **environment},
             start_new_session=True,
             preexec_fn=_in_the_child(),
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ablations.launch.cell_environment import CELL_ENVIRONMENT, python_path
+from ablations.launch.cell_environment import CELL_ENVIRONMENT
 from ablations.launch.slurm.become import become
 from ablations.launch.slurm.environment import outside_of_a_job
 from ablations.launch.slurm.queue import write_record
@@ -17,6 +17,7 @@ from ablations.study import Study
 from ablations.study.cell import Cell
 from experiments.run_dir.files import JOB, LOG, RESULT
 from experiments.run_dir.outcome import Result, is_ok, read_result
+from experiments.safe_path import safe_path
 from reformer_pl.config import ConfigError
 
 MAX_ARRAY_SIZE = 1001  # SLURM's own default, where the cluster does not say
@@ -120,7 +121,7 @@ def _environment_of_jobs() -> Iterator[None]:
     A driver that runs in a job itself submits as if it did not.
     """
     before = dict(os.environ)
-    inherited = outside_of_a_job() | CELL_ENVIRONMENT | python_path()
+    inherited = outside_of_a_job() | CELL_ENVIRONMENT | safe_path()
     os.environ.clear()
     os.environ.update(inherited)
     try:
