@@ -12,7 +12,7 @@ weights, such as those of the attention. `python -m experiments.train --help` li
 Prints the held-out loss in nats, the accuracy from 0 to 1, bits per dimension and the number of
 sequences scored, and writes them to RUN_DIR/evaluations/NAME.json, where NAME is made of the
 changes. The run's own result stays as it is. Two evaluations print the same numbers: the held-out
-set and the hash rotations are fixed.
+set and the hash rotations are fixed, whatever task.batch_size and the number of devices.
 
 exit codes: 0 done, 2 bad input
 """

@@ -81,7 +81,9 @@ class LitSequenceModel(LightningModule):
         self.optimizers().zero_grad()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        loss = self.loss(batch, derived_seed(self.config.seed, HELD_OUT, batch_index))
+        # One draw of rotations for the whole evaluation, so that the score does not depend on how
+        # the sequences are split into batches and over devices.
+        loss = self.loss(batch, held_out_seed(self.config.seed))
         update(self.held_out_metrics, loss.values())
 
     def on_validation_epoch_end(self) -> None:
@@ -168,6 +170,11 @@ def update(means: MetricCollection, values: dict[str, tuple[torch.Tensor, torch.
     """Feed each mean the (value, weight) that a loss gives for it."""
     for name, mean in means.items():
         mean.update(*values[name])
+
+
+def held_out_seed(seed: int) -> int:
+    """The hash seed of every evaluation of a run with this seed."""
+    return derived_seed(seed, HELD_OUT)
 
 
 def derived_seed(*words: int) -> int:

@@ -286,7 +286,7 @@ def test_cover_sees_every_layer_of_shared_queries_and_keys_and_leaves_nothing_be
     module = LitSequenceModel(config, build_task(config).vocab_size).train()
     before = {name: set(vars(part)) for name, part in module.named_modules()}
     state = torch.get_rng_state()
-    found = cover(module, config, build_task(config).eval_batch(0)[0], 0)
+    found = cover(module, config, [build_task(config).eval_batch(0).tokens], 0)
     assert sorted({(row["layer"], row["head"]) for row in found}) == [
         (1, 0),
         (1, 1),

@@ -151,6 +151,9 @@ def test_curve_sequences_thins_the_held_out_set_while_training_only(
         for rank in (0, 1)
     ]
     assert sorted(by_rank[0] + by_rank[1]) == sorted(scored)
+    for batch_size in (2, 3):
+        thinned = place(make(batch_size=batch_size, curve_sequences=3), fn="fit").val_dataloader()
+        assert [row.tolist() for tokens, _ in thinned for row in tokens] == scored
     assert len(list(place(make(**values)).val_dataloader())) == 10
     assert len(list(place(make(batch_size=1, curve_sequences=99), fn="fit").val_dataloader())) == 10
 

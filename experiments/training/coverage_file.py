@@ -3,7 +3,7 @@
 It has a row for each layer, head and number of rounds.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from reformer_pl.attention import MultiHeadAttention
 from reformer_pl.config import RunConfig, TrainerConfig
 from reformer_pl.coverage import ROUNDS
 from reformer_pl.measure import attention_coverage
-from reformer_pl.module import HELD_OUT, LitSequenceModel, derived_seed
+from reformer_pl.module import LitSequenceModel, held_out_seed
 from reformer_pl.tasks.batches import generator
 
 COVERAGE = 3  # a word of its own beside TRAIN, HELD_OUT and DROPOUT of reformer_pl.module
@@ -57,11 +57,13 @@ class CoverageFile(Callback):
     def _write(self, trainer: Trainer, module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        # As many sequences as this rank trains on.
-        batch = trainer.datamodule.eval_batch(0).rows(0, trainer.world_size)
-        tokens = batch.tokens.to(module.device)
+        # Of as many sequences at a time as this rank trains on, so that memory suffices.
+        batch, world = trainer.datamodule.eval_batch(0), trainer.world_size
+        parts = [batch.rows(rank, world).tokens for rank in range(min(world, len(batch.tokens)))]
         with trainer.precision_plugin.forward_context():
-            rows = cover(module, self.config, tokens, trainer.global_step)
+            rows = cover(
+                module, self.config, [part.to(module.device) for part in parts], trainer.global_step
+            )
         append_rows(self.path, rows)
 
 
@@ -72,12 +74,15 @@ def is_due(options: TrainerConfig, step: int) -> bool:
 
 
 @torch.no_grad()
-def cover(module: LitSequenceModel, config: RunConfig, tokens: Tensor, step: int) -> list[Row]:
-    """One row per layer, head and number of rounds: means over the sequences of tokens (B, L).
+def cover(
+    module: LitSequenceModel, config: RunConfig, parts: Sequence[Tensor], step: int
+) -> list[Row]:
+    """One row per layer, head and number of rounds: means over the sequences of all parts (B, L).
 
-    Layers of other attention have none.
+    Layers of other attention have none. How the sequences are split into parts changes nothing.
     """
-    rows: list[Row] = []
+    sums: dict[tuple[int, int, int], Tensor] = {}
+    n_sequences = sum(len(tokens) for tokens in parts)
     lsh = config.model.lsh
     options = {
         "chunk_len": lsh.chunk_len,
@@ -90,14 +95,20 @@ def cover(module: LitSequenceModel, config: RunConfig, tokens: Tensor, step: int
         measured = attention_coverage(
             qk, **options, rounds=ROUNDS, generator=generator(config.seed, COVERAGE, step, layer)
         )
-        mass, chance = (x.mean(1).tolist() for x in measured)
+        both = torch.stack([x.double().sum(1) for x in measured], -1).cpu()  # (rounds, heads, 2)
         for i, r in enumerate(ROUNDS):
             for head in range(qk.shape[1]):
-                values = {"coverage": round(mass[i][head], 6), "chance": round(chance[i][head], 6)}
-                rows.append({"step": step, "layer": layer, "head": head, "rounds": r, **values})
+                key = (layer, r, head)
+                sums[key] = sums.get(key, 0) + both[i, head]
 
     with evaluating(module), watched(module, measure):
-        module.model(tokens, hash_seed=derived_seed(config.seed, HELD_OUT, 0))
+        for tokens in parts:
+            module.model(tokens, hash_seed=held_out_seed(config.seed))
+    rows: list[Row] = []
+    for (layer, r, head), total in sums.items():
+        mass, chance = (total / n_sequences).tolist()
+        values = {"coverage": round(mass, 6), "chance": round(chance, 6)}
+        rows.append({"step": step, "layer": layer, "head": head, "rounds": r, **values})
     return rows
 
 

@@ -39,7 +39,7 @@ def generator(*words: int) -> torch.Generator:
 class SequenceData(LightningDataModule):
     """A task: its batches, its loss and its baseline. `reformer_pl.metrics` names its scores.
 
-    train_batch and eval_batch are pure functions. Ranks share each batch row by row.
+    train_batch and held_out are pure functions. Ranks share each batch row by row.
     """
 
     vocab_size: int
@@ -55,8 +55,18 @@ class SequenceData(LightningDataModule):
         """All task.batch_size sequences of one step."""
 
     @abstractmethod
+    def held_out(self, numbers: Sequence[int]) -> Batch:
+        """The held-out sequences of these numbers, which count from 0 to n_eval_sequences - 1.
+
+        A number names one sequence, whatever the seed and the batch size.
+        """
+
     def eval_batch(self, index: int) -> Batch:
-        """The held-out batch of that index; all of them together are fixed."""
+        """The held-out sequences in their order, task.batch_size at a time."""
+        first = index * self.config.batch_size
+        return self.held_out(
+            range(first, min(first + self.config.batch_size, self.n_eval_sequences))
+        )
 
     @abstractmethod
     def baseline(self) -> dict[str, float | str]:
@@ -75,17 +85,16 @@ class SequenceData(LightningDataModule):
         return DataLoader(_TrainBatches(self, *self._place(), start), batch_size=None)
 
     def val_dataloader(self) -> DataLoader:
-        """Every held-out batch.
+        """Every held-out sequence.
 
-        While training, only as many as task.curve_sequences asks for, spread evenly.
+        While training, only as many as task.curve_sequences asks for, spread evenly. Which ones
+        does not depend on the batch size.
         """
-        batches = wanted = self.n_eval_batches
+        whole = wanted = self.n_eval_sequences
         if self.config.curve_sequences and self.trainer.state.fn == "fit":
-            wanted = min(batches, math.ceil(self.config.curve_sequences / self.config.batch_size))
-        return DataLoader(
-            _EvalBatches(self, *self._place(), [i * batches // wanted for i in range(wanted)]),
-            batch_size=None,
-        )
+            wanted = min(whole, self.config.curve_sequences)
+        numbers = [i * whole // wanted for i in range(wanted)]
+        return DataLoader(_EvalBatches(self, *self._place(), numbers), batch_size=None)
 
     def _place(self) -> tuple[int, int]:
         return self.trainer.global_rank, self.trainer.world_size
@@ -107,11 +116,12 @@ class _TrainBatches(IterableDataset):
 class _EvalBatches(IterableDataset):
     """A rank's rows of each batch, for a whole one would need the memory of all devices."""
 
-    def __init__(self, task: SequenceData, rank: int, world: int, indices: Sequence[int]) -> None:
-        self.task, self.rank, self.world, self.indices = task, rank, world, indices
+    def __init__(self, task: SequenceData, rank: int, world: int, numbers: Sequence[int]) -> None:
+        self.task, self.rank, self.world, self.numbers = task, rank, world, numbers
 
     def __iter__(self) -> Iterator[Batch]:
-        for index in self.indices:
-            batch = self.task.eval_batch(index)
+        size = self.task.config.batch_size
+        for first in range(0, len(self.numbers), size):
+            batch = self.task.held_out(self.numbers[first : first + size])
             if self.rank < len(batch.tokens):  # the last one may have fewer rows than ranks
                 yield batch.rows(self.rank, self.world)

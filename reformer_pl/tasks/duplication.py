@@ -1,6 +1,7 @@
 """The paper's synthetic task (section 2.1): say the word again."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -23,11 +24,8 @@ class Duplication(SequenceData):
     def train_batch(self, step: int) -> Batch:
         return self._draw(self.config.batch_size, TRAIN, self.seed, step)
 
-    def eval_batch(self, index: int) -> Batch:
-        size = min(self.config.batch_size, self.n_eval_sequences - index * self.config.batch_size)
-        first = index * self.config.batch_size
-        # One by one, so that the set is fixed whatever the batch size.
-        words = [self._draw(1, HELD_OUT, first + i) for i in range(size)]
+    def held_out(self, numbers: Sequence[int]) -> Batch:
+        words = [self._draw(1, HELD_OUT, number) for number in numbers]
         return Batch(*(torch.cat(parts) for parts in zip(*words, strict=True)))
 
     def baseline(self) -> dict[str, float | str]:

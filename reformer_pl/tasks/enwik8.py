@@ -9,6 +9,7 @@ import lzma
 import math
 import zipfile
 import zlib
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -60,10 +61,8 @@ class Enwik8(SequenceData):
         )
         return self._windows(self.train, starts.tolist())
 
-    def eval_batch(self, index: int) -> Batch:
-        first = index * self.config.batch_size
-        stop = min(first + self.config.batch_size, self.n_eval_sequences)
-        return self._windows(self.valid, [i * self.config.length for i in range(first, stop)])
+    def held_out(self, numbers: Sequence[int]) -> Batch:
+        return self._windows(self.valid, [number * self.config.length for number in numbers])
 
     def baseline(self) -> dict[str, float | str]:
         """Byte frequencies of the training part, scored on the held-out windows."""
