@@ -62,7 +62,19 @@ BITS_PER_DIM = Metric(
     divisor=math.log(2),
 )
 LOSS_NATS = Metric("loss_nats", "loss (nats)", "Held-out loss (nats)", places=3, brief="loss")
-SCORES = (LOSS_NATS, ACCURACY, BITS_PER_DIM)  # of all tasks, in the order of result.json
+# Of recall: by the distance between a query and the pair that it asks for.
+RECALL_SLICES = tuple(
+    Metric(
+        f"accuracy_to_{percent}",
+        f"to {percent} % of the length (%)",
+        f"Held-out accuracy, {percent - 25} to {percent} % of the length back (%)",
+        scale=100, places=1, higher_is_better=True, short_places=1, suffix="%",
+        noun=f"accuracy at up to {percent} % of the length", bounds=(0, 1),
+    )
+    for percent in (25, 50, 75, 100)
+)  # fmt: skip
+# Of all tasks, in the order of result.json.
+SCORES = (LOSS_NATS, ACCURACY, BITS_PER_DIM, *RECALL_SLICES)
 STEP_SECONDS = Metric(
     "step_seconds", "s/step", "Seconds per training step", short_axis="Seconds per step"
 )
@@ -90,6 +102,8 @@ def task_metrics(name: str) -> tuple[Metric, ...]:
             return (ACCURACY, LOSS_NATS, BITS_PER_DIM)
         case "enwik8":
             return (BITS_PER_DIM, LOSS_NATS, ACCURACY)
+        case "recall":
+            return (ACCURACY, LOSS_NATS, *RECALL_SLICES)
         case word:
             raise ConfigError(f"task.name={word} is unknown: choose {', '.join(TASKS)}")
 

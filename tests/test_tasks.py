@@ -25,8 +25,8 @@ TEXT = b"".join(b"Line %d of a text, and its square is %d.\n" % (i, i * i) for i
 
 
 def task(name: str = "duplication", seed: int = 0, **values: object) -> SequenceData:
-    chosen = {"name": name, "length": 16, "batch_size": 4, "eval_sequences": 10} | values
-    return build_task(load({"task": chosen, "seed": seed}))
+    chosen = {"name": name, "length": 16, "batch_size": 4, "eval_sequences": 10, "pairs": 4}
+    return build_task(load({"task": chosen | values, "seed": seed}))
 
 
 def place(
@@ -58,7 +58,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-@pytest.fixture(params=["duplication", "enwik8"])
+@pytest.fixture(params=["duplication", "enwik8", "recall"])
 def make(request: pytest.FixtureRequest, text: str) -> Callable[..., SequenceData]:
     return lambda **values: task(request.param, source=text, **values)
 
@@ -79,7 +79,7 @@ def test_a_training_batch_is_a_pure_function_of_seed_and_step(
     for tokens, scored in in_order:
         assert (
             tokens.dtype == torch.int64
-            and scored.dtype == torch.bool
+            and scored.dtype in (torch.bool, torch.uint8)
             and tokens.shape == scored.shape == (4, 16)
         )
         assert set(tokens.flatten().tolist()) <= set(range(data.vocab_size))

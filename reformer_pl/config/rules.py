@@ -18,9 +18,10 @@ RESIDUALS = ("standard", "checkpoint", "reversible")
 MERGES = ("mean", "concat")
 POSITIONS = ("learned", "axial")
 WINDOWS = ("chunk", "causal", "wrap")
-TASKS = ("duplication", "enwik8")
+TASKS = ("duplication", "enwik8", "recall")
 OPTIMIZERS = ("adam", "adafactor")
 SCHEDULES = ("constant", "rsqrt", "cosine")
+RECALL_KEYS = 64  # of the vocabulary of task.name=recall
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 ACCELERATORS = ("auto", "cpu", "gpu")
 STRATEGIES = ("auto", "ddp")
@@ -44,6 +45,25 @@ def attention_pattern(attention: str, n_layers: int) -> list[str]:
     for word in words or [""]:
         check_word("model.attention", word, ATTENTIONS)
     return [words[i % len(words)] for i in range(n_layers)]
+
+
+def recall_counts(length: int, pairs: int, noise: float) -> tuple[int, int]:
+    """(queries, fillers) of task.name=recall: tokens that pairs and queries leave are fillers.
+
+    Raises ConfigError where there is no room for one query.
+    """
+    if not 1 <= pairs <= RECALL_KEYS:
+        raise ConfigError(f"task.pairs {pairs} must be 1 to {RECALL_KEYS}, the number of keys")
+    if not 0 <= noise < 1:
+        raise ConfigError(f"task.noise {noise} is a share of the tokens: at least 0 and below 1")
+    fillers = round(noise * length)
+    queries = (length - fillers - 2 * pairs) // 2
+    if queries < 1:
+        raise ConfigError(
+            f"task.length {length} has no room for a query: {pairs} pairs take {2 * pairs} tokens, "
+            f"task.noise={noise} takes {fillers}, a query takes 2"
+        )
+    return queries, length - 2 * (pairs + queries)
 
 
 def axial_split(

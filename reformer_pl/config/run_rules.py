@@ -24,6 +24,7 @@ from reformer_pl.config.rules import (
     check_lsh,
     check_positive,
     check_word,
+    recall_counts,
 )
 from reformer_pl.config.schema import RunConfig
 
@@ -63,6 +64,8 @@ def check(config: RunConfig) -> RunConfig:
         raise ConfigError(
             f"task.length {task.length} must be even and at least 4: an example is 0 w 0 w"
         )
+    if task.name == "recall":
+        recall_counts(task.length, task.pairs, task.noise)
     for name in ("ff_chunks", "loss_chunks"):
         if getattr(model, name) > task.length:
             raise ConfigError(

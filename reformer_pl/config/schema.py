@@ -79,9 +79,11 @@ class ModelConfig:
 class TaskConfig:
     """What is learned, and from how many sequences of which length."""
 
-    name: str = key("duplication", "duplication | enwik8")
+    name: str = key("duplication", "duplication | enwik8 | recall")
     source: str = key("sample", 'enwik8 only: a path (plain, zip, gz, bz2, xz), or "sample"')
     length: int = key(1024, "tokens of a sequence")
+    pairs: int = key(16, "recall only: of a key and its value, 1 to 64")
+    noise: float = key(0.0, "recall only: share of the tokens that are fillers")
     batch_size: int = key(8, "sequences a step, over all devices together")
     eval_sequences: int = key(64, "held-out sequences scored; enwik8: 0 is every whole window")
     curve_sequences: int = key(

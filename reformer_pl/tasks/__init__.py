@@ -21,5 +21,9 @@ def task_class(name: str) -> type[SequenceData]:
             from reformer_pl.tasks.enwik8 import Enwik8
 
             return Enwik8
+        case "recall":
+            from reformer_pl.tasks.recall import Recall
+
+            return Recall
         case word:
             raise ConfigError(f"task.name={word} is unknown: choose {', '.join(TASKS)}")

@@ -21,7 +21,7 @@ class Batch(NamedTuple):
     """Some sequences, and which of their tokens count."""
 
     tokens: Tensor  # (B, L) int64 ids
-    scored: Tensor  # (B, L) bool
+    scored: Tensor  # (B, L) bool; or uint8, 0 or the slice that a scored token counts for
 
     def rows(self, rank: int, world_size: int) -> "Batch":
         """One rank's sequences, as views of the whole batch."""
