@@ -14,7 +14,7 @@ sequences scored, and writes them to RUN_DIR/evaluations/NAME.json, where NAME i
 changes. The run's own result stays as it is. Two evaluations print the same numbers: the held-out
 set and the hash rotations are fixed, whatever task.batch_size and the number of devices.
 
-exit codes: 0 done, 2 bad input
+exit codes: 0 done, 1 the loss is not finite, 2 bad input
 """
 
 import sys
@@ -23,7 +23,7 @@ from pathlib import Path
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
 from experiments.rank import first_rank
-from experiments.run_dir.files import checkpoint_path, config_text, read_config
+from experiments.run_dir.files import config_text, load_run_config, read_config
 from experiments.run_dir.outcome import write_evaluation
 from reformer_pl.config import ConfigError
 
@@ -47,6 +47,9 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     if first_rank():
         print(", ".join(f"{key} {value:.6g}" for key, value in values.items()))
     return 0
@@ -61,16 +64,18 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     config = read_config(directory, overrides)
     with without_collector():
         from experiments.device import set_threads
-        from experiments.training.scoring import load_checkpoint, load_weights, score
+        from experiments.training.checkpoint import check_same_run, trained_checkpoint
+        from experiments.training.scoring import load_weights, score
         from experiments.training.trainer import build_trainer
         from reformer_pl.module import LitSequenceModel
         from reformer_pl.tasks import build_task
 
-    checkpoint = load_checkpoint(checkpoint_path(directory))
+    path, checkpoint = trained_checkpoint(directory)
     if checkpoint["global_step"] < config.trainer.max_steps:
         steps = f"step {checkpoint['global_step']} of {config.trainer.max_steps}"
         print(f"this run stands at {steps}", file=sys.stderr)
     data = build_task(config)
+    check_same_run(path, checkpoint, load_run_config(directory), data)
     set_threads(config)
     module = LitSequenceModel(config, data.vocab_size)
     name = "_".join(overrides) or "own"

@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 from reformer_pl.config import OptimConfig, RunConfig, load, to_dict
 from reformer_pl.config.rules import OPTIMIZERS, SCHEDULES, ConfigError
 from reformer_pl.loss import Loss, WeightedMean
-from reformer_pl.metrics import task_metrics
+from reformer_pl.metrics import loss_name, task_metrics
 from reformer_pl.model import SequenceModel
 from reformer_pl.precision import dtypes
 from reformer_pl.tasks import task_class
@@ -89,6 +89,12 @@ class LitSequenceModel(LightningModule):
     def on_validation_epoch_end(self) -> None:
         values = self.held_out_metrics.compute()
         self.held_out_metrics.reset()
+        name = loss_name(self.config.task.name)
+        if not math.isfinite(values[name]):
+            raise FloatingPointError(
+                f"the held-out {name} is {float(values[name])} at step {self.global_step}: "
+                "lower optim.lr or set optim.clip_norm"
+            )
         self.log_dict({f"valid/{name}": value for name, value in values.items()})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

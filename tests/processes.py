@@ -26,6 +26,7 @@ TIMES = (
     "tokens_per_second",
     "train_seconds",
     "finished_at",
+    "starts",
     "seconds",
     "startup_seconds",
     "closing_seconds",

@@ -44,6 +44,7 @@ KEYS = {
     "status", "error", "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib",
     "step_seconds", "tokens_per_second", "parameters", "train_seconds", "startup_seconds",
     "closing_seconds", "baseline", "device", "threads", "versions", "git_commit", "finished_at",
+    "data", "starts",
 }  # fmt: skip
 NUMBERS = (
     "steps",
@@ -528,7 +529,7 @@ def test_a_run_that_diverges_after_its_last_row_is_not_ok(tmp_path: Path) -> Non
     assert train.main([*SMOKE, *diverging, f"out_dir={tmp_path}"]) == 1
     assert (
         result(tmp_path)["status"] == "failed"
-        and "the held-out loss is nan" in result(tmp_path)["error"]
+        and "the held-out loss_nats is nan" in result(tmp_path)["error"]
     )
 
 

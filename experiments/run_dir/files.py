@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from experiments.run_dir.durable import is_blank, make_folder, replace_text
 from reformer_pl.config import ConfigError, RunConfig, changes, load, read_yaml, to_dict
 from reformer_pl.config.evaluations import load_evaluation
 from reformer_pl.config.saved import CONFIG_FILE as CONFIG
@@ -26,6 +27,7 @@ RESULT = "result.json"
 JOB = "slurm.json"
 CHECKPOINTS = "checkpoints"
 CHECKPOINT = "last.ckpt"  # below checkpoints/
+PREVIOUS = "previous.ckpt"  # the one before, until the run has ended
 EVALUATIONS = "evaluations"
 SHOWN = (CONFIG, LOG, METRICS, RESULT)  # what a report links to
 MARKS = (CONFIG, RESULT)  # a folder with one of them is a run's
@@ -49,6 +51,10 @@ def checkpoint_path(directory: Path) -> Path:
     return directory / CHECKPOINTS / CHECKPOINT
 
 
+def previous_checkpoint_path(directory: Path) -> Path:
+    return directory / CHECKPOINTS / PREVIOUS
+
+
 def evaluation_path(directory: Path, name: str) -> Path:
     return directory / EVALUATIONS / f"{safe_name(name)}.json"
 
@@ -66,34 +72,20 @@ def written_at(path: Path) -> int | None:
         return None
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all. Raises OSError, for a full disk say, and leaves no rest."""
-    partial = write_partial(path, text)
-    os.replace(partial, path)
+def json_text(values: Any, indent: int | None = 2) -> str:
+    """The one JSON writer: numbers that are not finite become null, for NaN is not JSON."""
+    return json.dumps(_finite(values), indent=indent, allow_nan=False) + "\n"
 
 
-def write_partial(path: Path, text: str) -> Path:
-    """Write the text into a file that is then to take the place of `path`.
-
-    Raises OSError and leaves nothing.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    return partial
-
-
-def json_text(values: dict[str, Any]) -> str:
-    """Numbers that are not finite become null: NaN is not JSON."""
-    clean = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in values.items()
-    }
-    return json.dumps(clean, indent=2) + "\n"
+def _finite(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _finite(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_finite(each) for each in value]
+        case float() if not math.isfinite(value):
+            return None
+    return value
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
@@ -101,11 +93,14 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None where there is no such file. Raises ConfigError."""
+    """A JSON object; None where there is no such file, or an empty one. Raises ConfigError."""
     if not path.exists():
         return None
+    content = path.read_bytes()
+    if is_blank(content):
+        return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(content.decode())
     except ValueError as error:
         raise ConfigError(
             f"{path} is not JSON ({error}): delete it and the cell runs again"
@@ -153,7 +148,7 @@ def last_rows(path: Path, size: int) -> list[dict[str, Any]]:
 
 def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("a") as file:
-        file.write("".join(f"{json.dumps(row)}\n" for row in rows))
+        file.write("".join(json_text(row, indent=None) for row in rows))
 
 
 def drop_rows_after(path: Path, step: int) -> list[dict[str, Any]]:
@@ -212,8 +207,8 @@ def claim_directory(config: RunConfig) -> Path:
     directory = Path(config.out_dir)
     path = directory / CONFIG
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and has_begun(directory):
+        make_folder(directory)
+        if path.is_file() and not is_blank(path.read_bytes()) and has_begun(directory):
             before = load_run_config(directory)
             reason = changes(before, config)
             if reason:
@@ -239,7 +234,7 @@ def config_text(config: RunConfig) -> str:
 def read_config(directory: Path, overrides: list[str]) -> RunConfig:
     """The config a run was made with, changed by overrides for an evaluation and checked again."""
     path = directory / CONFIG
-    if not path.is_file():
+    if not path.is_file() or is_blank(path.read_bytes()):
         raise ConfigError(f"{directory} is no run directory: it has no {CONFIG}")
     return load_evaluation(load_run_config(directory), overrides)
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from experiments.run_dir.durable import make_folder
 from experiments.run_dir.files import LOG
 from reformer_pl.config import ConfigError
 
@@ -26,7 +27,7 @@ def locked(directory: Path) -> Iterator[None]:
     """
     path = directory / LOG
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_folder(directory)
         log = path.open("a")
     except OSError as error:
         raise ConfigError(

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments.rank import first_rank
+from experiments.run_dir.durable import put_in_place, write_partial
 from experiments.run_dir.files import (
     RESULT,
     evaluation_path,
     json_text,
     read_json,
     write_json,
-    write_partial,
     written_at,
 )
 from experiments.run_dir.provenance import PACKAGES, now, provenance
@@ -119,9 +119,10 @@ def write_failure(
         "finished_at": now(),
     }
     path = directory / RESULT
-    partial = write_partial(path, json_text(result))
+    text = json_text(result)
+    partial = write_partial(path, lambda place: place.write_text(text, encoding="utf-8"))
     if replace:
-        os.replace(partial, path)
+        put_in_place(partial, path)
     else:
         with suppress(FileExistsError):
             os.link(partial, path)

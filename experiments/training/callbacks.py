@@ -3,6 +3,7 @@
 Ctrl-C ends it here, too.
 """
 
+import math
 import os
 import signal
 import sys
@@ -16,10 +17,20 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
-from experiments.run_dir.files import METRICS, append_rows, checkpoint_path, drop_rows_after
+from experiments.run_dir.durable import put_in_place, sync
+from experiments.run_dir.files import (
+    COVERAGE,
+    METRICS,
+    append_rows,
+    checkpoint_path,
+    drop_rows_after,
+    previous_checkpoint_path,
+)
+from experiments.run_dir.provenance import commit
 from experiments.training.tensorboard import TensorBoardFile
 from reformer_pl.measure import PeakMemory, training_tensors
 from reformer_pl.module import lr_factor
+from reformer_pl.tasks.batches import SequenceData
 
 UNTIMED_STEPS = 2  # the first steps of a process warm caches up: step_seconds leaves them out
 
@@ -127,7 +138,7 @@ class MetricsFile(Callback):
         if not trainer.is_global_zero:
             return
         values = {
-            name.split("/")[1]: float(value)
+            name.split("/")[1]: float(value) if math.isfinite(value) else None
             for name, value in trainer.callback_metrics.items()
             if name.startswith(f"{split}/")
         }
@@ -142,23 +153,48 @@ class MetricsFile(Callback):
         if self.tensorboard is not None:
             self.tensorboard.add(row)
         if split == "valid":
-            scores = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            scores = ", ".join(
+                f"{name} {value:.4g}" for name, value in values.items() if value is not None
+            )
             steps = f"step {trainer.global_step}/{trainer.max_steps}"
             tqdm.write(f"{steps}: held out {scores}")  # above the progress bar, if there is one
             sys.stdout.flush()
 
 
 class Checkpoints(Callback):
-    """Replaces checkpoints/last.ckpt after each evaluation, and on Ctrl-C.
+    """Replaces checkpoints/last.ckpt after each evaluation, and on Ctrl-C. The one before is kept.
 
     Ctrl-C lets the step that runs end, and its evaluation where one is due.
     """
 
-    def __init__(self, directory: Path, eval_every_steps: int) -> None:
-        self.path = checkpoint_path(directory)
+    def __init__(
+        self, directory: Path, eval_every_steps: int, resumed_from: Path | None = None
+    ) -> None:
+        self.directory, self.path = directory, checkpoint_path(directory)
+        # Only a whole one may become the one before the last.
+        self.last_is_whole = resumed_from in (None, self.path)
+        self.data: dict[str, int | str] | None = None  # the fingerprint of the task's data
+        self.starts: list[dict[str, Any]] = []  # of each process that trained a part of this run
         self.eval_every_steps = eval_every_steps
         self.asked = False  # this rank got a Ctrl-C
         self.interrupted = False  # all ranks agreed to stop
+
+    def begin(self, data: SequenceData, step: int, device: str) -> None:
+        """What this process trains with; those that were before it stand in its checkpoint."""
+        self.data = data.fingerprint()
+        made_by = {"git_commit": commit(), "device": device, "threads": torch.get_num_threads()}
+        self.starts.append({"step": step, **made_by})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"data": self.data, "starts": self.starts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.starts = [*state["starts"], *self.starts]
+
+    def forget_previous(self, trainer: Trainer) -> None:
+        """Of a run that has come to its end: the last checkpoint is all that it needs."""
+        if trainer.is_global_zero:
+            previous_checkpoint_path(self.directory).unlink(missing_ok=True)
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.previous = signal.signal(signal.SIGINT, self._interrupt)
@@ -213,8 +249,16 @@ class Checkpoints(Callback):
     def save(self, trainer: Trainer) -> None:
         partial = self.path.with_suffix(".partial")
         trainer.save_checkpoint(partial)
-        if trainer.is_global_zero:
-            os.replace(partial, self.path)
+        if not trainer.is_global_zero:
+            return
+        # The rows first: a checkpoint must not be ahead of them after a power cut.
+        for rows in (METRICS, COVERAGE):
+            sync(self.directory / rows)
+        sync(partial)
+        if self.last_is_whole and self.path.exists():
+            os.replace(self.path, previous_checkpoint_path(self.directory))
+        put_in_place(partial, self.path)
+        self.last_is_whole = True
 
 
 def _now(device: torch.device) -> float:

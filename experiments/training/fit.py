@@ -1,6 +1,5 @@
 """One training process: build the parts of a config, fit, score, and gather the result."""
 
-import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from lightning import Callback, Trainer, seed_everything
 
 from experiments import STARTED
 from experiments.device import set_threads
-from experiments.run_dir.files import checkpoint_path
 from experiments.run_dir.outcome import OK, forget_result, write_evaluation
 from experiments.training.callbacks import Checkpoints, Cost, MetricsFile
+from experiments.training.checkpoint import check_same_run, newest_checkpoint, trained_checkpoint
 from experiments.training.coverage_file import CoverageFile
 from experiments.training.loggers import TENSORBOARD, build_loggers, log_config
-from experiments.training.scoring import load_checkpoint, load_weights, score
+from experiments.training.scoring import load_weights, score
 from experiments.training.tensorboard import TensorBoardFile
 from experiments.training.trainer import build_trainer, device_name
 from reformer_pl.config import RunConfig
@@ -39,6 +38,7 @@ class Parts:
     data: SequenceData
     module: LitSequenceModel
     step: int
+    resumed_from: Path | None
     cost: Cost
     metrics: MetricsFile
     coverage: CoverageFile | None
@@ -73,6 +73,7 @@ def train(
     weights = parts.module.state_dict()
     evaluate(parts.trainer, config, parts.data, weights, directory, config.evaluations)
     result = gather_result(parts, scores)
+    parts.checkpoints.forget_previous(parts.trainer)
     if parts.metrics.tensorboard is not None:
         parts.metrics.tensorboard.finish(result)
     return result
@@ -85,10 +86,14 @@ def build_parts(config: RunConfig, directory: Path, callbacks: Iterable[Callback
     seed_everything(config.seed, verbose=False)
     module = LitSequenceModel(config, data.vocab_size)
     check_evaluations(config, data.vocab_size)
-    checkpoint = checkpoint_path(directory)
-    step = load_checkpoint(checkpoint)["global_step"] if checkpoint.is_file() else 0
+    step, resumed_from = 0, None
+    newest = newest_checkpoint(directory)
+    if newest is not None:
+        resumed_from, checkpoint = newest
+        check_same_run(resumed_from, checkpoint, config, data)
+        step = checkpoint["global_step"]
     options, tokens = config.trainer, config.task.batch_size * config.task.length
-    cost, checkpoints = Cost(), Checkpoints(directory, options.eval_every_steps)
+    cost, checkpoints = Cost(), Checkpoints(directory, options.eval_every_steps, resumed_from)
     metrics = MetricsFile(directory, cost, tokens, options.log_every_steps)
     coverage = CoverageFile(directory, config) if options.coverage_every_steps else None
     # First Cost, which stops its clock before the others work; last Checkpoints, with their state.
@@ -96,8 +101,9 @@ def build_parts(config: RunConfig, directory: Path, callbacks: Iterable[Callback
     logger = build_loggers(config, directory)
     trainer = build_trainer(config, callbacks=ordered, logger=logger)
     return Parts(
-        config, directory, data, module, step, cost, metrics, coverage, checkpoints, trainer
-    )
+        config, directory, data, module, step, resumed_from,
+        cost, metrics, coverage, checkpoints, trainer,
+    )  # fmt: skip
 
 
 def check_evaluations(config: RunConfig, vocab_size: int) -> None:
@@ -128,24 +134,17 @@ def begin(parts: Parts) -> None:
 
 def fit(parts: Parts) -> None:
     """Train to the last step, or until Ctrl-C. Loggers get the rows of training alone."""
-    checkpoint = checkpoint_path(parts.directory)
-    resumed = checkpoint if checkpoint.is_file() else None
-    parts.trainer.fit(parts.module, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
+    parts.checkpoints.begin(parts.data, parts.step, device_name(parts.trainer))
+    parts.trainer.fit(
+        parts.module, datamodule=parts.data, ckpt_path=parts.resumed_from, weights_only=True
+    )
     parts.trainer.loggers = []  # the scores of evaluations would look like rows of training
 
 
 def final_scores(parts: Parts) -> dict[str, float]:
-    """The scores of the task at the end, held out. Raises FloatingPointError for one not finite.
-
-    The training loss may have been finite when it was last looked at.
-    """
+    """The scores of the task at the end, held out. Raises FloatingPointError for a broken loss."""
     values = score(parts.trainer, parts.module, parts.data)
-    scores = {name: values[name] for name in score_names(parts.config.task.name)}
-    broken = [value for value in scores.values() if not math.isfinite(value)]
-    if broken:
-        advice = "lower optim.lr or set optim.clip_norm"
-        raise FloatingPointError(f"the held-out loss is {broken[0]} at the end: {advice}")
-    return scores
+    return {name: values[name] for name in score_names(parts.config.task.name)}
 
 
 def evaluate(
@@ -167,9 +166,11 @@ def evaluate(
 
 def evaluate_again(config: RunConfig, directory: Path, names: Iterable[str]) -> None:
     """Score a trained run under evaluations that were added to its config since."""
-    weights = load_checkpoint(checkpoint_path(directory))["state_dict"]
+    path, checkpoint = trained_checkpoint(directory)
     data = build_task(config)
+    check_same_run(path, checkpoint, config, data)
     set_threads(config)
+    weights = checkpoint["state_dict"]
     evaluate(build_trainer(config), config, data, weights, directory, names)
 
 
@@ -192,4 +193,6 @@ def gather_result(parts: Parts, scores: dict[str, float]) -> dict[str, Any]:
         "baseline": parts.data.baseline(),
         "device": device_name(parts.trainer),
         "threads": torch.get_num_threads(),
+        "data": parts.data.fingerprint(),
+        "starts": parts.checkpoints.starts,
     }

@@ -1,12 +1,9 @@
-"""A trained model scored: its checkpoint, its weights, and the held-out numbers."""
+"""A trained model scored: its weights, and the held-out numbers."""
 
-from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import Trainer
 
-from experiments.run_dir.files import CORRUPT_CHECKPOINT
 from reformer_pl.config import ConfigError
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.tasks.batches import SequenceData
@@ -18,21 +15,6 @@ def score(trainer: Trainer, module: LitSequenceModel, data: SequenceData) -> dic
     return {name.split("/")[1]: value for name, value in values.items()} | {
         "sequences": data.n_eval_sequences
     }
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint's dict, on the CPU. Raises ConfigError when it is missing or corrupt."""
-    if not path.is_file():
-        raise ConfigError(f"{path} is missing: train the run first")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except CORRUPT_CHECKPOINT as error:
-        raise ConfigError(
-            f"{path} is corrupt: delete it and train again ({type(error).__name__})"
-        ) from error
-    if not isinstance(checkpoint, dict) or not {"state_dict", "global_step"} <= checkpoint.keys():
-        raise ConfigError(f"{path} is no checkpoint of a run: delete it and train again")
-    return checkpoint
 
 
 def load_weights(module: LitSequenceModel, weights: dict[str, Any], name: str) -> None:

@@ -76,7 +76,7 @@ class TensorBoardFile:
         values = {
             f"{GROUPS[row['split']]}/{name}": value
             for name, value in row.items()
-            if name not in PLACE
+            if name not in PLACE and value is not None
         }
         return _scalars(values, row["step"], self.began + row["seconds"])
 

@@ -72,6 +72,13 @@ class SequenceData(LightningDataModule):
     def baseline(self) -> dict[str, float | str]:
         """What a model that has learnt nothing from context scores: its name, and each metric."""
 
+    def fingerprint(self) -> dict[str, int | str] | None:
+        """`bytes` and `sha256` of the file that the sequences come from; None where there is none.
+
+        A run that is resumed must find the same.
+        """
+        return None
+
     @property
     def n_eval_sequences(self) -> int:
         return self.config.eval_sequences

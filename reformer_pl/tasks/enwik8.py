@@ -5,6 +5,7 @@ A dimension is a byte.
 
 import bz2
 import gzip
+import hashlib
 import lzma
 import math
 import zipfile
@@ -37,7 +38,7 @@ class Enwik8(SequenceData):
 
     def __init__(self, config: RunConfig) -> None:
         super().__init__(config)
-        text = np.frombuffer(read_source(self.config.source), dtype=np.uint8)
+        self.text = text = np.frombuffer(read_source(self.config.source), dtype=np.uint8)
         cut, end = int(len(text) * 0.90), int(len(text) * 0.95)
         self.train, self.valid = text[:cut], text[cut:end]
         if len(self.valid) < self.config.length:
@@ -60,6 +61,9 @@ class Enwik8(SequenceData):
             generator=generator(self.seed, step),
         )
         return self._windows(self.train, starts.tolist())
+
+    def fingerprint(self) -> dict[str, int | str]:
+        return {"bytes": len(self.text), "sha256": hashlib.sha256(self.text).hexdigest()}
 
     def held_out(self, numbers: Sequence[int]) -> Batch:
         return self._windows(self.valid, [number * self.config.length for number in numbers])

@@ -1,0 +1,72 @@
+"""Files that a power cut leaves whole: each step is on the disk before the next one counts on it.
+
+os.replace orders names and not data. So a new file is flushed before its rename, and the folder
+after it. A file that is empty, or all zeros, is what a cut leaves of a file that was not flushed.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all. Raises OSError, for a full disk say, and leaves no rest."""
+    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """`write` makes a file beside `path`, which then takes its place, on the disk too."""
+    put_in_place(write_partial(path, write), path)
+
+
+def write_partial(path: Path, write: Callable[[Path], object]) -> Path:
+    """Make a file that is then to take the place of `path`, and flush it to the disk.
+
+    Raises what `write` raises, and leaves nothing then.
+    """
+    make_folder(path.parent)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        write(partial)
+        sync(partial)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return partial
+
+
+def put_in_place(partial: Path, path: Path) -> None:
+    """A file that is on the disk takes the place of another one, on the disk too."""
+    os.replace(partial, path)
+    sync(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """The folder and those above it, where they are missing, with their names on the disk."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        sync(place.parent)
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk; nothing where there is none.
+
+    Some network file systems cannot flush a folder, and say so: there it is their own affair.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        if not path.is_dir():
+            raise
+    finally:
+        os.close(handle)
+
+
+def is_blank(content: bytes) -> bool:
+    """Whether a file's content is what a power cut leaves: nothing, or zeros."""
+    return not content.strip(b"\0 \t\r\n")
