@@ -80,7 +80,7 @@ class TaskConfig:
     """What is learned, and from how many sequences of which length."""
 
     name: str = key("duplication", "duplication | enwik8")
-    source: str = key("sample", 'enwik8 only: a path (plain, zip, gz, bz2, xz), or "sample"')
+    source: str = key("sample", 'enwik8 only: a path (plain, zip, gz, bz2, xz, tar), or "sample"')
     length: int = key(1024, "tokens of a sequence")
     batch_size: int = key(8, "sequences a step, over all devices together")
     eval_sequences: int = key(64, "held-out sequences scored; enwik8: 0 is every whole window")
