@@ -22,7 +22,7 @@ from pathlib import Path
 
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
-from experiments.rank import first_rank
+from experiments.rank import check_world, first_rank
 from experiments.run_dir.files import checkpoint_path, config_text, read_config
 from experiments.run_dir.outcome import write_evaluation
 from reformer_pl.config import ConfigError
@@ -59,6 +59,7 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     below evaluations/. Raises ConfigError.
     """
     config = read_config(directory, overrides)
+    check_world(config.trainer.devices)
     with without_collector():
         from experiments.device import set_threads
         from experiments.training.scoring import load_checkpoint, load_weights, score

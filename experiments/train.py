@@ -31,7 +31,7 @@ from experiments.compose import compose
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
 from experiments.log import logged
-from experiments.rank import first_rank
+from experiments.rank import check_world, first_rank
 from experiments.run_dir.files import RESULT, claim_directory, config_text
 from experiments.run_dir.lock import locked
 from experiments.run_dir.outcome import (
@@ -64,6 +64,7 @@ def main(arguments: list[str]) -> int:
             print(config_text(config), end="")
             return 0
         check_trains(config, overrides)
+        check_world(config.trainer.devices)
         if config.trainer.devices > 1:  # Lightning starts the other ranks with this environment
             os.environ.update(safe_path())
         with locked(Path(config.out_dir)) if first_rank() else nullcontext():
