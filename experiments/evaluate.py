@@ -26,6 +26,7 @@ from experiments.rank import check_world, first_rank
 from experiments.run_dir.files import checkpoint_path, config_text, read_config
 from experiments.run_dir.outcome import write_evaluation
 from reformer_pl.config import ConfigError
+from reformer_pl.config.local_path import local_place
 
 
 def main(arguments: list[str]) -> int:
@@ -39,11 +40,12 @@ def main(arguments: list[str]) -> int:
         )
         return 2
     try:
-        (directory, *overrides), shows_config = split_options(arguments)
+        (text, *overrides), shows_config = split_options(arguments)
+        directory = local_place("the run's directory", text)
         if shows_config:
-            print(config_text(read_config(Path(directory), overrides)), end="")
+            print(config_text(read_config(directory, overrides)), end="")
             return 0
-        values = evaluate(Path(directory), overrides)
+        values = evaluate(directory, overrides)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

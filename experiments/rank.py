@@ -103,8 +103,8 @@ def check_world(devices: int) -> None:
     if not world.starter:
         if world.size > devices:
             raise ConfigError(
-                f"LOCAL_RANK={world.size - 1} in the environment, and trainer.devices is {devices}: "
-                "unset LOCAL_RANK"
+                f"LOCAL_RANK={world.size - 1} in the environment, and trainer.devices is "
+                f"{devices}: unset LOCAL_RANK"
             )
         return
     if world.starter in OTHERS.values():

@@ -129,7 +129,7 @@ def begin(parts: Parts) -> None:
 def fit(parts: Parts) -> None:
     """Train to the last step, or until Ctrl-C. Loggers get the rows of training alone."""
     checkpoint = checkpoint_path(parts.directory)
-    resumed = checkpoint if checkpoint.is_file() else None
+    resumed = checkpoint.absolute() if checkpoint.is_file() else None  # no name of a registry
     parts.trainer.fit(parts.module, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
     parts.trainer.loggers = []  # the scores of evaluations would look like rows of training
 

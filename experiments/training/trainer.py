@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from experiments.device import device_kind, hardware_name
 from experiments.rank import n_nodes, started_by_srun, started_by_torchrun
+from experiments.training.local_checkpoints import LocalCheckpoints
 from reformer_pl.config import ConfigError, RunConfig, one_line
 
 for name in ("lightning.pytorch", "lightning.fabric"):
@@ -75,7 +76,7 @@ def build_trainer(
             enable_model_summary=False,
             callbacks=[*callbacks, bar],
             logger=logger,
-            plugins=[_environment(options.devices // nodes)],
+            plugins=[_environment(options.devices // nodes), LocalCheckpoints()],
         )
     except MisconfigurationException as error:  # no GPU, or too few
         devices = f"trainer.accelerator={options.accelerator} trainer.devices={options.devices}"

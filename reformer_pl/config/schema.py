@@ -171,5 +171,6 @@ class RunConfig:
     seed: int = key(0, "of the weights, the data and the hash rotations")
     out_dir: str = key("", "empty: below runs/single, named by the overrides")
     evaluations: dict[str, list[str]] = field(
-        default_factory=dict, metadata={"help": "+evaluations={NAME:[key=value]} adds some"}
+        default_factory=dict,
+        metadata={"help": "added in quotes: \"+evaluations={LSH-8:['model.lsh.n_hashes=8']}\""},
     )
