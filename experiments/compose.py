@@ -98,10 +98,12 @@ def presets(group: str) -> list[str]:
 
 def _how_to_write(override: str) -> str:
     """How to write what Hydra cannot read, in a file and in a shell."""
-    key, _, value = override.partition("=")
+    key, equals, value = override.partition("=")
     if key.lstrip("+~").split(".")[0] == "evaluations":
         return f"write {EVALUATIONS}, in a shell {shlex.quote(EVALUATIONS)}"
     written = f"{key}={hydra_value(value)}"
+    if not key or not equals:
+        return "write key=value"
     try:
         OverridesParser.create().parse_overrides([written])
     except HydraException:
