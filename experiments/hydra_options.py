@@ -30,6 +30,7 @@ if you know Hydra:
 # What Hydra reads as a word, and neither as a number nor as one of VALUES.
 WORD = re.compile(r"(?:[A-Za-z_/]|\.{1,2}/)[\w./+-]*", re.ASCII)
 VALUES = ("null", "true", "false", "inf", "nan")
+HYDRA_KEY = re.compile(r"[+~]*hydra([./@:=]|$)")
 SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.DOTALL)
 
 
@@ -59,7 +60,7 @@ def split_options(arguments: list[str]) -> tuple[list[str], bool]:
 def refuse_hydra_keys(overrides: Iterable[str]) -> None:
     """Raises ConfigError for hydra.*: Hydra would accept it, and it would change nothing."""
     for override in overrides:
-        if override.lstrip("+~").startswith(("hydra.", "hydra/", "hydra=")):
+        if HYDRA_KEY.match(override):
             raise ConfigError(
                 f"'{override}' changes nothing here, where Hydra only composes: "
                 f"out_dir names the run's directory, and {USE_A_STUDY}"
