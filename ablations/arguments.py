@@ -147,7 +147,7 @@ Exit codes: 0, or 2 where no cells match, or for bad input.
 
 def _place(text: str) -> Path:
     try:
-        return local_place("the path", text)
+        return local_place(text)
     except ConfigError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

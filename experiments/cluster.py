@@ -20,7 +20,7 @@ from experiments.rank import SHELLS, first_rank
 from experiments.run_dir.files import RESULT, checkpoint_path, written_at
 
 
-def in_a_job() -> bool:
+def started_by_srun() -> bool:
     """Whether this is a job of SLURM's, and no shell in one."""
     job = {"SLURM_JOB_ID", "SLURM_NTASKS"} <= os.environ.keys()
     return job and os.environ.get("SLURM_JOB_NAME") not in SHELLS
@@ -39,14 +39,14 @@ def stopped_by_the_cluster(directory: Path) -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         signals.append(number)
-        if len(signals) > 1 and in_a_job():
+        if len(signals) > 1 and started_by_srun():
             return
         # A job that a script's shell put into the background ignores SIGINT.
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
             raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
-    wanted = (signal.SIGTERM, signal.SIGUSR1) if in_a_job() else (signal.SIGTERM,)
+    wanted = (signal.SIGTERM, signal.SIGUSR1) if started_by_srun() else (signal.SIGTERM,)
     previous = {number: signal.signal(number, stop) for number in wanted}
     checkpoint = checkpoint_path(directory)
     before = written_at(checkpoint)
@@ -55,7 +55,7 @@ def stopped_by_the_cluster(directory: Path) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        if in_a_job() and signals and first_rank() and not (directory / RESULT).exists():
+        if started_by_srun() and signals and first_rank() and not (directory / RESULT).exists():
             _go_on_later(signals[0], written_at(checkpoint) != before)
 
 

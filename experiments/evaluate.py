@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         (text, *overrides), shows_config = split_options(arguments)
-        directory = local_place("the run's directory", text)
+        directory = local_place(text)
         if shows_config:
             print(config_text(read_config(directory, overrides)), end="")
             return 0

@@ -39,15 +39,15 @@ def first_rank() -> bool:
     Lightning numbers those that it starts with LOCAL_RANK, SLURM all of a job with SLURM_PROCID,
     torchrun all on all nodes with RANK.
     """
-    names = ["LOCAL_RANK", "SLURM_PROCID", *(["RANK"] if started_by_torchrun() else [])]
+    names = ["LOCAL_RANK", "SLURM_PROCID", *(["RANK"] if is_task_of_torchrun() else [])]
     return all(os.environ.get(name, "0") == "0" for name in names)
 
 
-def started_by_torchrun() -> bool:
+def is_task_of_torchrun() -> bool:
     return set(TORCHRUN) <= os.environ.keys()
 
 
-def started_by_srun() -> bool:
+def is_task_of_srun() -> bool:
     """Whether this process is a task of srun.
 
     Not in a batch script or in a shell within an allocation: there Lightning starts the others.
@@ -68,10 +68,10 @@ def read_world() -> World | None:
 
     Raises ConfigError for a variable that is no number.
     """
-    if started_by_torchrun():
+    if is_task_of_torchrun():
         size, per_node = _number("WORLD_SIZE"), _number("LOCAL_WORLD_SIZE")
         return World(size, max(1, size // max(1, per_node)), "torchrun")
-    srun = started_by_srun()
+    srun = is_task_of_srun()
     for name, starter in OTHERS.items():
         # srun has PMI_SIZE of its own. Lightning leaves WORLD_SIZE behind where it trained.
         if name not in os.environ or (srun and name == "PMI_SIZE"):

@@ -24,7 +24,7 @@ def open_source(source: Study | str | Path, runs_dir: Path = Path("runs")) -> St
     if isinstance(source, Study):
         return source
     named = str(source) in presets("study")
-    place = local_place("the folder", source)
+    place = local_place(source)
     if not named and place.is_dir():
         return study_of_folder(place)
     if not str(source).endswith((".yaml", ".yml")) and "/" in str(source):

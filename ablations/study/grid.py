@@ -218,12 +218,6 @@ def _axis(key: str, choices: Any) -> list[tuple[str, list[str]]]:
         )
     if key in SET_BY_THE_STUDY:
         raise ConfigError(f"axis {key} is set by the study itself: use its seeds and evaluations")
-    for value in choices:
-        if isinstance(value, str) and (value.count("$") > 1 or value.startswith("_")):
-            raise ConfigError(
-                f"axis {key}: {value!r} cannot stand in a figure as its own label: "
-                f"give it one, as in {key}: {{LABEL: ['{key}={hydra_value(value)}']}}"
-            )
     pairs = [(value, hydra_value(value)) for value in choices]
     return [
         (value if isinstance(value, str) else f"{key.rsplit('.', 1)[-1]}={text}", [f"{key}={text}"])

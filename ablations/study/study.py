@@ -81,7 +81,7 @@ def load_study(
     """
     path = _find(str(name_or_path))
     try:
-        folder = local_place("the path", runs_dir)
+        folder = local_place(runs_dir)
         return _study(path.stem, _read(path), folder, max_cells)
     except ConfigError as error:
         raise ConfigError(f"study {path.stem}: {error}") from error
@@ -198,7 +198,7 @@ def compose_variants(study: Study) -> dict[str, RunConfig]:
 
 def _find(name: str) -> Path:
     if name.endswith((".yaml", ".yml")) or "/" in name:
-        path = local_place("the study file", name)
+        path = local_place(name)
         if not path.is_file():
             raise ConfigError(
                 f"there is no study file {name}: give the path of a YAML file, "

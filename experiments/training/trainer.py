@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from experiments.device import device_kind, hardware_name
-from experiments.rank import n_nodes, started_by_srun, started_by_torchrun
+from experiments.rank import is_task_of_srun, is_task_of_torchrun, n_nodes
 from experiments.training.local_checkpoints import LocalCheckpoints
 from reformer_pl.config import ConfigError, RunConfig, one_line
 
@@ -88,9 +88,9 @@ def _environment(devices_per_node: int) -> ClusterEnvironment:
 
     Lightning by itself would take a shell within an allocation of SLURM for a task of srun.
     """
-    if started_by_torchrun():
+    if is_task_of_torchrun():
         return TorchElasticEnvironment()
-    if started_by_srun():
+    if is_task_of_srun():
         # Lightning compares it with its own devices, and that of the allocation may be another.
         os.environ["SLURM_NTASKS_PER_NODE"] = str(devices_per_node)
         return SLURMEnvironment(auto_requeue=False)

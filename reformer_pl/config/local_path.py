@@ -28,35 +28,38 @@ def as_typed(value: str) -> str | None:
     return value
 
 
-def local_path(key: str, path: str) -> str:
-    """`path` with ~ and ~user expanded. `key` names it in errors.
+def local_path(path: str, key: str = "") -> str:
+    """`path` with ~ and ~user expanded. It is the value of `key`, where it has one.
 
     Raises ConfigError for a URL, and for what no file of a run could be named by.
     """
+    equals = "=" if key else ""
+    value = f"{key}{equals}{path}"
     if any(unicodedata.category(character) in CONTROL for character in path):
         raise ConfigError(
-            f"{key}={path!r} has a line break or another control character: give a path without"
+            f"{key}{equals}{path!r} has a line break or another control character: "
+            "give a path without"
         )
     if "${" in path:
-        raise ConfigError(f"{key}={path} has ${{, which a config reads as a reference: rename it")
+        raise ConfigError(f"{value} has ${{, which a config reads as a reference: rename it")
     if URL.match(path):
-        raise ConfigError(f"{key}={path} is a URL: give the path of a file system that is mounted")
+        raise ConfigError(f"{value} is a URL: give the path of a file system that is mounted")
     if not path.startswith("~"):
         return path
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):
         name = path.split("/", 1)[0]
         raise ConfigError(
-            f"{key}={path}: the home directory {name} is not known here: write the path in full, "
+            f"{value}: the home directory {name} is not known here: write the path in full, "
             f"or ./{path} for a folder of that name"
         )
     return expanded
 
 
-def local_place(key: str, path: str | Path) -> Path:
+def local_place(path: str | Path) -> Path:
     """`local_path` of a file or folder that a command or a caller names.
 
     A name that begins with ~ then stands for itself wherever it is read again.
     """
-    place = Path(local_path(key, str(path) if isinstance(path, Path) else path))
+    place = Path(local_path(str(path)))
     return place.absolute() if str(place).startswith("~") else place

@@ -34,8 +34,8 @@ def check(config: RunConfig) -> RunConfig:
 
     Returns the same config, with ~ expanded in its paths.
     """
-    config.out_dir = local_path("out_dir", config.out_dir)
-    config.task.source = local_path("task.source", config.task.source)
+    config.out_dir = local_path(config.out_dir, "out_dir")
+    config.task.source = local_path(config.task.source, "task.source")
     model, task, optim, trainer = config.model, config.task, config.optim, config.trainer
     for name in ("d_model", "n_heads", "n_layers", "d_ff", "ff_chunks", "loss_chunks"):
         check_positive(f"model.{name}", getattr(model, name))
