@@ -105,7 +105,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _print_commands(what: str, command: str, arguments: argparse.Namespace) -> None:
     runs_dir = arguments.runs_dir
-    place = [] if runs_dir == Path("runs") else ["--runs-dir", str(runs_dir)]
+    place = [] if runs_dir == Path("runs") else [f"--runs-dir={runs_dir}"]
     for name in arguments.study:
         print(f"{what}: python -m ablations {command} {shlex.join([name, *place])}", flush=True)
 

@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 
 from ablations.export import FORMATS, TRACKERS
 from ablations.study.grid import MAX_CELLS
+from reformer_pl.config import ConfigError
+from reformer_pl.config.local_path import local_place
 
 
 class Parser(argparse.ArgumentParser):
@@ -143,6 +145,13 @@ Exit codes: 0, or 2 where no cells match, or for bad input.
 }
 
 
+def _place(text: str) -> Path:
+    try:
+        return local_place(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def parser() -> Parser:
     main = Parser(
         prog="python -m ablations",
@@ -162,7 +171,7 @@ def parser() -> Parser:
         sub.add_argument("study", nargs=n_studies, help=study)
         sub.add_argument(
             "--runs-dir",
-            type=Path,
+            type=_place,
             default=Path("runs"),
             metavar="DIR",
             help="where the studies are kept (default: runs)",
@@ -209,7 +218,7 @@ def parser() -> Parser:
     )
     sub.add_argument(
         "--out",
-        type=Path,
+        type=_place,
         metavar="DIR",
         help="where the table is written (default: the report folder of AFTER)",
     )
@@ -235,7 +244,7 @@ def _add_run_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--slurm",
         "--launcher-file",
-        type=Path,
+        type=_place,
         dest="launcher_file",
         metavar="FILE",
         help=SLURM,
@@ -257,6 +266,6 @@ def _add_export_options(sub: argparse.ArgumentParser) -> None:
     )
     target = sub.add_mutually_exclusive_group(required=True)
     target.add_argument(
-        "--out", type=Path, metavar="FILE", help="the file to write; folders are made"
+        "--out", type=_place, metavar="FILE", help="the file to write; folders are made"
     )
     target.add_argument("--to", choices=TRACKERS, help=TO)

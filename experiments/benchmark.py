@@ -27,6 +27,7 @@ from experiments.compose import Bases, compose, product
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
 from experiments.log import logged
+from experiments.rank import check_world
 from experiments.run_dir.files import RESULT, claim_directory, config_text
 from experiments.run_dir.lock import locked
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS, forget_result, is_ok, read_result, record
@@ -49,6 +50,7 @@ def main(arguments: list[str]) -> int:
         if shows_config:
             print("---\n".join(map(config_text, configs)), end="")
             return 0
+        check_world(1)
         return run_each(cases, configs) if len(cases) > 1 else run_one(configs[0])
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)

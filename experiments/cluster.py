@@ -1,6 +1,6 @@
-"""What a run knows of SLURM: its rank, its nodes, and how it goes on after its time limit.
+"""What a run knows of SLURM: how it goes on after its time limit.
 
-`srun` starts each process with the same command, and Lightning finds its SLURMEnvironment there.
+`srun` starts each process with the same command; experiments/rank.py says which of them this is.
 Lightning and submitit could both requeue a job, and neither does so here: they save from within the
 signal handler, in the middle of a step, each rank for itself. Here a signal of the cluster is a
 Ctrl-C: all ranks finish the same step and save the one checkpoint, and the first requeues the job.
@@ -16,20 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from experiments.rank import first_rank
+from experiments.rank import SHELLS, first_rank
 from experiments.run_dir.files import RESULT, checkpoint_path, written_at
 
 
 def started_by_srun() -> bool:
-    """Whether SLURM started the processes. In an interactive allocation Lightning starts them."""
-    return "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in (
-        "bash",
-        "interactive",
-    )
-
-
-def n_nodes() -> int:
-    return int(os.environ.get("SLURM_NNODES", "1")) if started_by_srun() else 1
+    """Whether this is a job of SLURM's, and no shell in one."""
+    job = {"SLURM_JOB_ID", "SLURM_NTASKS"} <= os.environ.keys()
+    return job and os.environ.get("SLURM_JOB_NAME") not in SHELLS
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Command-line overrides to a checked RunConfig, by Hydra."""
 
 import itertools
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,16 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from experiments.compose_many import Bases as Bases
 from experiments.compose_many import compose_on_base
-from experiments.hydra_options import USE_A_STUDY, refuse_hydra_keys
+from experiments.hydra_options import USE_A_STUDY, hydra_value, quote_paths, refuse_hydra_keys
 from experiments.run_dir.files import safe_name
 from reformer_pl.config import ConfigError, RunConfig, check, load, one_line
 
 _HERE = Path(__file__).resolve().parent
 _PACKAGED = _HERE / "configs"  # of a wheel; a clone has configs/ beside this package
 CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else _HERE.parent / "configs"
+
+NAMED_OTHERWISE = ("seed=", "experiment=", "out_dir=", "evaluations=", "evaluations.")
+EVALUATIONS = "+evaluations={NAME:['key=value']}"
 
 ConfigStore.instance().store(name="schema", node=RunConfig)
 
@@ -37,8 +41,9 @@ def compose(overrides: Iterable[str], bases: Bases | None = None) -> RunConfig:
     """
     overrides = list(overrides)
     refuse_hydra_keys(overrides)
-    config = None if bases is None else compose_on_base(overrides, bases, _composed)
-    config = load(_composed(overrides)[0]) if config is None else check(config)
+    quoted = quote_paths(overrides)
+    config = None if bases is None else compose_on_base(quoted, bases, _composed)
+    config = load(_composed(quoted)[0]) if config is None else check(config)
     if not config.out_dir:
         config.out_dir = default_out_dir(overrides, config.seed)
     return config
@@ -62,7 +67,7 @@ def product(overrides: Iterable[str]) -> list[list[str]]:
     "a=1,2 b=[3,4]" is two lists of two. Raises ConfigError for what is no override.
     """
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        parsed = OverridesParser.create().parse_overrides(quote_paths(overrides))
     except HydraException as error:
         raise ConfigError(_reason(error)) from error
     choices = [
@@ -75,9 +80,12 @@ def product(overrides: Iterable[str]) -> list[list[str]]:
 
 
 def default_out_dir(overrides: Iterable[str], seed: int) -> str:
-    """The same command always names the same directory, so that typing it again resumes."""
+    """The same command always names the same directory, so that typing it again resumes.
+
+    Evaluations are left out: a finished run that gains one is evaluated where it lies.
+    """
     overrides = list(overrides)
-    naming = [o for o in overrides if not o.startswith(("seed=", "experiment=", "out_dir="))]
+    naming = [o for o in overrides if not o.lstrip("+").startswith(NAMED_OTHERWISE)]
     preset = next((o.split("=", 1)[1] for o in overrides if o.startswith("experiment=")), "run")
     words = "_".join(sorted(naming)) or "default"
     return str(Path("runs") / "single" / preset / safe_name(words) / f"seed={seed}")
@@ -88,16 +96,28 @@ def presets(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
 
 
+def _how_to_write(override: str) -> str:
+    """How to write what Hydra cannot read, in a file and in a shell."""
+    key, equals, value = override.partition("=")
+    if key.lstrip("+~").split(".")[0] == "evaluations":
+        return f"write {EVALUATIONS}, in a shell {shlex.quote(EVALUATIONS)}"
+    written = f"{key}={hydra_value(value)}"
+    if not key or not equals:
+        return "write key=value"
+    try:
+        OverridesParser.create().parse_overrides([written])
+    except HydraException:
+        return "write key=value"
+    return f"quote its value as in {written}, in a shell {shlex.quote(written)}"
+
+
 def _reason(error: Exception) -> str:
     """The useful sentence of an error, which Hydra wraps: that of its cause.
 
     It names the override or the valid presets.
     """
     if isinstance(error, OverrideParseException):
-        return (
-            f"'{error.override}' is no override: write key=value, "
-            "in the shell with quotes around values that hold more than a word"
-        )
+        return f"'{error.override}' is no override: {_how_to_write(error.override or '')}"
     if str(error).startswith(("Ambiguous value", "Sweep parameters")):
         override = str(error).split("'")[1]
         return f"'{override}' has several values: {USE_A_STUDY}"
@@ -111,5 +131,5 @@ def _reason(error: Exception) -> str:
                 return f"{text.rstrip('.')}: {group} is one of {', '.join(presets(group))}"
     key = str(getattr(cause, "full_key", ""))
     if isinstance(cause, ConfigKeyError) and key.startswith("evaluations"):
-        return f"{text}: evaluations are added, so write +evaluations={{NAME:['key=value']}}"
+        return f"{text}: evaluations are added, so write {EVALUATIONS}"
     return text

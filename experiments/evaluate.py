@@ -22,10 +22,11 @@ from pathlib import Path
 
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
-from experiments.rank import first_rank
+from experiments.rank import check_world, first_rank
 from experiments.run_dir.files import config_text, load_run_config, read_config
 from experiments.run_dir.outcome import write_evaluation
 from reformer_pl.config import ConfigError
+from reformer_pl.config.local_path import local_place
 
 
 def main(arguments: list[str]) -> int:
@@ -39,11 +40,12 @@ def main(arguments: list[str]) -> int:
         )
         return 2
     try:
-        (directory, *overrides), shows_config = split_options(arguments)
+        (text, *overrides), shows_config = split_options(arguments)
+        directory = local_place(text)
         if shows_config:
-            print(config_text(read_config(Path(directory), overrides)), end="")
+            print(config_text(read_config(directory, overrides)), end="")
             return 0
-        values = evaluate(Path(directory), overrides)
+        values = evaluate(directory, overrides)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -62,6 +64,7 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     below evaluations/. Raises ConfigError.
     """
     config = read_config(directory, overrides)
+    check_world(config.trainer.devices)
     with without_collector():
         from experiments.device import set_threads
         from experiments.training.checkpoint import check_same_run, trained_checkpoint

@@ -1,8 +1,14 @@
-"""Which of Hydra's own options work here, which do not, and why. Nothing of Hydra is imported."""
+"""Which of Hydra's own options work here, which do not, and why; and values in its grammar.
 
+Nothing of Hydra is imported.
+"""
+
+import re
 from collections.abc import Iterable
+from typing import Any
 
 from reformer_pl.config import ConfigError
+from reformer_pl.config.local_path import PATH_KEYS, as_typed
 
 USE_A_STUDY = (
     "many runs are a study: write their values as axes into a YAML file "
@@ -19,6 +25,13 @@ if you know Hydra:
   hydra.*           not here: Hydra only composes. out_dir names the run's directory, in which
                     config.yaml and log.txt are
   --config-name     and all other options of Hydra: not here. configs/run.yaml is the one root"""
+
+
+# What Hydra reads as a word, and neither as a number nor as one of VALUES.
+WORD = re.compile(r"(?:[A-Za-z_/]|\.{1,2}/)[\w./+-]*", re.ASCII)
+VALUES = ("null", "true", "false", "inf", "nan")
+HYDRA_KEY = re.compile(r"[+~]*hydra([./@:=]|$)")
+SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.DOTALL)
 
 
 def split_options(arguments: list[str]) -> tuple[list[str], bool]:
@@ -47,8 +60,44 @@ def split_options(arguments: list[str]) -> tuple[list[str], bool]:
 def refuse_hydra_keys(overrides: Iterable[str]) -> None:
     """Raises ConfigError for hydra.*: Hydra would accept it, and it would change nothing."""
     for override in overrides:
-        if override.lstrip("+~").startswith(("hydra.", "hydra/", "hydra=")):
+        if HYDRA_KEY.match(override):
             raise ConfigError(
                 f"'{override}' changes nothing here, where Hydra only composes: "
                 f"out_dir names the run's directory, and {USE_A_STUDY}"
             )
+
+
+def hydra_value(value: Any) -> str:
+    """A plain value in Hydra's override grammar, for Hydra to read as the same value.
+
+    A text is put in quotes where it is more than a word. Raises ConfigError for what is no value.
+    """
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)
+        case list():
+            return f"[{','.join(hydra_value(v) for v in value)}]"
+        case str() if WORD.fullmatch(value) and value.lower() not in VALUES:
+            return value
+        case str():  # backslashes count only where a quote follows
+            return (
+                '"'
+                + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value)
+                + '"'
+            )
+    raise ConfigError(f"{value!r} cannot be one value: use words, numbers or lists of them")
+
+
+def quote_paths(overrides: Iterable[str]) -> list[str]:
+    """The overrides with quotes around each path, so that Hydra reads it as it was typed."""
+    return [_quote_path(override) for override in overrides]
+
+
+def _quote_path(override: str) -> str:
+    key, _, value = override.partition("=")
+    path = as_typed(value) if key.lstrip("+") in PATH_KEYS else None
+    return override if path is None or SWEEP.fullmatch(path) else f"{key}={hydra_value(path)}"

@@ -10,9 +10,9 @@ examples:
 The arguments are Hydra overrides of configs/run.yaml. The run's directory, which it prints, is
 out_dir, or else lies below runs/single and is named by the overrides. The same command resumes a
 run that was stopped, and prints the result of one that is done. Evaluations that it names in
-addition, by +evaluations={NAME:[key=value]}, are then made. Ctrl-C saves a checkpoint and stops, a
-second one stops at once. In a folder with a package of its own that is named experiments, write
-python -P -m: Python would else import that one.
+addition are then made: "+evaluations={LSH-8:['model.lsh.n_hashes=8']}". Ctrl-C saves a checkpoint
+and stops, a second one stops at once. In a folder with a package of its own that is named
+experiments, write python -P -m: Python would else import that one.
 
 exit codes: 0 done, 1 failed or out of memory (result.json says which), 2 bad input, 130 Ctrl-C
 """
@@ -31,7 +31,7 @@ from experiments.compose import compose
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
 from experiments.log import logged
-from experiments.rank import first_rank
+from experiments.rank import check_world, first_rank
 from experiments.run_dir.files import RESULT, claim_directory, config_text
 from experiments.run_dir.lock import locked
 from experiments.run_dir.outcome import (
@@ -64,6 +64,7 @@ def main(arguments: list[str]) -> int:
             print(config_text(config), end="")
             return 0
         check_trains(config, overrides)
+        check_world(config.trainer.devices)
         if config.trainer.devices > 1:  # Lightning starts the other ranks with this environment
             os.environ.update(safe_path())
         with locked(Path(config.out_dir)) if first_rank() else nullcontext():

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import IO, Any, Self
 
 import torch
 from lightning import LightningModule
@@ -96,6 +97,19 @@ class LitSequenceModel(LightningModule):
                 "lower optim.lr or set optim.clip_norm"
             )
         self.log_dict({f"valid/{name}": value for name, value in values.items()})
+
+    @classmethod
+    def load_from_checkpoint(
+        cls, checkpoint_path: str | Path | IO[bytes], *args: Any, **options: Any
+    ) -> Self:
+        """Lightning's own, but that a file which is there is never taken for a URL.
+
+        Lightning would take http_runs/last.ckpt and a::b/last.ckpt for one.
+        """
+        if isinstance(checkpoint_path, str | Path) and Path(checkpoint_path).is_file():
+            with open(checkpoint_path, "rb") as file:
+                return super().load_from_checkpoint(file, *args, **options)
+        return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The sums of the steps that no row of metrics.jsonl has yet, over all ranks.

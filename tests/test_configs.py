@@ -285,6 +285,7 @@ def observe(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
         patch.setattr(TokenLoss, "of", lambda *args: (calls.append("sums"), sums(*args))[1])
         patch.setattr(trainer, "Trainer", lambda callbacks, **options: options)
         options = trainer.build_trainer(config)
+        options["plugins"] = [type(plugin) for plugin in options["plugins"]]
         data = build_task(config)
         data.trainer = SimpleNamespace(global_rank=0, world_size=1, state=SimpleNamespace(fn="fit"))
         torch.manual_seed(config.seed)

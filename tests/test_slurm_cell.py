@@ -19,7 +19,7 @@ RUN = ["experiment=smoke", "trainer.accelerator=cpu", "trainer.threads=1", *STEP
 BATCH_END = ("experiments.training.callbacks", "MetricsFile.on_train_batch_end")
 TASK = {  # what srun says to the first process of the fourth job of an array
     "SLURM_JOB_ID": "45", "SLURM_ARRAY_JOB_ID": "42", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_NAME": "mine.0", "SLURM_NTASKS": "1",
-    "SLURM_NTASKS_PER_NODE": "1", "SLURM_NNODES": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0",
+    "SLURM_NTASKS_PER_NODE": "1", "SLURM_NNODES": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_STEP_ID": "0",
 }  # fmt: skip
 
 
@@ -207,17 +207,17 @@ def test_a_task_becomes_the_command_and_writes_to_the_cell_s_log(
 def test_ranks_and_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LOCAL_RANK", *TASK):
         monkeypatch.delenv(name, raising=False)
-    assert rank.first_rank() and cluster.n_nodes() == 1
+    assert rank.first_rank() and rank.n_nodes() == 1
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert not rank.first_rank()
     monkeypatch.delenv("LOCAL_RANK")
     for name, value in (TASK | {"SLURM_NNODES": "2", "SLURM_PROCID": "3"}).items():
         monkeypatch.setenv(name, value)
-    assert not rank.first_rank() and cluster.n_nodes() == 2
+    assert not rank.first_rank() and rank.n_nodes() == 2
     monkeypatch.setenv(
         "SLURM_JOB_NAME", "interactive"
     )  # there Lightning starts the processes itself
-    assert cluster.n_nodes() == 1
+    assert rank.n_nodes() == 1
 
 
 def test_processes_that_the_nodes_of_a_job_do_not_divide_are_refused(

@@ -11,8 +11,8 @@ import pytest
 
 from ablations.__main__ import main
 from ablations.study import compose_cells, load_study
-from ablations.study.yaml_values import hydra_value
 from experiments.compose import compose, presets
+from experiments.hydra_options import hydra_value
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -83,7 +83,7 @@ def test_a_planned_line_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(
-    "word", ["plain", "a b", "it's", 'say "so"', "back\\", 'b\\"q', "a,b{c}[d]", "seed=0", "~x:y"]
+    "word", ["plain", "a b", "it's", 'say "so"', "back\\", 'b\\"q', "a,b{c}[d]", "seed=0", "./~x:y"]
 )
 def test_any_word_survives_hydra(word: str) -> None:
     assert compose([f"out_dir={hydra_value(word)}"]).out_dir == word
@@ -265,6 +265,8 @@ def test_imports_go_one_way() -> None:
     ours = ("reformer_pl", "experiments", "ablations")
     files_only = (
         "experiments.compose",
+        "experiments.hydra_options",
+        "experiments.rank",
         "experiments.run_dir",
         "experiments.safe_path",
         "experiments.training.export_run",

@@ -19,7 +19,7 @@ import torch
 from reformer_pl.config import ConfigError, load
 from reformer_pl.tasks import build_task
 from reformer_pl.tasks.batches import Batch, SequenceData, generator
-from reformer_pl.tasks.enwik8 import read_source
+from reformer_pl.tasks.source import read_source
 
 TEXT = b"".join(b"Line %d of a text, and its square is %d.\n" % (i, i * i) for i in range(1000))
 
@@ -354,7 +354,7 @@ def refused(source: str, fix: str) -> None:
 
 
 def test_the_sample_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reformer_pl.tasks.enwik8.find_spec", lambda name: None)
+    monkeypatch.setattr("reformer_pl.tasks.source.find_spec", lambda name: None)
     refused("sample", r"pip install -e '\.\[samples\]'")
 
 

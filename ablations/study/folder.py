@@ -12,6 +12,7 @@ from ablations.study.cell import Cell
 from experiments.compose import presets
 from experiments.run_dir.files import MARKS, read_config_values
 from reformer_pl.config import ConfigError
+from reformer_pl.config.local_path import local_place
 
 
 def open_source(source: Study | str | Path, runs_dir: Path = Path("runs")) -> Study:
@@ -22,8 +23,10 @@ def open_source(source: Study | str | Path, runs_dir: Path = Path("runs")) -> St
     """
     if isinstance(source, Study):
         return source
-    if str(source) not in presets("study") and Path(source).is_dir():
-        return study_of_folder(Path(source))
+    named = str(source) in presets("study")
+    place = local_place(source)
+    if not named and place.is_dir():
+        return study_of_folder(place)
     if not str(source).endswith((".yaml", ".yml")) and "/" in str(source):
         raise ConfigError(
             f"there is no folder {source}: "

@@ -13,7 +13,8 @@ from typing import Any
 
 from ablations.study.cell import Cell
 from ablations.study.report_words import REPORT_WORDS, words_for
-from ablations.study.yaml_values import hydra_value, read_list, read_mapping, read_overrides
+from ablations.study.yaml_values import read_list, read_mapping, read_overrides
+from experiments.hydra_options import hydra_value
 from reformer_pl.config import ConfigError
 
 MAX_CELLS = 10_000  # of a grid: more are probably a mistake, and take minutes to check

@@ -32,6 +32,7 @@ from ablations.study.yaml_values import read_list, read_mapping, read_overrides
 from experiments.compose import CONFIG_DIR, Bases, compose, presets
 from reformer_pl.config import ConfigError, RunConfig, flat, to_dict
 from reformer_pl.config.evaluations import load_named_evaluation
+from reformer_pl.config.local_path import local_place
 
 KEYS = (
     "description",
@@ -80,7 +81,8 @@ def load_study(
     """
     path = _find(str(name_or_path))
     try:
-        return _study(path.stem, _read(path), runs_dir, max_cells)
+        folder = local_place(runs_dir)
+        return _study(path.stem, _read(path), folder, max_cells)
     except ConfigError as error:
         raise ConfigError(f"study {path.stem}: {error}") from error
 
@@ -196,7 +198,7 @@ def compose_variants(study: Study) -> dict[str, RunConfig]:
 
 def _find(name: str) -> Path:
     if name.endswith((".yaml", ".yml")) or "/" in name:
-        path = Path(name)
+        path = local_place(name)
         if not path.is_file():
             raise ConfigError(
                 f"there is no study file {name}: give the path of a YAML file, "

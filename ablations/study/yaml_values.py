@@ -1,6 +1,5 @@
 """The values of a study's YAML: mappings, lists and overrides, each refused in one line."""
 
-import re
 from typing import Any
 
 from reformer_pl.config import ConfigError
@@ -33,28 +32,3 @@ def read_list(values: dict[str, Any], key: str, default: list[Any]) -> list[Any]
     if not isinstance(value, list):
         raise ConfigError(f"{key} must be a list, not {value!r}")
     return value
-
-
-def hydra_value(value: Any) -> str:
-    """A plain value in Hydra's override grammar.
-
-    A word is quoted where it holds anything but letters, digits and _./+-
-    """
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case int() | float():
-            return repr(value)
-        case list():
-            return f"[{','.join(hydra_value(v) for v in value)}]"
-        case str() if re.fullmatch(r"[\w./+-]+", value):
-            return value
-        case str():  # backslashes count only where a quote follows
-            return (
-                '"'
-                + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value)
-                + '"'
-            )
-    raise ConfigError(f"{value!r} cannot be one value: use words, numbers or lists of them")

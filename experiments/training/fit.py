@@ -135,9 +135,8 @@ def begin(parts: Parts) -> None:
 def fit(parts: Parts) -> None:
     """Train to the last step, or until Ctrl-C. Loggers get the rows of training alone."""
     parts.checkpoints.begin(parts.data, parts.step, device_name(parts.trainer))
-    parts.trainer.fit(
-        parts.module, datamodule=parts.data, ckpt_path=parts.resumed_from, weights_only=True
-    )
+    resumed = parts.resumed_from and parts.resumed_from.absolute()  # no name of a registry
+    parts.trainer.fit(parts.module, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
     parts.trainer.loggers = []  # the scores of evaluations would look like rows of training
 
 

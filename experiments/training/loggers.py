@@ -40,14 +40,28 @@ def build_logger(word: str, directory: Path, study: str, run: str) -> Logger:
     """
     match word:
         case "csv":
-            return CSVLogger(directory, name="csv")
+            return CSVLogger(_no_url(word, directory, "::"), name="csv")
         case "wandb":
             offline = "WANDB_MODE" not in os.environ
             return WandbLogger(run, directory, offline=offline, project=safe_name(study))
         case "mlflow":
-            return _mlflow_logger(directory.resolve() / "mlflow", study, run)
+            return _mlflow_logger(_no_url(word, directory, "?") / "mlflow", study, run)
         case _:
             raise ConfigError(f"trainer.loggers={word} is unknown: choose {', '.join(LOGGERS)}")
+
+
+def _no_url(word: str, directory: Path, part: str) -> Path:
+    """The directory as a path that the logger takes for no URL.
+
+    Raises ConfigError where a part of it is one in any case.
+    """
+    path = directory.resolve()
+    if part in str(path):
+        raise ConfigError(
+            f"trainer.loggers={word} takes {part} in {path} for a part of a URL: "
+            f"give another out_dir, or leave {word} out"
+        )
+    return path
 
 
 def _mlflow_logger(folder: Path, study: str, run: str) -> Logger:

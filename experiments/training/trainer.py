@@ -1,17 +1,25 @@
 """The Lightning Trainer of a config, and the device it finds."""
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterable
 
 from lightning import Callback, Trainer
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from experiments.cluster import n_nodes
 from experiments.device import device_kind, hardware_name
+from experiments.rank import is_task_of_srun, is_task_of_torchrun, n_nodes
+from experiments.training.local_checkpoints import LocalCheckpoints
 from reformer_pl.config import ConfigError, RunConfig, one_line
 
 for name in ("lightning.pytorch", "lightning.fabric"):
@@ -68,10 +76,25 @@ def build_trainer(
             enable_model_summary=False,
             callbacks=[*callbacks, bar],
             logger=logger,
+            plugins=[_environment(options.devices // nodes), LocalCheckpoints()],
         )
     except MisconfigurationException as error:  # no GPU, or too few
         devices = f"trainer.accelerator={options.accelerator} trainer.devices={options.devices}"
         raise ConfigError(f"{devices} cannot be had here: {one_line(error)}") from error
+
+
+def _environment(devices_per_node: int) -> ClusterEnvironment:
+    """Who starts the processes, as experiments/rank.py reads it.
+
+    Lightning by itself would take a shell within an allocation of SLURM for a task of srun.
+    """
+    if is_task_of_torchrun():
+        return TorchElasticEnvironment()
+    if is_task_of_srun():
+        # Lightning compares it with its own devices, and that of the allocation may be another.
+        os.environ["SLURM_NTASKS_PER_NODE"] = str(devices_per_node)
+        return SLURMEnvironment(auto_requeue=False)
+    return LightningEnvironment()
 
 
 def device_name(trainer: Trainer) -> str:

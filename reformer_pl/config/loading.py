@@ -14,6 +14,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from reformer_pl.config.local_path import PATH_KEYS, as_typed
 from reformer_pl.config.rules import PEER_PACKAGES, TRACKERS, ConfigError, check_word
 from reformer_pl.config.run_rules import check
 from reformer_pl.config.schema import RunConfig
@@ -115,6 +116,12 @@ def _dotted(override: str) -> DictConfig:
     """One override as values. Raises ConfigError where it is none."""
     if "=" not in override:
         raise ConfigError(f"override '{override}' is not of the form key=value")
+    key, _, value = override.partition("=")
+    path = as_typed(value) if key in PATH_KEYS else None
+    if path is not None:
+        values = OmegaConf.create()
+        OmegaConf.update(values, key, path)
+        return values
     try:
         return OmegaConf.from_dotlist([override])
     except yaml.YAMLError as error:

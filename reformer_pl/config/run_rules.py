@@ -6,6 +6,7 @@ Every illegal combination is refused here, with the sentence that says the fix.
 from dataclasses import asdict
 
 from reformer_pl.config.benchmark_rules import check_benchmark
+from reformer_pl.config.local_path import local_path
 from reformer_pl.config.rules import (
     ACCELERATORS,
     LOGGERS,
@@ -30,7 +31,12 @@ from reformer_pl.config.schema import RunConfig
 
 
 def check(config: RunConfig) -> RunConfig:
-    """Every rule between values, in one place. Raises ConfigError; returns the config unchanged."""
+    """Every rule between values, in one place. Raises ConfigError.
+
+    Returns the same config, with ~ expanded in its paths.
+    """
+    config.out_dir = local_path(config.out_dir, "out_dir")
+    config.task.source = local_path(config.task.source, "task.source")
     model, task, optim, trainer = config.model, config.task, config.optim, config.trainer
     for name in ("d_model", "n_heads", "n_layers", "d_ff", "ff_chunks", "loss_chunks"):
         check_positive(f"model.{name}", getattr(model, name))

@@ -80,7 +80,7 @@ class TaskConfig:
     """What is learned, and from how many sequences of which length."""
 
     name: str = key("duplication", "duplication | enwik8 | recall")
-    source: str = key("sample", 'enwik8 only: a path (plain, zip, gz, bz2, xz), or "sample"')
+    source: str = key("sample", 'enwik8 only: a path (plain, zip, gz, bz2, xz, tar), or "sample"')
     length: int = key(1024, "tokens of a sequence")
     pairs: int = key(16, "recall only: of a key and its value, 1 to 64")
     noise: float = key(0.0, "recall only: share of the tokens that are fillers")
@@ -173,5 +173,6 @@ class RunConfig:
     seed: int = key(0, "of the weights, the data and the hash rotations")
     out_dir: str = key("", "empty: below runs/single, named by the overrides")
     evaluations: dict[str, list[str]] = field(
-        default_factory=dict, metadata={"help": "+evaluations={NAME:[key=value]} adds some"}
+        default_factory=dict,
+        metadata={"help": "added in quotes: \"+evaluations={LSH-8:['model.lsh.n_hashes=8']}\""},
     )

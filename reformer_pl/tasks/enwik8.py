@@ -3,25 +3,16 @@
 A dimension is a byte.
 """
 
-import bz2
-import gzip
 import hashlib
-import lzma
 import math
-import zipfile
-import zlib
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.tasks.batches import Batch, SequenceData, generator
-
-# 6 MB of the XML that enwik8 is cut from; the gensim package ships it
-SAMPLE = "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
+from reformer_pl.tasks.source import read_source
 
 
 class Enwik8(SequenceData):
@@ -86,60 +77,3 @@ class Enwik8(SequenceData):
             np.stack([part[s : s + self.config.length] for s in starts]).astype(np.int64)
         )
         return Batch(tokens, torch.ones(tokens.shape, dtype=torch.bool))
-
-
-def read_source(source: str) -> bytes:
-    """The bytes of task.source: "sample", or a plain, zip, gz, bz2 or xz file.
-
-    Raises ConfigError for one that cannot be read.
-    """
-    try:
-        path = _sample() if source == "sample" else Path(source).expanduser()
-        there = path.is_file()
-    except (OSError, RuntimeError) as error:  # a folder not to be searched, a long name, ~nobody
-        raise ConfigError(
-            f"task.source={source} cannot be read ({error}): "
-            "give the path of enwik8, or task.source=sample"
-        ) from error
-    if not there:
-        raise ConfigError(
-            f"task.source={source} is not a file: give the path of enwik8 "
-            "(plain, zip, gz, bz2 or xz), or task.source=sample"
-        )
-    try:
-        match path.suffix:
-            case ".gz":
-                data = gzip.decompress(path.read_bytes())
-            case ".bz2":
-                data = bz2.decompress(path.read_bytes())
-            case ".xz":
-                data = lzma.decompress(path.read_bytes())
-            case ".zip":
-                with zipfile.ZipFile(path) as archive:
-                    members = [name for name in archive.namelist() if not name.endswith("/")]
-                    data = archive.read(members[0])
-            case _:
-                data = path.read_bytes()
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        RuntimeError,
-        IndexError,
-        lzma.LZMAError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise ConfigError(
-            f"task.source={source} cannot be read ({error}): fetch the file again"
-        ) from error
-    if not data:
-        raise ConfigError(f"task.source={source} is empty: fetch the file again")
-    return data
-
-
-def _sample() -> Path:
-    package = find_spec("gensim")  # found without importing it: only its data is wanted
-    if package is None or package.origin is None:
-        raise ConfigError("task.source=sample needs the sample text: pip install -e '.[samples]'")
-    return Path(package.origin).parent / SAMPLE

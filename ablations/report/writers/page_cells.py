@@ -3,6 +3,7 @@ and the command that runs it.
 """
 
 import os
+import re
 import shlex
 from collections.abc import Iterable
 from html import escape
@@ -78,8 +79,8 @@ def _seed(cell: Cell, row: dict[str, object], directory: Path) -> str:
 
 def pasteable(cell: Cell) -> str:
     """The cell's command for a shell at the repository's root, its interpreter as python."""
-    words = [word.replace(f"{Path.cwd()}{os.sep}", "") for word in cell.command()[1:]]
-    return shlex.join(["python", *words])
+    here = re.compile(rf"(?<![^=\"]){re.escape(str(Path.cwd()))}{os.sep}(?=[\w.])")
+    return shlex.join(["python", *(here.sub("", word) for word in cell.command()[1:])])
 
 
 def mood(status: str) -> str:
