@@ -5,6 +5,7 @@ of another start is the import of other people's packages. tests/test_wheel.py a
 command line itself.
 """
 
+import gc
 import os
 import runpy
 import signal
@@ -21,6 +22,7 @@ from processes import CONTEXT, exit_code
 
 REAL_POPEN = subprocess.Popen
 OURS = ("ablations", "experiments", "reformer_pl")  # imported anew by each command
+TESTS = os.path.dirname(os.path.abspath(__file__))
 
 
 def start_command(
@@ -46,6 +48,7 @@ def _command(arguments: list[str], directory: Path, log: Path, environment: dict
     os.dup2(file, 1)
     os.dup2(file, 2)
     subprocess.Popen = Fork  # type: ignore[misc,assignment]
+    gc.freeze()  # as in experiments/fast_imports.py
     _become_python(arguments, {**os.environ, **environment})
 
 
@@ -55,11 +58,13 @@ def _become_python(arguments: list[str], environment: dict[str, str]) -> None:
     assert option == "-m", arguments
     os.environ.clear()
     os.environ.update(environment)
-    for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
-        del sys.modules[name]
+    for name, loaded in list(sys.modules.items()):
+        file = getattr(loaded, "__file__", None) or ""
+        if name.partition(".")[0] in OURS or os.path.dirname(file) == TESTS:
+            del sys.modules[name]
     first = [] if environment.get("PYTHONSAFEPATH") else [os.getcwd()]
-    more = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
-    sys.path[:] = [*first, *more, *(path for path in sys.path if path not in (*first, *more))]
+    first += [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+    sys.path[:] = [*first, *(path for path in sys.path if path not in (*first, "", TESTS))]
     sys.argv = [module, *rest]
     code: Any = 0
     try:
