@@ -1,26 +1,24 @@
 """Commands as forks of a process that has imported torch and Lightning, which takes seconds.
 
-Each runs what `python -m MODULE` runs, and so do the cells of a driver among them. What they have
-of another start is the import of other people's packages. tests/test_wheel.py and others start the
-command line itself.
+Each runs what `python -m MODULE` or `python FILE` runs, and so do the cells of a driver and the
+ranks of a run among them. They save the import of other people's packages, and nothing else.
+tests/test_wheel.py starts the command line itself, and two ranks.
 """
 
 import gc
+import inspect
 import os
 import runpy
 import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import GenericAlias
-from typing import IO, Any
+from typing import Any, NoReturn
 
 from processes import CONTEXT, exit_code
 
-REAL_POPEN = subprocess.Popen
 OURS = ("ablations", "experiments", "reformer_pl")  # imported anew by each command
 TESTS = os.path.dirname(os.path.abspath(__file__))
 
@@ -28,7 +26,7 @@ TESTS = os.path.dirname(os.path.abspath(__file__))
 def start_command(
     arguments: list[str], directory: Path, log: Path, **environment: str
 ) -> BaseProcess:
-    """`python ARGUMENTS` in a directory, with its output in `log`: -m MODULE and what follows."""
+    """`python ARGUMENTS` in a directory, as a process group with its output in `log`."""
     process = CONTEXT.Process(target=_command, args=(arguments, directory, log, environment))
     process.start()
     return process
@@ -42,33 +40,84 @@ def output_of(arguments: list[str], directory: Path, log: Path, **environment: s
     return printed
 
 
-def _command(arguments: list[str], directory: Path, log: Path, environment: dict[str, str]) -> None:
+def _command(
+    arguments: list[str], directory: Path, log: Path, environment: dict[str, str]
+) -> NoReturn:
+    os.setsid()
     os.chdir(directory)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    subprocess.Popen = Fork  # type: ignore[misc,assignment]
+    subprocess.Popen = Fork  # type: ignore[misc]
     gc.freeze()  # as in experiments/fast_imports.py
     _become_python(arguments, {**os.environ, **environment})
 
 
-def _become_python(arguments: list[str], environment: dict[str, str]) -> None:
-    """Run the module as a new interpreter would in this environment, and exit."""
-    option, module, *rest = arguments
-    assert option == "-m", arguments
+class Fork(subprocess.Popen[Any]):
+    """Where the command is `python -m MODULE` or `python FILE`, a fork of this process runs it."""
+
+    def _execute_child(self, *values: Any) -> None:
+        start = super()._execute_child  # type: ignore[misc]
+        given = dict(zip(inspect.signature(start).parameters, values, strict=True))
+        command = given["args"]
+        if command[0] != sys.executable or not (command[1] == "-m" or command[1].endswith(".py")):
+            return start(*values)
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                _in_the_child(given)
+                _become_python(command[1:], given["env"] or dict(os.environ))
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(255)
+        self._child_created = True
+        names = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+        self._close_pipe_fds(*(given[name] for name in names))  # type: ignore[attr-defined]
+
+
+def _in_the_child(given: dict[str, Any]) -> None:
+    """What lies between fork and exec."""
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    if given["start_new_session"]:
+        os.setsid()
+    if given["cwd"] is not None:
+        os.chdir(given["cwd"])
+    for name, number in {"p2cread": 0, "c2pwrite": 1, "errwrite": 2}.items():
+        if given[name] != -1:
+            os.dup2(given[name], number)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # the locks of this process among them
+    if given["preexec_fn"] is not None:
+        given["preexec_fn"]()
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # as Python does
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _become_python(arguments: list[str], environment: dict[str, str]) -> NoReturn:
+    """Run a module or a file as a new interpreter would in this environment, and exit."""
     os.environ.clear()
     os.environ.update(environment)
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     for name, loaded in list(sys.modules.items()):
         file = getattr(loaded, "__file__", None) or ""
         if name.partition(".")[0] in OURS or os.path.dirname(file) == TESTS:
             del sys.modules[name]
-    first = [] if environment.get("PYTHONSAFEPATH") else [os.getcwd()]
+    is_module = arguments[0] == "-m"
+    program, *rest = arguments[1:] if is_module else arguments
+    here = os.getcwd() if is_module else os.path.dirname(os.path.abspath(program))
+    first = [] if environment.get("PYTHONSAFEPATH") else [here]
     first += [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:] = [*first, *(path for path in sys.path if path not in (*first, "", TESTS))]
-    sys.argv = [module, *rest]
+    sys.argv = [program, *rest]
     code: Any = 0
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if is_module:
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(program, run_name="__main__")
     except SystemExit as end:
         code = end.code
     except BaseException:
@@ -80,51 +129,3 @@ def _become_python(arguments: list[str], environment: dict[str, str]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code or 0)
-
-
-class Fork:
-    """What a driver uses of subprocess.Popen; a command that is no cell gets a real one."""
-
-    __class_getitem__ = classmethod(GenericAlias)
-
-    def __new__(cls, command: list[str], **options: Any) -> Any:
-        is_cell = command[:2] == [sys.executable, "-m"] and options.get("start_new_session")
-        return object.__new__(cls) if is_cell else REAL_POPEN(command, **options)
-
-    def __init__(
-        self,
-        command: list[str],
-        *,
-        stdin: int,
-        stdout: IO[bytes],
-        stderr: int,
-        env: dict[str, str],
-        start_new_session: bool,
-        preexec_fn: Callable[[], None],
-    ) -> None:
-        assert (stdin, stderr) == (subprocess.DEVNULL, subprocess.STDOUT) and start_new_session
-        self.returncode: int | None = None
-        sys.stdout.flush()
-        self.pid = os.fork()
-        if self.pid:
-            return
-        try:
-            os.setsid()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_DFL)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            os.dup2(stdout.fileno(), 1)
-            os.dup2(1, 2)
-            os.closerange(3, 1024)  # the driver's locks among them
-            preexec_fn()
-            if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # as Python does
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-            _become_python(command[1:], env)
-        finally:
-            os._exit(255)
-
-    def wait(self) -> int:
-        if self.returncode is None:
-            _, status = os.waitpid(self.pid, 0)
-            self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode
