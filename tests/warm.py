@@ -58,40 +58,40 @@ class Fork(subprocess.Popen[Any]):
 
     def _execute_child(self, *values: Any) -> None:
         start = super()._execute_child  # type: ignore[misc]
-        given = dict(zip(inspect.signature(start).parameters, values, strict=True))
-        command = given["args"]
+        options = dict(zip(inspect.signature(start).parameters, values, strict=True))
+        command = options["args"]
         if command[0] != sys.executable or not (command[1] == "-m" or command[1].endswith(".py")):
             return start(*values)
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                _in_the_child(given)
-                _become_python(command[1:], given["env"] or dict(os.environ))
+                _in_the_child(options)
+                _become_python(command[1:], options["env"] or dict(os.environ))
             except BaseException:
                 traceback.print_exc()
             finally:
                 os._exit(255)
         self._child_created = True
         names = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
-        self._close_pipe_fds(*(given[name] for name in names))  # type: ignore[attr-defined]
+        self._close_pipe_fds(*(options[name] for name in names))  # type: ignore[attr-defined]
 
 
-def _in_the_child(given: dict[str, Any]) -> None:
+def _in_the_child(options: dict[str, Any]) -> None:
     """What lies between fork and exec."""
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
-    if given["start_new_session"]:
+    if options["start_new_session"]:
         os.setsid()
-    if given["cwd"] is not None:
-        os.chdir(given["cwd"])
+    if options["cwd"] is not None:
+        os.chdir(options["cwd"])
     for name, number in {"p2cread": 0, "c2pwrite": 1, "errwrite": 2}.items():
-        if given[name] != -1:
-            os.dup2(given[name], number)
+        if options[name] != -1:
+            os.dup2(options[name], number)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # the locks of this process among them
-    if given["preexec_fn"] is not None:
-        given["preexec_fn"]()
+    if options["preexec_fn"] is not None:
+        options["preexec_fn"]()
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # as Python does
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
