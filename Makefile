@@ -37,8 +37,8 @@ peers: setup  # the two public Reformers, installed and measured beside this one
 	$(ABLATIONS) run peers
 	$(ABLATIONS) report peers
 
-test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES)
+test: setup  # each worker runs its half in order, then takes from the other; bytecode is kept for the processes that tests start
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(CORES) --dist worksteal
 
 test-browser: setup  # the report's page in headless Chromium, which is installed on Debian and Ubuntu if there is none
 	@if ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } > /dev/null; then \

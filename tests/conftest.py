@@ -1,5 +1,6 @@
 """A study of fake cells, for every test of the driver."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -25,6 +26,13 @@ for name in [
         name != "SLURM_CONF"
     ):  # make test-slurm's own; else the tests may run in a job, of whose nodes they take none
         del os.environ[name]
+
+
+def pytest_collection_finish() -> None:
+    """What the imports made stays: no collection searches it (experiments/fast_imports.py)."""
+    gc.freeze()
+
+
 BASES = Bases()  # of all tests, for Hydra takes a tenth of a second
 
 

@@ -6,7 +6,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from warm import output_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,7 +32,11 @@ def run_commands(page: str, copy: Path, pattern: str = "-m .*") -> list[str]:
 
 def run_in(copy: Path, command: list[str]) -> str:
     """What a command prints there, where the project's modules are the copy's."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(copy)}
+    ours = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(copy)}
+    if command[:2] == [sys.executable, "-m"]:
+        with tempfile.TemporaryDirectory() as folder:
+            return output_of(command[1:], copy, Path(folder) / "printed.txt", **ours)
+    environment = {**os.environ, **ours}
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -26,6 +26,7 @@ from experiments.benchmarking.work import Work, build_rival, build_work
 from experiments.compose import compose, product
 from experiments.run_dir.files import safe_name
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS
+from processes import exit_code
 from reformer_pl.config import BenchmarkConfig, ConfigError, RunConfig
 from reformer_pl.config import loading as config_module
 from reformer_pl.config.rules import ATTENTIONS
@@ -33,6 +34,7 @@ from reformer_pl.measure import GIB
 from reformer_pl.memory.one_layer import naive_full
 from reformer_pl.module import LitSequenceModel, build_optimizer
 from tiny import assert_close
+from warm import output_of, start_command
 
 CPU = torch.device("cpu")
 TINY = [
@@ -400,9 +402,8 @@ def test_ctrl_c_leaves_no_row(
 
 
 def test_commas_are_cases_in_processes_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     # the second case fails for want of memory, and the table has both
     case = [
         *TINY,
@@ -411,8 +412,9 @@ def test_commas_are_cases_in_processes_of_their_own(
         "task.length=16,8796093022208",
         "benchmark.paired=true",
     ]
-    assert benchmark.main(case) == 1
-    said = capfd.readouterr().out
+    log = tmp_path / "printed.txt"
+    assert exit_code(start_command(["-m", "experiments.benchmark", *case], tmp_path, log)) == 1
+    said = log.read_text()
     rows = [json.loads(path.read_text()) for path in sorted(tmp_path.rglob("result.json"))]
     assert sorted((row["length"], row["status"]) for row in rows) == [
         (16, "ok"),
@@ -521,11 +523,10 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list
 
 
 def test_a_study_runs_benchmarks(
-    study: Callable[..., list[str]], capfd: pytest.CaptureFixture[str]
+    study: Callable[..., list[str]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     mine = study({"Full": ["model.attention=full"]})
-    assert ablations(["run", *mine]) == 0
-    said = capfd.readouterr().out
+    said = output_of(["-m", "ablations", "run", *mine], tmp_path, tmp_path / "printed.txt")
     assert (
         re.search(r"Full seed=0: ok in \S+, [\d.e+-]+ ms, [\d.e+-]+ MiB", said)
         and "1 of 1 cells ok" in said

@@ -4,8 +4,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,10 @@ import torch.distributed as dist
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from ablations.__main__ import main as ablations
 from experiments import train
 from experiments.compose import compose
 from processes import (
     CONTEXT,
-    PATIENCE_SECONDS,
     Fault,
     exit_code,
     result,
@@ -32,7 +28,9 @@ from processes import (
 from reformer_pl.model import SequenceModel
 from reformer_pl.residual import ReversibleLayer
 from reformer_pl.tasks import build_task
+from warm import output_of, start_command
 
+ROOT = Path(__file__).resolve().parent.parent
 STEPS = [
     "trainer.max_steps=8",
     "trainer.eval_every_steps=3",
@@ -327,16 +325,15 @@ def test_ctrl_c_on_the_command_line_ends_both_processes_and_resumes(tmp_path: Pa
     assert train.main([*arguments, f"out_dir={tmp_path / 'one'}"]) == 0
     directory = tmp_path / "two"
     directory.mkdir()
-    command = [sys.executable, "-m", "experiments.train", *arguments, *DDP, f"out_dir={directory}"]
+    command = ["-m", "experiments.train", *arguments, *DDP, f"out_dir={directory}"]
     codes = []
     for interrupt in (True, False):
-        with (directory / "log.txt").open("a") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        process = start_command(command, ROOT, directory / "log.txt")
         try:
             if interrupt:
                 wait_until(lambda: rows(directory))
                 os.killpg(process.pid, signal.SIGINT)
-            codes.append(process.wait(PATIENCE_SECONDS))
+            codes.append(exit_code(process))
             wait_until(lambda group=process.pid: group_is_gone(group), 10)
         finally:
             if not group_is_gone(process.pid):
@@ -357,17 +354,12 @@ def test_a_cell_of_a_study_runs_on_two_processes_and_is_evaluated_on_two(tmp_pat
     study.write_text(
         json.dumps({"base": base, "axes": {"model.attention": ["lsh"]}, "evaluations": evaluations})
     )
-    assert ablations(["run", str(study), "--runs-dir", str(tmp_path)]) == 0
+    log = tmp_path / "driver.txt"
+    output_of(["-m", "ablations", "run", str(study), "--runs-dir", str(tmp_path)], ROOT, log)
     directory = tmp_path / "pair" / "lsh" / "seed=0"
     assert result(directory)["device"].startswith("2 x ")
-    command = [
-        sys.executable,
-        "-m",
-        "experiments.evaluate",
-        str(directory),
-        "model.attention=shared_full",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and done.stdout.count("loss_nats") == 1, done.stdout + done.stderr
+    command = ["-m", "experiments.evaluate", str(directory), "model.attention=shared_full"]
+    printed = output_of(command, ROOT, tmp_path / "evaluate.txt")
+    assert printed.count("loss_nats") == 1, printed
     again = json.loads((directory / "evaluations" / "model.attention=shared_full.json").read_text())
     assert {name: again[name] for name in evaluation(directory)} == evaluation(directory)

@@ -2,23 +2,16 @@
 
 import json
 import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ablations.launch.local import sweep
-from ablations.launch.local.launcher import Local
-from ablations.launch.options import Options
-from ablations.launch.run import run
 from ablations.study import Study, load_study
-from ablations.study.cell import Cell
 from experiments import train
 from fake_cells import ROOT, alive
-from processes import result, rows, timeless, wait_until
+from processes import exit_code, result, rows, timeless, wait_until
+from warm import start_command
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/stat").exists(), reason="looks for processes in /proc"
@@ -68,14 +61,27 @@ elif kind == "hangs":
 sys.exit(train.main(sys.argv[1:]))
 """
 
+# The local launcher, whose patience ends when the test says so, and whose first port may be one that is taken.
 DRIVER = """
-import sys
+import os, pathlib, sys
 sys.path.insert(0, {root!r})
+from ablations.launch.local import sweep
 from ablations.study.cell import Cell
 Cell.command = lambda cell: [sys.executable, {script!r}, *cell.overrides]
+sweep.GRACE_SECONDS = 2
+press, free_port = sweep.Sweep._press, sweep.free_port
+def impatient(self, process):
+    if pathlib.Path("impatient").exists():
+        self.options.timeout_seconds = 0.01
+    press(self, process)
+sweep.Sweep._press = impatient
+if "TAKEN" in os.environ:
+    ports = iter([int(os.environ["TAKEN"])])
+    sweep.free_port = lambda taken: next(ports, None) or free_port(taken)
 from ablations.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
+RUN = ["driver.py", "run", "./pair.yaml", "--parallel", "2"]
 
 
 @pytest.fixture
@@ -84,9 +90,6 @@ def pair_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., St
     script = tmp_path / "cell.py"
     script.write_text(CELL.format(root=str(ROOT), faults=str(tmp_path / "faults.json")))
     (tmp_path / "driver.py").write_text(DRIVER.format(root=str(ROOT), script=str(script)))
-    monkeypatch.setattr(
-        Cell, "command", lambda cell: [sys.executable, str(script), *cell.overrides]
-    )
     monkeypatch.chdir(tmp_path)
 
     def study(**attention: str) -> Study:
@@ -116,55 +119,43 @@ def statuses(study: Study) -> list[str]:
 
 
 def test_cells_survive_what_happens_to_one_of_their_ranks(
-    pair_of: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair_of: Callable[..., Study], tmp_path: Path
 ) -> None:
     """Two cells, four sweeps: the driver is killed; one rank of each is; one is out of memory, one hangs; then all is well."""
-    monkeypatch.setattr(sweep, "GRACE_SECONDS", 2)
-    study = pair_of(a="lsh", b="full")
+    study, log = pair_of(a="lsh", b="full"), tmp_path / "driver.txt"
     a, b = study.cells
 
     faults(a=(1, "hangs", 2), b=(1, "hangs", 2))
-    driver = subprocess.Popen(
-        [sys.executable, "driver.py", "run", "./pair.yaml", "--parallel", "2"],
-        stdout=subprocess.DEVNULL,
-    )
+    driver = start_command(RUN, tmp_path, log)
     try:
-        wait_until(lambda: all((cell.directory / "hanging").exists() for cell in study.cells), 120)
+        wait_until(lambda: all((cell.directory / "hanging").exists() for cell in study.cells))
     finally:
         driver.kill()
-        driver.wait()
+        driver.join()
     wait_until(lambda: none_is_left(study), 20)
     for cell in study.cells:
         (cell.directory / "hanging").unlink()
         assert not (cell.directory / "result.json").exists()
 
     faults(a=(0, "killed", 4), b=(1, "killed", 2))
-    assert run([study], Options(parallel=2, retry=True), Local()) == 1
+    assert exit_code(start_command([*RUN, "--retry"], tmp_path, log)) == 1
     assert none_is_left(study) and statuses(study) == ["failed", "failed"]
     assert result(a.directory)["error"].startswith("killed by SIGKILL")
 
     faults(a=(1, "oom", 1), b=(1, "hangs", 1))
-    options = Options(parallel=2, retry=True)
-
-    def be_patient() -> None:  # until the one cell hangs and the other has ended
-        try:
-            wait_until(
-                lambda: (
-                    (b.directory / "hanging").exists() and (a.directory / "result.json").exists()
-                ),
-                120,
-            )
-        finally:
-            options.timeout_seconds = 0.01
-
-    watch = threading.Thread(target=be_patient)
-    watch.start()
-    assert run([study], options, Local()) == 1
-    watch.join()
+    driver = start_command([*RUN, "--retry"], tmp_path, log)
+    try:  # until the one cell hangs and the other has ended
+        wait_until(
+            lambda: (b.directory / "hanging").exists() and (a.directory / "result.json").exists()
+        )
+    finally:
+        (tmp_path / "impatient").touch()
+    assert exit_code(driver) == 1
+    (tmp_path / "impatient").unlink()
     assert none_is_left(study) and statuses(study) == ["oom", "timeout"]
 
     faults()
-    assert run([study], Options(parallel=2, retry=True), Local()) == 0
+    assert exit_code(start_command([*RUN, "--retry"], tmp_path, log)) == 0
     assert none_is_left(study) and statuses(study) == ["ok", "ok"]
     for cell, attention in ((a, "lsh"), (b, "full")):
         alone = tmp_path / f"alone-{attention}"
@@ -185,19 +176,15 @@ def test_cells_survive_what_happens_to_one_of_their_ranks(
 
 
 def test_a_real_cell_gets_another_port_when_its_own_is_taken(
-    pair_of: Callable[..., Study],
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    pair_of: Callable[..., Study], tmp_path: Path
 ) -> None:
     faults()
-    study = pair_of(a="lsh")
+    study, log = pair_of(a="lsh"), tmp_path / "driver.txt"
     with socket.socket() as listener:
         listener.bind(("", 0))
         listener.listen()
         taken = listener.getsockname()[1]
-        ports, free_port = iter([taken]), sweep.free_port
-        monkeypatch.setattr(sweep, "free_port", lambda taken: next(ports, None) or free_port(taken))
-        assert run([study], Options(), Local()) == 0
-    assert f"port {taken} was taken meanwhile" in capfd.readouterr().out
+        assert exit_code(start_command(RUN, tmp_path, log, TAKEN=str(taken))) == 0
+    assert f"port {taken} was taken meanwhile" in log.read_text()
     assert "EADDRINUSE" in (study.cells[0].directory / "log.txt").read_text()
     assert none_is_left(study) and statuses(study) == ["ok"]

@@ -1,11 +1,11 @@
 """The promise of the runner, kept with real training: a study whose driver is SIGKILLed in the middle, twice, ends in the same table."""
 
+import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pandas as pd
@@ -18,9 +18,10 @@ from ablations.results import load_cells, load_results
 from ablations.study import Study, load_study
 from ablations.study.cell import Cell
 from fake_cells import ROOT
-from processes import rows, timeless, wait_until
+from processes import exit_code, rows, timeless, wait_until
+from warm import start_command
 
-STEPS = 60
+STEPS = 30
 PATIENCE = 900  # seconds, on a machine that is busy with other work
 STUDY = {
     "base": [
@@ -44,28 +45,17 @@ STUDY = {
 
 
 @contextmanager
-def running(path: Path, study: Study) -> Iterator[subprocess.Popen[bytes]]:
+def running(path: Path, study: Study) -> Iterator[BaseProcess]:
     """A driver, which does not outlive its test."""
-    place = str(study.directory.parent)
-    command = [
-        sys.executable,
-        "-m",
-        "ablations",
-        "run",
-        str(path),
-        "--parallel",
-        "2",
-        "--runs-dir",
-        place,
-    ]
-    driver = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    place = study.directory.parent
+    place.mkdir(exist_ok=True)
+    arguments = ["run", str(path), "--parallel", "2", "--runs-dir", str(place)]
+    driver = start_command(["-m", "ablations", *arguments], ROOT, place / "driver.txt")
     try:
         yield driver
     finally:
         driver.kill()
-        driver.wait()
+        driver.join()
 
 
 def done(study: Study) -> list[Cell]:
@@ -84,14 +74,14 @@ def half_trained(study: Study) -> list[Cell]:
 
 
 def processes_of(study: Study) -> list[str]:
-    """The commands, zombies without, that name a directory of the study."""
-    commands = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    """Those, zombies without, that write into a file below the study's runs directory."""
+    outputs = []
+    for path in Path("/proc").glob("[0-9]*/fd/1"):
         try:
-            commands.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except (FileNotFoundError, ProcessLookupError):  # it has ended
+            outputs.append(os.readlink(path))
+        except OSError:  # it has ended, or is somebody else's
             continue
-    return [command for command in commands if str(study.directory.parent) in command]
+    return [output for output in outputs if output.startswith(f"{study.directory.parent}/")]
 
 
 def kill_in_the_middle(path: Path, study: Study, at_least_done: int) -> dict[Cell, str]:
@@ -99,8 +89,9 @@ def kill_in_the_middle(path: Path, study: Study, at_least_done: int) -> dict[Cel
     while True:
         with running(path, study) as driver:
             wait_until(lambda: len(done(study)) >= at_least_done and half_trained(study), PATIENCE)
+            assert len(processes_of(study)) >= 2, "the driver and a cell are not seen"
             driver.kill()
-            assert driver.wait() == -signal.SIGKILL, "the study had ended"
+            assert exit_code(driver) == -signal.SIGKILL, "the study had ended"
         wait_until(lambda: not processes_of(study))
         hit = {cell: (cell.directory / "log.txt").read_text() for cell in half_trained(study)}
         if hit:  # else this process slept while that cell ran to its end
@@ -125,7 +116,7 @@ def test_a_study_of_24_cells_survives_two_sigkills_of_its_driver(tmp_path: Path)
     assert 9 <= len(finished) < 24 and not hit[1].keys() & finished.keys()
     for one in (study, whole):
         with running(path, one) as driver:
-            assert driver.wait(PATIENCE) == 0
+            assert exit_code(driver, PATIENCE) == 0
     assert not processes_of(study) and not processes_of(whole)
 
     for cell, log in finished.items():

@@ -22,8 +22,9 @@ from ablations.launch.options import Options
 from ablations.launch.run import run
 from ablations.study import Study, compose_cells, load_study
 from experiments.run_dir.lock import is_running
-from fake_cells import alive, begun, driver, pids, result, until
+from fake_cells import ROOT, alive, begun, driver, pids, result, until
 from reformer_pl.config import to_dict
+from warm import output_of
 
 
 def test_failures_are_data_and_the_sweep_goes_on(
@@ -192,12 +193,10 @@ def test_progress_on_a_terminal_and_off_it(
     assert "mine: 0 done, 1 running, 0 failed, 0 waiting, 0:0" in said and "about 1:38 left" in said
 
 
-def test_the_smoke_study_from_grid_to_report(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_smoke_study_from_grid_to_report(tmp_path: Path) -> None:
     """The real cells: four kinds of attention train, and every one is a row of results.csv."""
     runs = ["--runs-dir", str(tmp_path)]
-    assert main(["run", "smoke", "--parallel", "2", *runs]) == 0, capfd.readouterr().out
+    output_of(["-m", "ablations", "run", "smoke", "--parallel", "2", *runs], ROOT, tmp_path / "log")
     assert main(["report", "smoke", *runs]) == 0
     study = load_study("smoke", tmp_path)
     table = pd.read_csv(study.directory / "report" / "results.csv")
@@ -232,9 +231,7 @@ def test_folders_of_the_user_that_are_named_as_the_project_s_do_no_harm(
     assert main(["run", "./mine.yaml"]) == 0, capfd.readouterr().out
 
 
-def test_a_finished_study_gains_an_evaluation_without_training(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_finished_study_gains_an_evaluation_without_training(tmp_path: Path) -> None:
     """The real cell again: a column added to the study is scored from the checkpoint, and the trained numbers stay as they are."""
     values = {
         "base": ["experiment=smoke"],
@@ -242,11 +239,12 @@ def test_a_finished_study_gains_an_evaluation_without_training(
         "evaluations": {"LSH-1": ["model.lsh.n_hashes=1"]},
     }
     path, runs = tmp_path / "mine.yaml", ["--runs-dir", str(tmp_path)]
+    command = ["-m", "ablations", "run", str(path), *runs]
     before = b""
     for name in ("LSH-1", "LSH-8"):
         values["evaluations"][name] = [f"model.lsh.n_hashes={name[-1]}"]
         path.write_text(json.dumps(values))
-        assert main(["run", str(path), *runs]) == 0, capfd.readouterr().out
+        output_of(command, ROOT, tmp_path / f"log of {name}")
         (cell,) = load_study(path, tmp_path).cells
         result = (cell.directory / "result.json").read_bytes()
         assert before in (b"", result)
@@ -254,7 +252,5 @@ def test_a_finished_study_gains_an_evaluation_without_training(
         assert main(["report", str(path), *runs]) == 0
         table = pd.read_csv(tmp_path / "mine" / "report" / "results.csv")
         assert list(table["eval"]) == list(values["evaluations"]) and set(table["status"]) == {"ok"}
-    assert (
-        "1 cells, 1 already done, 0 to run"
-        in (main(["run", str(path), *runs]), capfd.readouterr().out)[1]
-    )
+    printed = output_of(command, ROOT, tmp_path / "log of nothing")
+    assert "1 cells, 1 already done, 0 to run" in printed

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from processes import PATIENCE_SECONDS, result
+from warm import output_of
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("reformer_pl", "experiments", "ablations", "configs")
@@ -61,6 +62,14 @@ def python(wheel: Path, tmp_path: Path) -> Command:
     return run
 
 
+@pytest.fixture
+def forked(wheel: Path, tmp_path: Path) -> Command:
+    """The same in a fork of a process that has imported torch."""
+    return lambda *arguments: output_of(
+        [*arguments], tmp_path, tmp_path / "printed.txt", PYTHONPATH=str(wheel)
+    )
+
+
 def test_the_wheel_holds_every_source_and_every_config(wheel: Path) -> None:
     """Beside the bytecode nothing of the folders is left out."""
     for folder in FOLDERS:
@@ -74,18 +83,18 @@ def test_the_wheel_holds_every_source_and_every_config(wheel: Path) -> None:
 
 
 def test_a_run_and_a_study_from_an_empty_folder(
-    python: Command, wheel: Path, tmp_path: Path
+    python: Command, forked: Command, wheel: Path, tmp_path: Path
 ) -> None:
     where = python("-c", "import experiments.compose as c; print(c.__file__, c.CONFIG_DIR)")
     assert where.split() == [
         str(wheel / "experiments" / name) for name in ("compose.py", "configs")
     ]
-    python("-m", "experiments.train", "experiment=smoke", *TINY, "out_dir=one")
+    forked("-m", "experiments.train", "experiment=smoke", *TINY, "out_dir=one")
     assert result(tmp_path / "one")["status"] == "ok"
     assert result(tmp_path / "one")["git_commit"] is None, "the clone ran, not the wheel"
     (tmp_path / "own.yaml").write_text(STUDY)
     python("-m", "ablations", "run", "own.yaml")
-    python("-m", "ablations", "report", "own.yaml")
+    forked("-m", "ablations", "report", "own.yaml")
     assert result(tmp_path / "runs/own/local/seed=0")["git_commit"] is None
     assert (tmp_path / "runs/own/report/index.html").is_file()
     assert python("-m", "ablations", "plan", "smoke").count("-m experiments.train") == 4
