@@ -265,6 +265,7 @@ def test_imports_go_one_way() -> None:
     ours = ("reformer_pl", "experiments", "ablations")
     files_only = (
         "experiments.compose",
+        "experiments.log",
         "experiments.run_dir",
         "experiments.safe_path",
         "experiments.training.export_run",
