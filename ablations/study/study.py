@@ -26,7 +26,7 @@ from ablations.study.grid import MAX_CELLS, Grid, make_grids
 from ablations.study.names import check_paths
 from ablations.study.paper_numbers import check_paper
 from ablations.study.report_words import REPORT_WORDS
-from ablations.study.yaml_file import read_study_file
+from ablations.study.yaml_file import read_yaml_file
 from ablations.study.yaml_values import (
     HYDRA_WORDS,
     plain_value,
@@ -201,8 +201,9 @@ def _find(name: str) -> Path:
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = Path(name)
         if not path.is_file():
+            folder = " (that is a folder)" if path.is_dir() else ""
             raise ConfigError(
-                f"there is no study file {name}: give the path of a YAML file, "
+                f"there is no study file {name}{folder}: give the path of a YAML file, "
                 f"or one of {', '.join(presets('study'))}"
             )
         return path
@@ -215,7 +216,7 @@ def _find(name: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    values = read_study_file(path)
+    values = read_yaml_file(path)
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must be a mapping with the keys {', '.join(KEYS)}")
     unknown = [str(key) for key in values if key not in KEYS]

@@ -1,4 +1,4 @@
-"""A study's YAML file as mappings, lists and words, and each word stays as it is typed.
+"""A YAML file as mappings, lists and words, and each word stays as it is typed.
 
 YAML itself makes True of on, 8 of 010, 90 of 1:30 and 1000.0 of 1e3. A label of a variant is none
 of these. So every key is a word here, and every value too: yaml_values.py makes numbers of those
@@ -89,7 +89,7 @@ def _key(value: Any, others: dict[str, Any]) -> str:
     return str(value)
 
 
-def read_study_file(path: Path) -> Any:
+def read_yaml_file(path: Path) -> Any:
     """The one document of a file: dicts with words as keys, lists, and words as `Plain` or str.
 
     Raises ConfigError in one line.
@@ -132,7 +132,7 @@ def _document(text: str) -> Any:
 def _take(event: Event, opened: list[Open], anchors: dict[str, tuple[Any, int]]) -> None:
     match event:
         case DocumentStartEvent() if opened[0].value:
-            raise ConfigError("a second document begins here: a study is one, without ---")
+            raise ConfigError("a second document begins here: leave --- out")
         case AliasEvent(anchor=name) if any(part.anchor == name for part in opened):
             raise ConfigError(f"*{name} stands within &{name} itself")
         case AliasEvent(anchor=name):
