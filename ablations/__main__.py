@@ -23,11 +23,22 @@ from ablations.launch.run import dry_run, run, wait
 from ablations.launch.status import print_status
 from ablations.study import Study, compose_cells, load_study
 from ablations.study.folder import open_source
+from experiments.log import READER_IS_GONE, printing
 from reformer_pl.config import ConfigError
 
 
 def main(command_line: list[str] | None = None) -> int:
-    arguments = parser().parse_args(command_line)
+    with printing() as output:
+        arguments = parser().parse_args(command_line)
+        match arguments.command:
+            case "run":
+                output.is_all = arguments.dry_run
+            case "export":
+                output.is_all = arguments.to is None
+        return _main(arguments)
+
+
+def _main(arguments: argparse.Namespace) -> int:
     try:
         match arguments.command:
             case "export":
@@ -45,6 +56,8 @@ def main(command_line: list[str] | None = None) -> int:
             case _:
                 return max(_report(study) for study in studies)
     except ConfigError as error:
+        if isinstance(error.__cause__, BrokenPipeError):  # of --out /dev/stdout
+            return READER_IS_GONE
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # before the first cell, or after the last

@@ -26,7 +26,7 @@ from typing import Any
 from experiments.compose import Bases, compose, product
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
-from experiments.log import logged
+from experiments.log import Output, logged, printing
 from experiments.rank import check_world
 from experiments.run_dir.files import RESULT, claim_directory, config_text
 from experiments.run_dir.lock import locked
@@ -38,6 +38,11 @@ from reformer_pl.config.rules import PEER_PACKAGES
 
 
 def main(arguments: list[str]) -> int:
+    with printing() as output:
+        return _main(arguments, output)
+
+
+def _main(arguments: list[str], output: Output) -> int:
     if set(arguments) & {"-h", "--help"}:
         from experiments.help_text import help_text
 
@@ -51,6 +56,7 @@ def main(arguments: list[str]) -> int:
             print("---\n".join(map(config_text, configs)), end="")
             return 0
         check_world(1)
+        output.is_all = False
         return run_each(cases, configs) if len(cases) > 1 else run_one(configs[0])
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -28,17 +28,19 @@ def started_by_srun() -> bool:
 
 @contextmanager
 def stopped_by_the_cluster(directory: Path) -> Iterator[None]:
-    """SIGTERM and SIGUSR1 do what Ctrl-C does at that moment.
+    """SIGTERM, SIGHUP and SIGUSR1 do what Ctrl-C does at that moment.
 
-    SIGTERM ends a job, and SLURM sends SIGUSR1 before the time limit. On SLURM only the first
-    signal counts: the others come while the run is saving. A run that has not ended is queued again
-    after SIGUSR1, and after the SIGTERM of a preemption with a grace time: SLURM itself would
-    requeue only what is still there when that is over.
+    SIGTERM ends a job, and SLURM sends SIGUSR1 before the time limit. SIGHUP comes, often twice,
+    where a terminal is closed: after another signal it is ignored, and below nohup always. On SLURM
+    only the first signal counts: the others come while the run is saving. A run that has not ended
+    is queued again after SIGUSR1, and after the SIGTERM of a preemption with a grace time: SLURM
+    itself would requeue only what is still there when that is over.
     """
     signals: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         signals.append(number)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         if len(signals) > 1 and started_by_srun():
             return
         # A job that a script's shell put into the background ignores SIGINT.
@@ -46,7 +48,9 @@ def stopped_by_the_cluster(directory: Path) -> Iterator[None]:
             raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
-    wanted = (signal.SIGTERM, signal.SIGUSR1) if started_by_srun() else (signal.SIGTERM,)
+    wanted = [signal.SIGTERM, *([signal.SIGUSR1] if started_by_srun() else [])]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        wanted.append(signal.SIGHUP)
     previous = {number: signal.signal(number, stop) for number in wanted}
     checkpoint = checkpoint_path(directory)
     before = written_at(checkpoint)

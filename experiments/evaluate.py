@@ -22,6 +22,7 @@ from pathlib import Path
 
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
+from experiments.log import Output, printing
 from experiments.rank import check_world, first_rank
 from experiments.run_dir.files import config_text, load_run_config, read_config
 from experiments.run_dir.outcome import write_evaluation
@@ -30,6 +31,11 @@ from reformer_pl.config.local_path import local_place
 
 
 def main(arguments: list[str]) -> int:
+    with printing() as output:
+        return _main(arguments, output)
+
+
+def _main(arguments: list[str], output: Output) -> int:
     if set(arguments) & {"-h", "--help"}:
         print(__doc__)
         return 0
@@ -45,6 +51,7 @@ def main(arguments: list[str]) -> int:
         if shows_config:
             print(config_text(read_config(directory, overrides)), end="")
             return 0
+        output.is_all = False
         values = evaluate(directory, overrides)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)

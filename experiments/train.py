@@ -15,6 +15,7 @@ and stops, a second one stops at once. In a folder with a package of its own tha
 experiments, write python -P -m: Python would else import that one.
 
 exit codes: 0 done, 1 failed or out of memory (result.json says which), 2 bad input, 130 Ctrl-C
+or a closed terminal
 """
 
 import ctypes
@@ -30,7 +31,7 @@ from experiments.cluster import stopped_by_the_cluster
 from experiments.compose import compose
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
-from experiments.log import logged
+from experiments.log import Output, logged, printing
 from experiments.rank import check_world, first_rank
 from experiments.run_dir.files import RESULT, claim_directory, config_text
 from experiments.run_dir.lock import locked
@@ -47,6 +48,11 @@ from reformer_pl.metrics import SCORES
 
 
 def main(arguments: list[str]) -> int:
+    with printing() as output:
+        return _main(arguments, output)
+
+
+def _main(arguments: list[str], output: Output) -> int:
     if set(arguments) & {"-h", "--help"}:
         from experiments.help_text import help_text
 
@@ -63,6 +69,7 @@ def main(arguments: list[str]) -> int:
         if shows_config:
             print(config_text(config), end="")
             return 0
+        output.is_all = False
         check_trains(config, overrides)
         check_world(config.trainer.devices)
         if config.trainer.devices > 1:  # Lightning starts the other ranks with this environment

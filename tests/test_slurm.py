@@ -133,7 +133,7 @@ def test_without_a_yaml_only_the_shape_of_a_cell_reaches_sbatch(
 
 REFUSED = {
     "no mapping": ("[gpu]", "must be a mapping with the keys partition, account, "),
-    "no YAML": ("{a: ", "cannot be read: "),
+    "no YAML": ("{a: ", "is not readable YAML: "),
     "a typing error": ("partitoin: gpu", "unknown key partitoin: choose partition, account, nodes"),
     "a word for a number": ("nodes: two", "nodes must be a whole number of at least 1, not 'two'"),
     "nothing for a number": ("time: 0", "time must be a whole number of at least 1, not 0"),

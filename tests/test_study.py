@@ -48,8 +48,8 @@ def test_the_grid_is_the_product_of_axes_and_seeds(tmp_path: Path) -> None:
     assert [cell.seed for cell in study.cells] == [0] * 8 + [7] * 8
     cell = study.cells[-1]
     assert (cell.name, cell.train) == (
-        "LSH-4_lr=0.002_reversible",
-        "LSH + 4 / lr=0.002 / reversible",
+        "LSH-4_lr=2e-3_reversible",
+        "LSH + 4 / lr=2e-3 / reversible",
     )
     assert cell.directory == tmp_path / "runs" / "mine" / cell.name / "seed=7"
     config = configs[-1]
@@ -267,6 +267,7 @@ def test_imports_go_one_way() -> None:
         "experiments.compose",
         "experiments.hydra_options",
         "experiments.rank",
+        "experiments.log",
         "experiments.run_dir",
         "experiments.safe_path",
         "experiments.training.export_run",

@@ -12,15 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from ablations.study.cell import Cell
+from ablations.study.names import cell_name, check_label
 from ablations.study.report_words import REPORT_WORDS, words_for
-from ablations.study.yaml_values import read_list, read_mapping, read_overrides
+from ablations.study.yaml_values import (
+    SET_BY_THE_STUDY,
+    is_nothing,
+    is_word,
+    override_value,
+    read_list,
+    read_mapping,
+    read_overrides,
+    read_seeds,
+    text_of,
+)
 from experiments.hydra_options import hydra_value
 from reformer_pl.config import ConfigError
+from reformer_pl.config.plain_values import type_of
 
 MAX_CELLS = 10_000  # of a grid: more are probably a mistake, and take minutes to check
 GRID_KEYS = ("measure", "base", "axes", "report")
 GROWN = ("length", "n_layers")
-SET_BY_THE_STUDY = ("seed", "out_dir", "evaluations")
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,8 @@ def make_grids(
         if named and not measure:
             raise ConfigError(f"grids.{name} has no measure: a study that trains is one grid")
         cells = _cells(values, name, grid_values, measure, evaluations, directory, max_cells)
-        report = tuple(read_list(grid_values, "report", ["cost" if measure else "learning_curves"]))
+        default = ["cost" if measure else "learning_curves"]
+        report = tuple(map(str, read_list(grid_values, "report", default)))
         grid = Grid(name, measure, tuple(map(str, grid_values["axes"])), cells, report)
         for part in report:
             _check_part(part, grid)
@@ -139,11 +151,9 @@ def _cells(
     if measure:
         program, base = "experiments.benchmark", [f"benchmark.measure={measure}", *base]
     axes = [_axis(str(key), choices) for key, choices in read_mapping(grid, "axes").items()]
-    seeds = read_list(values, "seeds", [0])
+    seeds = read_seeds(values)
     if not axes or not seeds:
         raise ConfigError(f"the grid is empty: {'axes' if not axes else 'seeds'} has no entry")
-    if any(isinstance(seed, bool) or not isinstance(seed, int) for seed in seeds):
-        raise ConfigError(f"seeds must be whole numbers, not {seeds}")
     twice = [seed for seed, count in Counter(seeds).items() if count > 1]
     if twice:
         raise ConfigError(
@@ -161,9 +171,7 @@ def _cells(
     for seed, choice in itertools.product(seeds, itertools.product(*axes)):
         labels = tuple(label for label, _ in choice)
         words = [grid_name, *labels] if grid_name else labels
-        name = "_".join(re.sub(r"[^\w=.-]+", "-", word).strip("-") for word in words)
-        if name.startswith(".") or not name or len(name) > 200 or name == "report":
-            raise ConfigError(f"'{name}' cannot name a cell's directory: use other labels")
+        name = cell_name(words)
         out_dir = directory / name / f"seed={seed}"
         chosen = [override for _, overrides in choice for override in overrides]
         fixed = [f"seed={seed}", f"out_dir={hydra_value(str(out_dir))}"]
@@ -181,45 +189,33 @@ def _cells(
     return tuple(cells)
 
 
-def check_names(cells: tuple[Cell, ...]) -> None:
-    twice = [
-        name
-        for name, count in Counter(str(cell.directory).casefold() for cell in cells).items()
-        if count > 1
-    ]
-    if twice:
-        raise ConfigError(
-            f"two cells have the same name, {Path(twice[0]).parent.name}: "
-            "let labels and seeds differ in letters or digits"
-        )
-
-
 def _axis(key: str, choices: Any) -> list[tuple[str, list[str]]]:
     """(label, overrides) of each choice.
 
-    A word is its own label; a number is labelled key=number.
+    A word is its own label; a number is labelled key=number, as it is typed.
     """
-    if choices is None or choices == {} or choices == []:
+    if is_nothing(choices) or choices in ({}, []):
         raise ConfigError(f"the grid is empty: axis {key} has no entry")
     if isinstance(choices, dict):
-        for label in map(str, choices):
-            if "$" in label or label.startswith("_") or not label.isprintable():
-                raise ConfigError(
-                    f"axis {key}: the label {label!r} cannot stand in a figure: "
-                    "leave out $, a leading _ and line breaks"
-                )
-        return [
-            (str(label), read_overrides(f"{key}.{label}", overrides))
+        axis = [
+            (label, read_overrides(f"{key}.{label}", overrides))
             for label, overrides in choices.items()
         ]
-    if not isinstance(choices, list):
+    elif not isinstance(choices, list):
         raise ConfigError(
             f"axis {key} must be a list of values, or a mapping from label to a list of overrides"
         )
-    if key in SET_BY_THE_STUDY:
+    elif key in SET_BY_THE_STUDY:
         raise ConfigError(f"axis {key} is set by the study itself: use its seeds and evaluations")
-    pairs = [(value, hydra_value(value)) for value in choices]
-    return [
-        (value if isinstance(value, str) else f"{key.rsplit('.', 1)[-1]}={text}", [f"{key}={text}"])
-        for value, text in pairs
-    ]
+    else:
+        is_text, name = type_of(key) is str, key.rsplit(".", 1)[-1]
+        axis = [
+            (
+                str(value) if is_word(value) else f"{name}={text_of(value)}",
+                [f"{key}={override_value(f'axis {key}', value, is_text)}"],
+            )
+            for value in choices
+        ]
+    for label, _ in axis:
+        check_label(key, label)
+    return axis

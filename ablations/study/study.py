@@ -20,15 +20,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from ablations.study.cell import Cell
-from ablations.study.grid import MAX_CELLS, Grid, check_names, make_grids
+from ablations.study.distinct import check_folded, check_names
+from ablations.study.grid import MAX_CELLS, Grid, make_grids
+from ablations.study.names import check_paths
 from ablations.study.paper_numbers import check_paper
 from ablations.study.report_words import REPORT_WORDS
-from ablations.study.yaml_values import read_list, read_mapping, read_overrides
+from ablations.study.yaml_file import read_yaml_file
+from ablations.study.yaml_values import (
+    HYDRA_WORDS,
+    plain_value,
+    read_list,
+    read_mapping,
+    read_overrides,
+    read_truth,
+)
 from experiments.compose import CONFIG_DIR, Bases, compose, presets
 from reformer_pl.config import ConfigError, RunConfig, flat, to_dict
 from reformer_pl.config.evaluations import load_named_evaluation
@@ -48,8 +54,6 @@ KEYS = (
     "baseline",
     "notes",
 )
-
-HYDRA_WORDS = ("null", "true", "false", "inf", "nan")  # which Hydra reads as values
 
 
 @dataclass(frozen=True)
@@ -95,14 +99,12 @@ def _study(name: str, values: dict[str, Any], runs_dir: Path, max_cells: int) ->
     evaluations = _evaluations(values)
     grids = make_grids(values, evaluations, runs_dir / name, max_cells)
     cells = tuple(cell for grid in grids for cell in grid.cells)
-    check_names(cells)
-    timed = values.get("timed", False)
-    if not isinstance(timed, bool):
-        raise ConfigError(f"timed is true or false, not {timed!r}")
+    check_names(grids)
+    check_paths(cells)
     return Study(
         name=name,
         description=" ".join(str(values.get("description", name)).split()),
-        timed=timed,
+        timed=read_truth(values, "timed"),
         cells=cells,
         evaluations=evaluations,
         paper=_paper(values, evaluations, grids),
@@ -130,6 +132,7 @@ def _evaluations(values: dict[str, Any]) -> dict[str, list[str]]:
                 f"the evaluation name '{label}' must be a word of letters, digits and _.- "
                 "with a letter first"
             )
+    check_folded("evaluations", evaluations)
     return evaluations
 
 
@@ -139,7 +142,7 @@ def _paper(
     places = [grid.place(cell) for grid in grids for cell in grid.cells]
     variants, lengths = ({place[i] for place in places} for i in (0, 1))
     trained = {cell.train for grid in grids for cell in grid.cells}
-    paper = read_mapping(values, "paper")
+    paper = plain_value("paper", read_mapping(values, "paper"))
     return check_paper(paper, trained, set(evaluations), variants, lengths)
 
 
@@ -200,8 +203,9 @@ def _find(name: str) -> Path:
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = local_place(name)
         if not path.is_file():
+            folder = " (that is a folder)" if path.is_dir() else ""
             raise ConfigError(
-                f"there is no study file {name}: give the path of a YAML file, "
+                f"there is no study file {name}{folder}: give the path of a YAML file, "
                 f"or one of {', '.join(presets('study'))}"
             )
         return path
@@ -214,13 +218,7 @@ def _find(name: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """By OmegaConf, which refuses a label written twice, where PyYAML would drop the first."""
-    try:
-        values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except RecursionError as error:
-        raise ConfigError(f"{path} is nested too deep: a study has three levels") from error
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml_file(path)
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must be a mapping with the keys {', '.join(KEYS)}")
     unknown = [str(key) for key in values if key not in KEYS]

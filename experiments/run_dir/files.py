@@ -187,16 +187,23 @@ def log_tail(directory: Path, n_lines: int) -> list[str]:
 
 
 def safe_name(text: str) -> str:
-    """A text as a file name: letters, digits and =._- stay.
-
-    Of a long text the start stays, with a hash of all of it: two texts share no name.
-    """
+    """A text as a file name: letters, digits and =._- stay. Two long texts share no name."""
     name = "".join(c if c.isalnum() or c in "=._-" else "-" for c in text)
-    return (
-        name
-        if len(name) <= 120
-        else f"{name[:111]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    )
+    return shortened(name, text, 120)
+
+
+def shortened(name: str, text: str, n_letters: int, n_bytes: int = 200) -> str:
+    """Of a long name the start, with a hash of the text that it stands for.
+
+    A file system counts 255 bytes, of which a Chinese letter has three; a file that is being
+    written has a longer name than the one it replaces.
+    """
+    data = name.encode(errors="surrogatepass")
+    if len(name) <= n_letters and len(data) <= n_bytes:
+        return name
+    start = data[: n_letters - 9].decode(errors="ignore")
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{start}-{digest}"
 
 
 def claim_directory(config: RunConfig) -> Path:

@@ -10,6 +10,8 @@ from dataclasses import is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
+from reformer_pl.config.schema import RunConfig
+
 
 def set_plain(config: Any, key: str, value: Any) -> bool:
     """Set a value at a dotted key, in place.
@@ -36,6 +38,14 @@ def set_plain(config: Any, key: str, value: Any) -> bool:
         return False
     setattr(holder, name, value)
     return True
+
+
+def type_of(key: str) -> Any:
+    """The type of a dotted key of a RunConfig; None where there is no such key."""
+    kind: Any = RunConfig
+    for part in key.split("."):
+        kind = _types(kind).get(part) if is_dataclass(kind) else None
+    return kind
 
 
 @cache

@@ -41,7 +41,7 @@ def run_cells(plan: Plan, options: Options, stop: Stop, console: Console) -> int
                 progress.show(sweep.running, sweep.statuses)
                 time.sleep(POLL_SECONDS)
         finally:
-            sweep.kill_cells()
+            sweep.end_cells()
         return sweep.print_end(time.monotonic() - started_at)
 
 
@@ -181,11 +181,14 @@ class Sweep:
             )
             line(f"  {cell}: {result['status']} in {duration(process.seconds)}, {summary}")
 
-    def kill_cells(self) -> None:
-        """Those that still run, where the driver itself fails."""
-        for process in self.running:
-            process.signal(signal.SIGKILL)
-            process.popen.wait()
+    def end_cells(self) -> None:
+        """Where the driver itself fails, those that still run save a checkpoint as after Ctrl-C."""
+        while self.running:
+            self.running = [process for process in self.running if not process.ended()]
+            for process in self.running:
+                process.interrupt(GRACE_SECONDS)
+                self._press(process)
+            time.sleep(POLL_SECONDS)
 
     def print_end(self, seconds: float) -> int:
         """One line on the whole study. Exit code: 0 all cells are ok, 1 some are not."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ablations.study.yaml_file import read_yaml_file
+from ablations.study.yaml_values import NOTHING, plain_value
 from reformer_pl.config import ConfigError, RunConfig
 
 OURS = (
@@ -96,21 +96,22 @@ def load_slurm(path: Path | None) -> Slurm:
     """The YAML of --slurm; None is the cluster's defaults. Raises ConfigError."""
     if path is None:
         return Slurm()
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
-        raise ConfigError(f"--slurm {path} cannot be read: {reason}") from error
     keys = {word.name: word for word in fields(Slurm)}
-    if values is not None and not isinstance(values, dict):
-        raise ConfigError(f"--slurm {path} must be a mapping with the keys {', '.join(keys)}")
-    for key, value in (values or {}).items():
+    try:
+        words = read_yaml_file(path)
+        words = {} if words is None else words
+        if not isinstance(words, dict):
+            raise ConfigError(f"{path} must be a mapping with the keys {', '.join(keys)}")
+        values = {key: _value(f"{path}: {key}", word) for key, word in words.items()}
+    except ConfigError as error:
+        raise ConfigError(f"--slurm {error}") from error
+    for key, value in values.items():
         if key not in keys:
             raise ConfigError(f"--slurm {path}: unknown key {key}: choose {', '.join(keys)}")
         expected = _expected(keys[key].type, value)
         if expected:
             raise ConfigError(f"--slurm {path}: {key} must be {expected}, not {value!r}")
-    slurm = Slurm(**(values or {}))
+    slurm = Slurm(**values)
     if slurm.time is not None and 60 * slurm.time <= slurm.save_seconds + EARLY_SECONDS:
         least = (slurm.save_seconds + EARLY_SECONDS) // 60 + 1
         raise ConfigError(
@@ -120,6 +121,16 @@ def load_slurm(path: Path | None) -> Slurm:
             f"give time: {least} or more, or fewer save_seconds"
         )
     return slurm
+
+
+def _value(where: str, word: Any) -> Any:
+    """A number or nothing, where it is one. Of a mapping only true and false are no words."""
+    if not isinstance(word, dict):
+        return plain_value(where, word)
+    return {
+        name: plain_value(where, value) if value in ("true", "false", *NOTHING) else value
+        for name, value in word.items()
+    }
 
 
 def _expected(kind: Any, value: Any) -> str:
