@@ -10,7 +10,7 @@ from ablations.launch.machine import check_visible
 from ablations.study import Study
 from reformer_pl.config import ConfigError
 
-ROUND_MINUTES = 2.0  # of all rounds of a timed study but the first
+ROUND_MINUTES = 2.5  # of all rounds of a timed study but the first
 
 
 @dataclass

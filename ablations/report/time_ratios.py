@@ -23,9 +23,10 @@ class TimeRatio(NamedTuple):
     high: float
     n: int  # rounds
     disturbed: bool
+    is_base: bool = False
 
     def inverse(self) -> "TimeRatio":
-        return TimeRatio(1 / self.median, 1 / self.high, 1 / self.low, self.n, self.disturbed)
+        return self._replace(median=1 / self.median, low=1 / self.high, high=1 / self.low)
 
 
 NO_RATIO = TimeRatio(math.nan, math.nan, math.nan, 0, False)
@@ -34,31 +35,38 @@ NO_RATIO = TimeRatio(math.nan, math.nan, math.nan, 0, False)
 def time_ratios(study: Study, place: Callable[[Cell], Place]) -> dict[Place, TimeRatio]:
     """By the place that a cell has in a table, over its seeds.
 
-    A place has none where its cells and their base share no two rounds.
+    A place has none where nothing was measured but the run itself.
     """
     rounds: dict[Cell, list[Round]] = {
         cell: read_rounds(cell.directory, read_result(cell.directory)) for cell in study.cells
     }
     values: dict[Place, list[float]] = {}
     disturbed: dict[Place, bool] = {}
+    leads: set[Place] = set()
     for cell, base in ratio_bases(study).items():
+        if not any("wall_seconds" in row for row in rounds[cell]):
+            continue
+        where = place(cell)
         of_cell, marked = ratios(rounds[cell], rounds[base])
-        values.setdefault(place(cell), []).extend(of_cell)
-        disturbed[place(cell)] = disturbed.get(place(cell), False) or marked
+        values.setdefault(where, []).extend(of_cell)
+        disturbed[where] = disturbed.get(where, False) or marked
+        leads |= {where} if cell == base else set()
     return {
-        where: TimeRatio(median(some), *quartiles(some), len(some), disturbed[where])
+        where: TimeRatio(
+            median(some), *quartiles(some), len(some), disturbed[where], where in leads
+        )
         for where, some in values.items()
-        if len(some) > 1
+        if some
     }
 
 
 def rounds_words(ratios_by_place: dict[Place, TimeRatio], base: str) -> str:
     """A sentence for a caption; empty where nothing was measured in rounds."""
-    counts = sorted({ratio.n for ratio in ratios_by_place.values()})
+    counts = sorted({ratio.n for ratio in ratios_by_place.values() if not ratio.is_base})
     if not counts:
         return ""
     number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return (
-        f" Ratios of time are to {base} in the same round: medians over {number} rounds, in which "
-        "all variants were timed in turn, with their quartiles."
+        f" Ratios of time are to {base} in the same round, with all variants timed in turn: the "
+        f"median and the quartiles of {number}."
     )

@@ -5,12 +5,13 @@ number of its round (`round`), and the seconds that its process took (`wall_seco
 `error` has no times: that cell is measured no more. The result of a benchmark is its first round.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from experiments.run_dir.files import ROUNDS, append_rows, read_rows
+from experiments.run_dir.files import ROUNDS, append_rows, read_rows, replace_text
 from experiments.run_dir.outcome import Result, is_ok
 from experiments.times.disturbed import is_disturbed
 
@@ -31,6 +32,15 @@ def append_round(directory: Path, row: Round) -> None:
 def forget_rounds(directory: Path) -> None:
     """Of a run that starts over."""
     (directory / ROUNDS).unlink(missing_ok=True)
+
+
+def forget_failed_rounds(directory: Path) -> None:
+    """Of a cell that is tried again: its rows with an error."""
+    path = directory / ROUNDS
+    rows = read_rows(path)
+    kept_rows = [row for row in rows if "error" not in row]
+    if len(kept_rows) < len(rows):
+        replace_text(path, "".join(f"{json.dumps(row)}\n" for row in kept_rows))
 
 
 def read_rounds(directory: Path, result: Result | None) -> list[Round]:

@@ -95,19 +95,6 @@ class TimedSteps:
         return {each.name: getattr(self, each.name) for each in fields(self)[1:]}
 
 
-def pooled(parts: Sequence[TimedSteps]) -> TimedSteps:
-    """Several measurements of the same steps as one."""
-    whole = TimedSteps()
-    for part in parts:
-        whole.seconds += part.seconds
-        whole.cpu_seconds += part.cpu_seconds
-        whole.waited_seconds = _sum(whole.waited_seconds, part.waited_seconds)
-        whole.involuntary_switches += part.involuntary_switches
-    shared = [part.device_is_shared for part in parts if part.device_is_shared is not None]
-    whole.device_is_shared = any(shared) if shared else None
-    return whole
-
-
 def _sum(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one + other
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from ablations.launch.decide import Plan
 from ablations.launch.local.process import Process, start
 from ablations.launch.local.quiet import QuietWait
-from ablations.launch.local.round_order import Turn, next_turn
+from ablations.launch.local.round_order import Turn, next_turn, seconds_spent
 from ablations.launch.local.stop import Stop
 from ablations.launch.machine import environment_of
 from ablations.launch.options import Options
@@ -18,7 +18,7 @@ from ablations.study.cell import Cell
 from ablations.study.ratio_base import ratio_bases
 from experiments.run_dir.files import LOG, log_tail
 from experiments.run_dir.outcome import is_ok, read_result
-from experiments.run_dir.rounds import Round, append_round, read_rounds
+from experiments.run_dir.rounds import Round, append_round, forget_failed_rounds, read_rounds
 from experiments.times.disturbed import disturbance
 from reformer_pl.config import ConfigError, RunConfig
 
@@ -37,12 +37,23 @@ def measure_rounds(
         for cell, base in ratio_bases(plan.study).items()
         if is_ok(read_result(cell.directory)) and configs[cell].trainer.devices == 1
     }
-    code = 0
+    for cell in bases if options.retry else ():
+        forget_failed_rounds(cell.directory)
+    code, begun, minutes = 0, False, options.minutes_of_rounds
     while not stop.signals:
-        turn = next_turn(bases, _rounds_of(bases), options.minutes_of_rounds)
+        rounds = _rounds_of(bases)
+        turn = next_turn(bases, rounds, minutes)
         if turn is None:
+            if begun and seconds_spent(rounds) >= 60 * minutes:
+                limit = f"the limit of {minutes:g} minutes is reached (--round-minutes)"
+                print_line(f"{plan.study.name}: {limit}")
             break
+        if not begun:
+            begun = True
+            print_line(f"{plan.study.name}: the time of a step, in rounds of all cells in turn")
         quiet.wait(stop, print_line)
+        if stop.signals:
+            break
         try:
             code |= _measure(turn, configs[turn.cell], options, stop, print_line)
         except (OSError, ConfigError) as error:  # it cannot be written, or somebody else runs it
@@ -59,8 +70,6 @@ def _measure(
     turn: Turn, config: RunConfig, options: Options, stop: Stop, print_line: Callable[[str], None]
 ) -> int:
     """One round of one cell, in a process of its own. Exit code: 0, or 1 where it failed."""
-    if stop.signals:
-        return 0
     cell = turn.cell
     overrides = (f"--round={turn.number}", *cell.overrides)
     environment = environment_of(config, None, options.gpus[: options.share], None)
