@@ -26,7 +26,12 @@ COUNTED = ("n_repeats", "n_timed_steps", "involuntary_switches")  # sums over th
 
 
 def append_round(directory: Path, row: Round) -> None:
-    append_rows(directory / ROUNDS, [row])
+    """Behind the whole rows: half a row of a process that was killed goes."""
+    path = directory / ROUNDS
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    if text and not text.endswith("\n"):
+        replace_text(path, text[: text.rfind("\n") + 1])
+    append_rows(path, [row])
 
 
 def forget_rounds(directory: Path) -> None:
