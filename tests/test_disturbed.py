@@ -28,6 +28,7 @@ from experiments.benchmarking import timing  # noqa: F401  before the cores burn
 from experiments.run_dir.rounds import append_round
 from experiments.times.disturbed import MARK, MARK_MEANS
 from experiments.times.waited import run_delays
+from test_bootstrap import made_up
 from test_report import memory_study
 from test_rounds import row
 from test_speed_report import power_laws
@@ -147,6 +148,18 @@ def test_training_seconds_and_paired_differences_carry_the_mark(tmp_path: Path) 
     assert {name for name, _ in marked_places(paired)} == {row.label for row in paired.rows}
     assert f"s/step 0.31{MARK}" in paired.caption
     assert MARK_MEANS in comparison(study, study).caption
+
+
+def test_hash_rounds_carry_the_mark(tmp_path: Path) -> None:
+    study = made_up(tmp_path, [0], report=["hash_rounds"])
+    change(of_label(study, "LSH-1"), **WAITED)
+    (table,), (figure,) = load_report(study).tables, load_report(study).figures
+    assert marked_places(table) == {("LSH-1", "s/step")}
+    assert f"{MARK} hollow: LSH-1." in figure.caption
+    panels = figure.figure.axes
+    hollow = [[line for line in p.lines if line.get_markerfacecolor() == "white"] for p in panels]
+    assert [len(lines) for lines in hollow] == [0, 0, 1]
+    assert list(hollow[2][0].get_xdata()) == [1.0]
 
 
 def test_over_rounds_ratios_are_medians_with_their_quartiles(tmp_path: Path) -> None:

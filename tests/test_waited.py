@@ -5,10 +5,13 @@ import multiprocessing
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from experiments import benchmark
+from experiments.device import is_shared
 from experiments.times import waited
 from experiments.times.disturbed import MARK_MEANS, disturbance, is_disturbed
 from experiments.times.waited import Counters, TimedSteps, read_counters, run_delays, waited_between
@@ -149,6 +152,26 @@ def test_a_benchmark_has_quartiles_and_what_the_system_counts(
         assert 0 <= result["waited_share"] < 1
     else:
         assert result["waited_share"] is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "shared"),
+    [("123\n", 0, False), ("123\n456\n", 0, True), ("", 0, None), ("No devices", 6, None)],
+)
+def test_another_process_on_a_gpu_by_nvidia_smi(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, shared: bool | None
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\necho $* > {tmp_path}/asked\nprintf '{answer}'\nexit {code}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    properties = SimpleNamespace(uuid="01ab-cd")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    assert is_shared(torch.device("cuda")) is shared
+    assert "--id=GPU-01ab-cd" in (tmp_path / "asked").read_text()
+    assert is_shared(torch.device("cpu")) is None
+    monkeypatch.setenv("PATH", "")
+    assert is_shared(torch.device("cuda")) is None
 
 
 def burn(core: int) -> None:
