@@ -17,10 +17,13 @@ import yaml
 from ablations.__main__ import main
 from ablations.launch.local.quiet import MOST_BUSY_SHARE, STAT, busy_share
 from ablations.report.compare import comparison
-from ablations.report.report import load_report
-from ablations.report.table import Table, is_best
+from ablations.report.drawing.figure import Drawing
+from ablations.report.report import Report
+from ablations.report.table import Table, is_best, with_mark_explained
+from ablations.report.words import build_part
 from ablations.report.write import write_report
-from ablations.results import load_results
+from ablations.report.writers.terminal import print_tables
+from ablations.results import load_cells, load_results
 from ablations.study import Study, load_study
 from ablations.study.cell import Cell
 from experiments import benchmark
@@ -45,8 +48,21 @@ def of_label(study: Study, label: str) -> Cell:
     return next(cell for cell in study.cells if cell.train == label)
 
 
-def table_of(study: Study, name: str) -> Table:
-    return next(table for table in load_report(study).tables if table.name == name)
+def table_of(study: Study, word: str, name: str = "") -> Table:
+    """As the report has it, without drawing a figure."""
+    part = build_part(word, study, load_cells(study), drawn=False)
+    return with_mark_explained(next(t for t in part.tables if t.name == (name or word)))
+
+
+BENCHMARK_WORDS = ("speedup", "length_time", "length_memory", "complexity", "cost")
+
+
+def benchmark_tables(study: Study) -> dict[str, Table]:
+    return {word: table_of(study, word) for word in BENCHMARK_WORDS}
+
+
+def figures_of(study: Study, word: str) -> dict[str, Drawing]:
+    return {drawn.name: drawn for drawn in build_part(word, study, load_cells(study)).figures}
 
 
 def marked_places(table: Table) -> set[tuple[str, str]]:
@@ -92,9 +108,10 @@ def test_a_quiet_study_has_no_mark_anywhere(tmp_path: Path) -> None:
     study = memory_study(tmp_path, [0])
     for cell in study.cells:
         change(cell, **QUIET)
-    report = load_report(study)
-    assert not any(MARK in text for t in report.tables for texts in t.texts() for text in texts)
-    assert not any(MARK in drawn.caption for drawn in (*report.tables, *report.figures))
+    table = table_of(study, "loss_memory")
+    assert marked_places(table) == set()
+    drawings = figures_of(study, "loss_memory").values()
+    assert not any(MARK in shown.caption for shown in (table, *drawings))
 
 
 def test_every_writer_has_the_mark(
@@ -103,7 +120,10 @@ def test_every_writer_has_the_mark(
     study = memory_study(tmp_path, [0])
     for cell in study.cells:
         change(cell, **(WAITED if cell.train == "Transformer" else QUIET))
-    page = write_report(load_report(study))
+    drawn = figures_of(study, "loss_memory")["time_memory"]
+    table = table_of(study, "loss_memory")
+    report = Report(study, load_cells(study), (table,), (drawn,))
+    page = write_report(report)
     seconds = "0.310" if "0.310" in (page.parent / "loss_memory.md").read_text() else "0.31"
     assert f"| {seconds}{MARK} | 1.00{MARK} |" in (page.parent / "loss_memory.md").read_text()
     latex = (page.parent / "loss_memory.tex").read_text()
@@ -118,10 +138,10 @@ def test_every_writer_has_the_mark(
     }
     assert results.loc["Transformer", "waited_share"] == 0.4
     assert results["step_seconds_q1"].isna().all(), "null, never 0"
-    yaml_path = str(tmp_path / "lm.yaml")
-    assert main(["report", yaml_path, "--runs-dir", str(tmp_path / "runs")]) == 0
+    print_tables(report)
     printed = capsys.readouterr().out
     assert f"{seconds}{MARK}" in printed and f"1.00{MARK}" in printed
+    yaml_path = str(tmp_path / "lm.yaml")
     assert main(["status", yaml_path, "--runs-dir", str(tmp_path / "runs")]) == 0
     printed = capsys.readouterr().out
     assert f"0.3100{MARK}" in printed and MARK_MEANS in printed
@@ -137,12 +157,12 @@ def test_training_seconds_and_paired_differences_carry_the_mark(tmp_path: Path) 
     )
     study = load_study(tmp_path / "lm.yaml", tmp_path / "runs")
     change(of_label(study, "Reformer"), **WAITED)
-    cost, paired = table_of(study, "train_cost"), table_of(study, "paired")
+    cost, paired = table_of(study, "train_eval", "train_cost"), table_of(study, "paired")
     assert marked_places(cost) == {("Reformer", "s/step"), ("Reformer", "training (s)")}
     assert marked_places(paired) == {("Reformer", "s/step")}
-    figures = {figure.name: figure.caption for figure in load_report(study).figures}
-    assert f"{MARK} hollow: Reformer." in figures["learning_curves_time"]
-    assert MARK not in figures["learning_curves"]
+    figures = figures_of(study, "learning_curves")
+    assert f"{MARK} hollow: Reformer." in figures["learning_curves_time"].caption
+    assert MARK not in figures["learning_curves"].caption
     change(of_label(study, "Transformer"), **WAITED)
     paired = table_of(study, "paired")
     assert {name for name, _ in marked_places(paired)} == {row.label for row in paired.rows}
@@ -153,8 +173,8 @@ def test_training_seconds_and_paired_differences_carry_the_mark(tmp_path: Path) 
 def test_hash_rounds_carry_the_mark(tmp_path: Path) -> None:
     study = made_up(tmp_path, [0], report=["hash_rounds"])
     change(of_label(study, "LSH-1"), **WAITED)
-    (table,), (figure,) = load_report(study).tables, load_report(study).figures
-    assert marked_places(table) == {("LSH-1", "s/step")}
+    assert marked_places(table_of(study, "hash_rounds")) == {("LSH-1", "s/step")}
+    figure = figures_of(study, "hash_rounds")["hash_rounds"]
     assert f"{MARK} hollow: LSH-1." in figure.caption
     panels = figure.figure.axes
     hollow = [[line for line in p.lines if line.get_markerfacecolor() == "white"] for p in panels]
@@ -196,7 +216,7 @@ def test_benchmark_tables_and_figures_carry_the_mark(tmp_path: Path, paired: boo
     grid = study.grids[0]
     disturbed = next(cell for cell in study.cells if grid.place(cell) == ("LSH-4", "2048"))
     change(disturbed, **WAITED)
-    tables = {table.name: table for table in load_report(study).tables}
+    tables = benchmark_tables(study)
     assert marked_places(tables["length_time"]) == {("LSH-4", "2048")}
     assert marked_places(tables["speedup"]) == {("LSH-4", "2048")}
     assert marked_places(tables["complexity"]) == {("LSH-4", "time exponent")}
@@ -204,18 +224,18 @@ def test_benchmark_tables_and_figures_carry_the_mark(tmp_path: Path, paired: boo
     assert marked_places(tables["length_memory"]) == set()
     for name in ("length_time", "speedup", "cost", "complexity"):
         assert tables[name].caption.endswith(MARK_MEANS)
-    figures = {figure.name: figure for figure in load_report(study).figures}
+    figures = figures_of(study, "length_time")
     assert f"{MARK} hollow: LSH-4 at 2048." in figures["length_time"].caption
     labels = [text.get_text() for text in figures["length_time"].figure.legends[0].get_texts()]
     assert f"LSH-4{MARK}" in labels and "Full" in labels
-    assert MARK not in figures["length_memory"].caption
+    assert MARK not in figures_of(study, "length_memory")["length_memory"].caption
 
 
 def test_a_disturbed_full_attention_marks_the_speedups_over_it(tmp_path: Path) -> None:
     study = power_laws(tmp_path)
     base = next(cell for cell in study.cells if study.grids[0].place(cell) == ("Full", "1024"))
     change(base, **WAITED)
-    tables = {table.name: table for table in load_report(study).tables}
+    tables = benchmark_tables(study)
     variants = {row.label for row in tables["speedup"].rows if row.kind == "ours"}
     assert marked_places(tables["speedup"]) == {(variant, "1024") for variant in variants}
     entries = [row.entries[0] for row in tables["length_time"].rows if row.label == "Full"]
@@ -272,8 +292,8 @@ def test_beside_processes_that_burn_the_cores_a_study_is_marked(
     with busy_cores(len(os.sched_getaffinity(0))):
         study = tiny_study(tmp_path / "busy")
     assert "disturbed: it waited for a core for" in capsys.readouterr().out
-    for table in load_report(study).tables:
-        assert marked_places(table), table.name
+    for word in ("cost", "length_time"):
+        assert marked_places(table_of(study, word)), word
     arguments = ["status", str(tmp_path / "busy" / "tiny.yaml"), "--runs-dir"]
     assert main([*arguments, str(tmp_path / "busy" / "runs")]) == 0
     assert MARK_MEANS in capsys.readouterr().out
@@ -286,7 +306,7 @@ def test_on_a_quiet_machine_a_study_is_not_marked(tmp_path: Path) -> None:
         time.sleep(0.5)
         busy = busy_share(before, STAT.read_text())
         study = tiny_study(tmp_path / str(attempt))
-        if not any(marked_places(table) for table in load_report(study).tables):
+        if not any(marked_places(table_of(study, word)) for word in ("cost", "length_time")):
             return
     if busy > MOST_BUSY_SHARE:
         pytest.skip(f"other processes use {100 * busy:.0f} % of this machine's cores")
