@@ -176,7 +176,7 @@ def timed_study(
 
     monkeypatch.setattr(Cell, "command", command)
     monkeypatch.setattr(driver, "POLL_SECONDS", 0.02)
-    return lambda *names, timed=True: study_of(*names, timed=timed)
+    return lambda *names, **values: study_of(*names, **{"timed": True} | values)
 
 
 def turns_of(study: Study) -> list[str]:
@@ -219,6 +219,15 @@ def test_a_round_that_fails_is_recorded_and_retried_only_when_asked(
     assert main(["run", "./mine.yaml"]) == 0 and len(turns_of(study)) == n_turns
     assert main(["run", "./mine.yaml", "--retry"]) == 1
     assert turns_of(study).count("dies1") == 2
+
+
+def test_cells_of_several_processes_are_timed_as_they_train(
+    timed_study: Callable[..., Study],
+) -> None:
+    study = timed_study("a", "b", base=["trainer=ddp", "trainer.devices=2"])
+    assert main(["run", "./mine.yaml"]) == 0 and turns_of(study) == []
+    table = load_results(study)
+    assert list(table["step_seconds"]) == [9.0, 9.0] and table["n_rounds"].isna().all()
 
 
 def test_a_study_that_is_not_timed_has_no_rounds(timed_study: Callable[..., Study]) -> None:

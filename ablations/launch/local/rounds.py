@@ -59,6 +59,8 @@ def measure_rounds(
         except (OSError, ConfigError) as error:  # it cannot be written, or somebody else runs it
             print_line(f"  {turn.cell}: round {turn.number} failed to start: {error}")
             return 1
+    if begun and stop.signals:
+        print_line(f"{plan.study.name}: interrupted: the same command goes on with the rounds")
     return code
 
 
