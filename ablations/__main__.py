@@ -85,6 +85,8 @@ def _run(studies: list[Study], arguments: argparse.Namespace) -> int:
         force=arguments.force,
         gpus=gpus,
         gpus_per_cell=arguments.gpus_per_cell,
+        round_minutes=arguments.round_minutes,
+        until_quiet_minutes=arguments.until_quiet,
     )
     if arguments.dry_run:
         return dry_run(studies, options, launcher)

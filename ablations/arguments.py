@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ablations.export import FORMATS, TRACKERS
+from ablations.launch.options import ROUND_MINUTES
 from ablations.study.grid import MAX_CELLS
 from reformer_pl.config import ConfigError
 from reformer_pl.config.local_path import local_place
@@ -39,6 +40,14 @@ TIMEOUT = "stop a cell after so many seconds, record it as timeout and go on (de
 MEMORY_LIMIT = (
     "record a cell as would_not_fit where one process of it is predicted to need more GiB "
     "(default: no limit, no prediction)"
+)
+ROUND_MINUTES_HELP = (
+    "a timed study measures its step times in rounds, all cells in turn: stop after so many "
+    f"minutes of rounds (default: {ROUND_MINUTES:g}; the first round ends in any case; 0: no other)"
+)
+UNTIL_QUIET = (
+    "a timed study waits until nobody else uses the cores, before it starts and before each round, "
+    "for so many minutes in all at most (default: it waits never)"
 )
 RETRY = (
     "run cells again that are recorded as failed, oom, timeout or would_not_fit "
@@ -235,6 +244,8 @@ def _add_run_options(sub: argparse.ArgumentParser) -> None:
         help="GPUs of each cell; trainer.devices must not exceed it (default: 1)",
     )
     sub.add_argument("--timeout", type=float, metavar="SECONDS", help=TIMEOUT)
+    sub.add_argument("--round-minutes", type=float, metavar="MINUTES", help=ROUND_MINUTES_HELP)
+    sub.add_argument("--until-quiet", type=float, metavar="MINUTES", help=UNTIL_QUIET)
     sub.add_argument("--memory-limit", type=float, metavar="GIB", help=MEMORY_LIMIT)
     repeated = sub.add_mutually_exclusive_group()
     repeated.add_argument("--retry", action="store_true", help=RETRY)

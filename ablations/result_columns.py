@@ -1,14 +1,19 @@
 """The columns of results.csv and of what a notebook loads, and their order."""
 
-from experiments.run_dir.outcome import BENCHMARK_NUMBERS
+from experiments.run_dir.outcome import BENCHMARK_NUMBERS, STEP_NUMBERS
 from reformer_pl.config.rules import TASKS
 from reformer_pl.metrics import task_metrics
 
+# How well the time of a step is known. `n_rounds` is missing where it was measured once;
+# `disturbed` belongs to step_seconds and what follows from it, `training_is_disturbed` to
+# train_seconds.
+TIMING = ("n_timed_steps", *STEP_NUMBERS, "n_rounds", "disturbed", "training_is_disturbed")
+FLAGS = ("device_is_shared", "disturbed", "training_is_disturbed")  # true, false or missing
 # The columns of results.csv, in this order. Units: nats, 0-1, bits, GiB, seconds, tokens a second.
 COLUMNS = (
     "study", "cell", "train", "eval", "seed", "status", "steps", "loss_nats", "accuracy",
     "bits_per_dim",
-    "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters",
+    "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters", *TIMING,
 )  # fmt: skip
 SCORES = ("loss_nats", "accuracy", "bits_per_dim")  # always there
 # Of tasks with a metric of their own: a column where a cell has it.
@@ -24,8 +29,10 @@ COSTS = (
     "train_seconds",
     "startup_seconds",
     "closing_seconds",
+    *TIMING,
 )
 COUNTS = ("steps", "parameters")
+WHOLE = (*COUNTS, "n_timed_steps", "involuntary_switches", "n_rounds")
 BENCHMARK_ONLY = tuple(
     name for name in BENCHMARK_NUMBERS if name not in (*COSTS, *COUNTS)
 )  # NaN in a cell that trains
@@ -40,6 +47,8 @@ MEASURED_COLUMNS = (
     "measure",
     "peer",
     *BENCHMARK_NUMBERS,
+    "n_rounds",
+    "disturbed",
 )  # where the cells measure
 CURVE_COLUMNS = ("train", "cell", "seed", "split", "step", *SCORES, "lr", "seconds", "tokens")
 COVERAGE_COLUMNS = (

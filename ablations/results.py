@@ -30,12 +30,14 @@ from ablations.result_columns import (
     COUNTS,
     COVERAGE_COLUMNS,
     CURVE_COLUMNS,
+    FLAGS,
     MEASURED_COLUMNS,
     OTHER_SCORES,
     OWN,
     PLAIN_PROVENANCE,
     PROVENANCE,
     SCORES,
+    WHOLE,
 )
 from ablations.study import Study
 from ablations.study.cell import Cell
@@ -48,7 +50,8 @@ from experiments.run_dir.files import (
     read_json,
     read_rows,
 )
-from experiments.run_dir.outcome import MISSING, OK, read_evaluation, read_result
+from experiments.run_dir.outcome import MISSING, OK, is_ok, read_evaluation, read_result
+from experiments.run_dir.rounds import over_rounds, read_rounds
 from reformer_pl.config import ConfigError, flat
 
 
@@ -191,7 +194,10 @@ def _rows(study: Study, name: str) -> list[dict[str, Any]]:
 
 
 def _trained(cell: Cell) -> dict[str, Any]:
+    """Its result; of a cell that was measured in rounds, with the times over them."""
     result = read_result(cell.directory) or {"status": MISSING}
+    if is_ok(result):
+        result = over_rounds(result, read_rounds(cell.directory, result))
     return {**result, "cell": cell.name, "train": cell.train, "seed": cell.seed}
 
 
@@ -261,7 +267,9 @@ def _typed(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame
         [{column: row.get(column) for column in columns} for row in rows], columns=list(columns)
     )
     for column in columns:
-        if column in COUNTS:
+        if column in FLAGS:
+            frame[column] = frame[column].astype("boolean")
+        elif column in WHOLE:
             frame[column] = frame[column].astype("Int64")
         elif column in (*SCORES, *OTHER_SCORES, *COSTS, *BENCHMARK_ONLY):
             frame[column] = frame[column].astype(float)

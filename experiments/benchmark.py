@@ -32,7 +32,9 @@ from experiments.run_dir.files import RESULT, claim_directory, config_text
 from experiments.run_dir.lock import locked
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS, forget_result, is_ok, read_result, record
 from experiments.run_dir.provenance import PACKAGES
+from experiments.run_dir.rounds import forget_rounds
 from experiments.safe_path import safe_path
+from experiments.times.disturbed import MARK_MEANS, disturbance, is_disturbed, marked
 from reformer_pl.config import ConfigError, RunConfig, check_installed
 from reformer_pl.config.rules import PEER_PACKAGES
 
@@ -90,6 +92,7 @@ def run_one(config: RunConfig) -> int:
 def run(config: RunConfig, directory: Path) -> dict[str, Any]:
     """Measure one case in this process, leave result.json and return it."""
     forget_result(directory)
+    forget_rounds(directory)
     benchmark, names = config.benchmark, ("status", "error", "measure", "peer", *BENCHMARK_NUMBERS)
     row: dict[str, Any] = dict.fromkeys(names) | {
         "measure": benchmark.measure,
@@ -121,7 +124,9 @@ def tell(done: dict[str, Any], directory: Path) -> int:
         "predicted_memory_gib",
     )
     numbers = ", ".join(f"{name} {done[name]:.4g}" for name in names if done[name] is not None)
-    print(f"{done['status']}: {done['error'] or numbers} ({directory})", flush=True)
+    note = disturbance(done) if is_ok(done) else ""
+    how = "; ".join(filter(None, [done["error"] or numbers, note]))
+    print(f"{done['status']}: {how} ({directory})", flush=True)
     return 0 if is_ok(done) else 1
 
 
@@ -154,12 +159,14 @@ def print_table(cases: list[list[str]], results: list[dict[str, Any]]) -> None:
 
     shared = set(cases[0]).intersection(*cases)
     table = Table(box=SIMPLE_HEAD)
-    columns = {
+    times = {
         "forward ms": ("forward_seconds", 1e3),
         "backward ms": ("backward_seconds", 1e3),
         "whole ms": ("step_seconds", 1e3),
         "iqr": ("step_seconds_iqr", 1e3),
         "x full": ("speedup", 1),
+    }
+    columns = times | {
         "MiB": ("peak_memory_gib", 1024),
         "predicted": ("predicted_memory_gib", 1024),
     }
@@ -168,15 +175,22 @@ def print_table(cases: list[list[str]], results: list[dict[str, Any]]) -> None:
     for column in columns:
         table.add_column(column, justify="right")
     for case, result in zip(cases, results, strict=True):
-        numbers = [(result.get(name), scale) for name, scale in columns.values()]
-        texts = ["-" if value is None else f"{scale * value:.4g}" for value, scale in numbers]
+        texts = [
+            "-"
+            if result.get(name) is None
+            else marked(f"{scale * result[name]:.4g}", title in times and is_disturbed(result))
+            for title, (name, scale) in columns.items()
+        ]
         table.add_row(
             " ".join(word for word in case if word not in shared),
             result.get("status", "no result"),
             *texts,
         )
     console = Console()
-    (console if console.is_terminal else Console(file=sys.stdout, width=160)).print(table)
+    console = console if console.is_terminal else Console(file=sys.stdout, width=160)
+    console.print(table)
+    if any(map(is_disturbed, results)):
+        console.print(MARK_MEANS, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The device of a config, and what its numbers were measured on."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import torch
@@ -42,3 +44,21 @@ def hardware_name(device: torch.device) -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return f"CPU: {names[0]} x {len(names)}" if names else "CPU"
+
+
+def is_shared(device: torch.device) -> bool | None:
+    """Whether another process computes on a GPU, by nvidia-smi.
+
+    None for a CPU, and where nvidia-smi is not there or shows no process, as in some containers.
+    """
+    program = shutil.which("nvidia-smi")
+    if device.type != "cuda" or program is None:
+        return None
+    uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    question = ["--query-compute-apps=pid", "--format=csv,noheader", f"--id={uuid}"]
+    try:
+        answer = subprocess.run([program, *question], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    processes = answer.stdout.split() if answer.returncode == 0 else []
+    return len(processes) > 1 if processes else None

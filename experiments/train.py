@@ -43,6 +43,7 @@ from experiments.run_dir.outcome import (
     record,
 )
 from experiments.safe_path import safe_path
+from experiments.times.disturbed import disturbance, is_disturbed
 from reformer_pl.config import ConfigError, RunConfig, check_installed
 from reformer_pl.metrics import SCORES
 
@@ -107,7 +108,8 @@ def tell(done: dict[str, Any] | None, directory: Path | None) -> int:
         return 130
     names = (*(score.name for score in SCORES), "peak_memory_gib", "step_seconds")
     values = [f"{name} {done[name]:.4g}" for name in names if done.get(name) is not None]
-    print(f"{done['status']}: {', '.join(values) or done['error']} ({directory})", flush=True)
+    note = f"; {disturbance(done)}" if is_ok(done) and is_disturbed(done) else ""
+    print(f"{done['status']}: {', '.join(values) or done['error']}{note} ({directory})", flush=True)
     if not is_ok(done):
         return 1
     baseline = done["baseline"]

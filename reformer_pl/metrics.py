@@ -31,6 +31,7 @@ class Metric:
     noun: str = ""  # without the unit; empty: the header
     short_axis: str = ""  # of a narrow figure's axis; empty: the axis
     bounds: tuple[float, float] | None = None  # of the stored number, where it has any
+    flag: str = ""  # of a time: the column that says whether something disturbed it
 
     @property
     def words(self) -> str:
@@ -76,12 +77,16 @@ RECALL_SLICES = tuple(
 # Of all tasks, in the order of result.json.
 SCORES = (LOSS_NATS, ACCURACY, BITS_PER_DIM, *RECALL_SLICES)
 STEP_SECONDS = Metric(
-    "step_seconds", "s/step", "Seconds per training step", short_axis="Seconds per step"
+    "step_seconds", "s/step", "Seconds per training step", short_axis="Seconds per step",
+    flag="disturbed",
+)  # fmt: skip
+TRAIN_SECONDS = Metric(
+    "train_seconds", "training (s)", "Training time (s)", places=0, flag="training_is_disturbed"
 )
-TRAIN_SECONDS = Metric("train_seconds", "training (s)", "Training time (s)", places=0)
 TOKENS_PER_SECOND = Metric(
-    "tokens_per_second", "tokens/s", "Tokens per second", places=0, higher_is_better=True
-)
+    "tokens_per_second", "tokens/s", "Tokens per second",
+    places=0, higher_is_better=True, flag="disturbed",
+)  # fmt: skip
 MEMORY_GIB = Metric(
     "peak_memory_gib", "memory (GiB)", "Peak memory (GiB)", suffix="GiB", noun="memory"
 )

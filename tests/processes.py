@@ -31,6 +31,11 @@ TIMES = (
     "seconds",
     "startup_seconds",
     "closing_seconds",
+    "n_timed_steps",
+    "step_seconds_q1",
+    "step_seconds_q3",
+    "waited_share",
+    "involuntary_switches",
 )  # the rest of a run repeats
 
 

@@ -27,6 +27,7 @@ FLOORS = (
     "reformer_pl.measure",
     "experiments.rank",
     "experiments.safe_path",
+    "experiments.times",
     "experiments.run_dir",
     "experiments",  # what the commands stand on: log, device, cluster, compose
     "experiments.training",

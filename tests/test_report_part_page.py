@@ -36,12 +36,10 @@ def test_the_worked_example_of_a_report_part(tmp_path: Path) -> None:
     speeds = pd.read_csv(report / "throughput.csv").set_index("train")["tokens_per_second_mean"]
     fastest = speeds.idxmax()
     assert set(speeds.index) == {"full", "lsh"} and speeds.gt(0).all()
-    assert (
-        f"| {fastest} | **{speeds[fastest]:,.0f}** | 1 ok |"
-        in (report / "throughput.md").read_text()
-    )
+    markdown = (report / "throughput.md").read_text().replace("**", "").replace("†", "")
+    assert f"| {fastest} | {speeds[fastest]:,.0f} | 1 ok |" in markdown
     html = (report / "index.html").read_text(encoding="utf-8")
-    assert f"<strong>{speeds[fastest]:,.0f}</strong>" in html
+    assert f">{speeds[fastest]:,.0f}" in html
     figure = html.split('id="figure-throughput"')[1].split("</figure>")[0]
     assert set(re.findall('<a class="point" href="(#[^"]+)"', figure)) == {
         "#cell-full",

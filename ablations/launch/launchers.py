@@ -68,6 +68,8 @@ def launcher_of(arguments: argparse.Namespace) -> Launcher:
         "--gpus": arguments.gpus,
         "--gpus-per-cell": arguments.gpus_per_cell,
         "--timeout": arguments.timeout,
+        "--round-minutes": arguments.round_minutes,
+        "--until-quiet": arguments.until_quiet,
     }
     elsewhere = {"--slurm": arguments.launcher_file, "--wait": arguments.wait or None}
     options = elsewhere if launcher.stays else here

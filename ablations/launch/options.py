@@ -10,6 +10,8 @@ from ablations.launch.machine import check_visible
 from ablations.study import Study
 from reformer_pl.config import ConfigError
 
+ROUND_MINUTES = 2.5  # of all rounds of a timed study but the first
+
 
 @dataclass
 class Options:
@@ -20,6 +22,8 @@ class Options:
     force: bool = False  # start every cell over; what is there is renamed
     gpus: tuple[int, ...] = ()  # empty: cells see whatever GPUs the driver sees
     gpus_per_cell: int | None = None  # None: one
+    round_minutes: float | None = None  # of the rounds of a timed study; None: ROUND_MINUTES
+    until_quiet_minutes: float | None = None  # how long a timed study waits at most; None: never
 
     def __post_init__(self) -> None:
         if self.parallel is not None and self.parallel < 1:
@@ -32,6 +36,12 @@ class Options:
             raise ConfigError(
                 f"--memory-limit must be a positive number of GiB, not {self.memory_limit_gib}"
             )
+        for option, minutes in (
+            ("--round-minutes", self.round_minutes),
+            ("--until-quiet", self.until_quiet_minutes),
+        ):
+            if minutes is not None and not 0 <= minutes < math.inf:
+                raise ConfigError(f"{option} must be a number of minutes, not {minutes}")
         if self.gpus_per_cell is not None and self.gpus_per_cell < 1:
             raise ConfigError(f"--gpus-per-cell must be at least 1, not {self.gpus_per_cell}")
         if not self.gpus:
@@ -52,6 +62,10 @@ class Options:
                 f"{self.share} each: at most {fits}"
             )
         check_visible(self.gpus)
+
+    @property
+    def minutes_of_rounds(self) -> float:
+        return ROUND_MINUTES if self.round_minutes is None else self.round_minutes
 
     @property
     def share(self) -> int:

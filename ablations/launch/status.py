@@ -15,7 +15,15 @@ from ablations.launch.pace import Pace, duration, pace, state
 from ablations.study import Study
 from ablations.study.cell import Cell
 from experiments.run_dir.files import LOG, log_tail
-from experiments.run_dir.outcome import OK, UNEVALUATED, missing_evaluations, read_result
+from experiments.run_dir.outcome import (
+    OK,
+    UNEVALUATED,
+    is_ok,
+    missing_evaluations,
+    read_result,
+)
+from experiments.run_dir.rounds import over_rounds, read_rounds
+from experiments.times.disturbed import MARK_MEANS, marked
 from reformer_pl.config import RunConfig
 from reformer_pl.metrics import SCORES, loss_name, score_names
 
@@ -24,6 +32,7 @@ MEASURED = (
     ("length", "length"), ("forward s", "forward_seconds"), ("backward s", "backward_seconds"),
     ("whole s", "step_seconds"), ("x full", "speedup"), ("GiB", "peak_memory_gib"),
 )  # fmt: skip
+TIMES = ("forward_seconds", "backward_seconds", "step_seconds", "speedup")  # may be disturbed
 OVERHEAD = {
     "startup_seconds": "from its start to the first step",
     "closing_seconds": "from the last step to its result",
@@ -53,6 +62,8 @@ def print_status(
     console.print(_table(study, _columns(study, configs), rows))
     counts = Counter(row.status for row in rows)
     lines = [", ".join(f"{number} {status}" for status, number in counts.items())]
+    if any(row.result.get("disturbed") for row in rows):
+        lines.append(MARK_MEANS)
     lines += _overhead([row.result for row in rows if row.status == OK])
     lines += _job_lines(jobs)
     for row in rows:
@@ -67,6 +78,8 @@ def _cell_status(study: Study, cell: Cell, config: RunConfig, job: Job | None) -
     """
     status = state(study, cell, job)
     result = read_result(cell.directory) or {}
+    if is_ok(result or None):
+        result = over_rounds(result, read_rounds(cell.directory, result))
     if status in ("running", "unfinished", "requeued"):
         return _unfinished(cell, status, pace(cell, config), loss_name(config.task.name))
     if status == UNEVALUATED:
@@ -108,12 +121,18 @@ def _table(study: Study, columns: tuple[tuple[str, str], ...], rows: list[CellSt
     for column in ("cell", "seed", "status", whole[0], *(title for title, _ in fractions), "left"):
         table.add_column(column, justify="left" if column in ("cell", "status") else "right")
     for row in rows:
-        values = [row.result.get(key) for _, key in fractions]
-        numbers = ["" if value is None else f"{value:.4f}" for value in values]
+        numbers = [_number(row.result, key) for _, key in fractions]
         first = str(row.result.get(whole[1]) or "")
         name, seed = Text(row.cell.name), str(row.cell.seed)
         table.add_row(name, seed, row.status, first, *numbers, row.left)
     return table
+
+
+def _number(result: dict[str, Any], key: str) -> str:
+    value = result.get(key)
+    if value is None:
+        return ""
+    return marked(f"{value:.4f}", key in TIMES and bool(result.get("disturbed")))
 
 
 def _job_lines(jobs: dict[Cell, Job]) -> list[str]:

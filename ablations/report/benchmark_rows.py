@@ -11,6 +11,7 @@ import pandas as pd
 from ablations.report.judged import composed
 from ablations.report.numbers import MISSING, digits
 from ablations.report.table import Entry, Value, Words, text_of
+from ablations.report.variant_means import disturbed_words
 from ablations.study.grid import Grid
 from experiments.run_dir.outcome import MISSING as NOT_RUN
 from experiments.run_dir.outcome import OK
@@ -43,6 +44,22 @@ def by_place(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """
     means = rows[rows["status"] == OK].groupby(["variant", "at"])[column].mean().unstack()
     return means.reindex(index=rows["variant"].unique(), columns=rows["at"].unique()).astype(float)
+
+
+def disturbed_at(rows: pd.DataFrame, variant: str, at: str | None) -> bool:
+    """Whether something disturbed the time of a case, of any of its seeds that ended well."""
+    case = rows[(rows["variant"] == variant) & (rows["at"] == at) & (rows["status"] == OK)]
+    return bool(case["disturbed"].fillna(False).any())
+
+
+def disturbed_cases(rows: pd.DataFrame) -> str:
+    """For the caption of a figure of times, which of its points carry the mark."""
+    cases = rows[["variant", "at"]].drop_duplicates().itertuples(index=False)
+    return disturbed_words(
+        f"{variant} at {at}" if at else variant
+        for variant, at in cases
+        if disturbed_at(rows, variant, at)
+    )
 
 
 def status(rows: pd.DataFrame, variant: str, at: str) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ablations.report.judged import judged_by
 from ablations.report.parts.paired import Pair, compare_pairs, compared_metrics
-from ablations.report.table import Row, Table, Value, Words
+from ablations.report.table import Row, Table, Value, Words, with_mark_explained
 from ablations.report.variant_means import INTERVAL, counted
 from ablations.report.writers.latex import latex
 from ablations.report.writers.markdown import markdown
@@ -50,7 +50,8 @@ def comparison(before: Study, after: Study) -> Table:
         "differences. Scores are of the models as they were trained."
     )
     header = ("cell", *(metric.header for metric in metrics), "n", "before", "after")
-    return Table(f"compare_{before.name}", caption, header, tuple(rows), data)
+    table = Table(f"compare_{before.name}", caption, header, tuple(rows), data)
+    return with_mark_explained(table)
 
 
 def _alone(

@@ -10,6 +10,7 @@ from typing import Literal
 import pandas as pd
 
 from ablations.report.numbers import best_of, number, signed
+from experiments.times.disturbed import MARK, MARK_MEANS, marked
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Value:
     signed: bool = False  # a difference: "+0.012"
     note: str = ""  # behind the number: "(n = 2)"
     best: bool = False  # of its column: bold
+    disturbed: bool = False  # a time, or a ratio of times, that something disturbed: marked
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,12 @@ def number_and_interval(entry: Entry) -> tuple[str, str]:
     if not isinstance(entry, Value):
         return entry.text, ""
     write = signed if entry.signed else number
-    mean, *ends = (write(value, entry.places) for value in (entry.mean, entry.low, entry.high))
+    number_text, *ends = (
+        write(value, entry.places) for value in (entry.mean, entry.low, entry.high)
+    )
+    mean = marked(number_text, entry.disturbed and not pd.isna(entry.mean))
     note = f" {entry.note}" if entry.note else ""
-    if pd.isna(entry.mean) or pd.isna(entry.low) or ends == [mean, mean]:
+    if pd.isna(entry.mean) or pd.isna(entry.low) or ends == [number_text] * 2:
         return f"{mean}{note}", ""
     return mean, f"[{', '.join(ends)}]{note}"
 
@@ -113,7 +118,22 @@ def mark_best(
 
 
 def with_best(row: Row, column: int) -> Row:
-    """The row with its number in that column marked as the best."""
+    """The row with its number in that column marked as the best, unless it was disturbed."""
     entries = list(row.entries)
+    if entries[column].disturbed:
+        return row
     entries[column] = replace(entries[column], best=True)
     return replace(row, entries=tuple(entries))
+
+
+def if_disturbed(entry: Entry, disturbed: bool) -> Entry:
+    """The entry, marked where it is a number that something disturbed."""
+    return replace(entry, disturbed=True) if disturbed and isinstance(entry, Value) else entry
+
+
+def with_mark_explained(table: Table) -> Table:
+    """The table, its caption with what the mark means where the mark stands in it."""
+    texts = (text for row in table.texts() for text in row)
+    if not any(MARK in text for text in (table.caption, *texts)):
+        return table
+    return replace(table, caption=f"{table.caption} {MARK_MEANS}")

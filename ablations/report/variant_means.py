@@ -15,6 +15,7 @@ from ablations.result_columns import COUNTS
 from ablations.results import variant_labels
 from ablations.study import Study
 from experiments.run_dir.outcome import OK
+from experiments.times.disturbed import MARK, MARK_MEANS
 from reformer_pl.metrics import Metric
 
 INTERVAL = "95 % bootstrap interval (of 2 or 3 seeds: their range)"
@@ -30,6 +31,12 @@ def means_by_variant(study: Study, cells: pd.DataFrame, columns: Iterable[str]) 
     data["n"] = [int((finished["train"] == variant).sum()) for variant in data["train"]]
     data["n"] = data["n"].astype("Int64")
     data["seeds"] = [seeds_text(cells, variant) for variant in data["train"]]
+    for flag in ("disturbed", "training_is_disturbed"):
+        flags = [
+            is_disturbed(finished[finished["train"] == variant], flag) if n else None
+            for variant, n in zip(data["train"], data["n"], strict=True)
+        ]
+        data[flag] = pd.array(flags, dtype="boolean")
     for column in dict.fromkeys(columns):
         grouped = finished[column].astype(float).groupby(finished["train"])
         if column in COUNTS:  # the same for every seed of a variant
@@ -58,7 +65,34 @@ def mean_entry(cells: pd.DataFrame, row: Any, metric: Metric, places: int) -> En
     )
     if pd.isna(mean):
         return Words(ended_badly(cells.loc[cells["train"] == row.train, "status"]))
-    return Value(mean, low, high, places)
+    return Value(mean, low, high, places, disturbed=is_flagged(row, metric.flag))
+
+
+def is_flagged(row: Any, flag: str) -> bool:
+    """Whether one row of `means_by_variant` has the flag of a metric."""
+    value = getattr(row, flag) if flag else False
+    return not pd.isna(value) and bool(value)
+
+
+def is_disturbed(rows: pd.DataFrame, flag: str) -> bool:
+    """Whether any of some rows of `results.load_cells` has the flag of a metric."""
+    return bool(flag) and bool((rows[flag].fillna(False)).any())
+
+
+def disturbed_variants(study: Study, cells: pd.DataFrame, flag: str) -> list[str]:
+    """Of the cells that ended well, for a figure."""
+    finished = cells[cells["status"] == OK]
+    return [
+        variant
+        for variant in variant_labels(study)
+        if is_disturbed(finished[finished["train"] == variant], flag)
+    ]
+
+
+def disturbed_words(names: Iterable[str]) -> str:
+    """For a figure's caption, which of its points carry the mark; empty where none does."""
+    listed = ", ".join(names)
+    return f" {MARK} hollow: {listed}. {MARK_MEANS}" if listed else ""
 
 
 def seeds_text(cells: pd.DataFrame, variant: str) -> str:

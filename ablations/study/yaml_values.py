@@ -4,6 +4,7 @@ A word is what is typed (yaml_file.py). It becomes a number, a truth or nothing 
 expected, by the rules of YAML 1.2, which read 1e3 as a number and on, 1:30 and 1_000 as words.
 """
 
+import re
 from typing import Any
 
 from ablations.study.yaml_file import Plain

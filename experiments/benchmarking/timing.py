@@ -8,11 +8,12 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.benchmark import Measurement, TaskSpec, timer
+from torch.utils.benchmark import timer
 
 from experiments.benchmarking.work import Work, build_rival, build_work
-from experiments.device import find_device, hardware_name, set_threads
+from experiments.device import find_device, hardware_name, is_shared, set_threads
 from experiments.run_dir.outcome import OK, WOULD_NOT_FIT
+from experiments.times.waited import TimedSteps, quartiles, read_counters
 from reformer_pl.config import BenchmarkConfig, RunConfig
 from reformer_pl.measure import GIB, PeakMemory, predict_run
 
@@ -41,32 +42,70 @@ def measure(config: RunConfig, row: dict[str, Any]) -> dict[str, Any]:
             "error": f"predicted to need {predicted:.3g} GiB, "
             f"above benchmark.memory_limit_gib={limit:g}",
         }
-    work = build_work(config, device)
-    rival = build_rival(config, device) if config.benchmark.paired else None
-    for first in (work, rival):
-        if first is not None:  # the optimiser's state exists afterwards, caches are warm
-            repeat(first)
+    work, rival = warm_works(config, device)
     peak_bytes = peak_memory(work, device)
-    ours, theirs = time_in_turn(work, rival, config.benchmark)
-    whole = Measurement(
-        1, [seconds.whole for seconds in ours], TaskSpec(config.benchmark.measure, "")
-    )
+    numbers = timed_numbers(work, rival, config, device)
     return row | {
         "status": OK,
         "error": None,
-        "n_repeats": len(ours),
-        "forward_seconds": median(seconds.forward for seconds in ours),
-        "backward_seconds": median(seconds.backward for seconds in ours),
-        "step_seconds": whole.median,
-        "step_seconds_iqr": whole.iqr,
-        "full_seconds": median(seconds.whole for seconds in theirs) if theirs else None,
-        "speedup": median(full.whole / this.whole for full, this in zip(theirs, ours, strict=True))
-        if theirs
-        else None,
+        **numbers,
         "peak_memory_gib": peak_bytes / GIB,
-        "tokens_per_second": config.task.batch_size * config.task.length / whole.median,
+        "tokens_per_second": tokens_per_step(config) / numbers["step_seconds"],
         "parameters": work.parameters,
     }
+
+
+def measure_round(config: RunConfig) -> dict[str, Any]:
+    """The times alone, once more: of a benchmark, or of the step of a config that trains."""
+    set_threads(config)
+    device = find_device(config)
+    work, rival = warm_works(config, device)
+    return {
+        **timed_numbers(work, rival, config, device),
+        "device": hardware_name(device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def warm_works(config: RunConfig, device: torch.device) -> tuple[Work, Work | None]:
+    """What is timed, and with benchmark.paired its rival, each done once.
+
+    The optimiser's state exists afterwards, and caches are warm.
+    """
+    work = build_work(config, device)
+    rival = build_rival(config, device) if config.benchmark.paired else None
+    for first in (work, rival):
+        if first is not None:
+            repeat(first)
+    return work, rival
+
+
+def timed_numbers(
+    work: Work, rival: Work | None, config: RunConfig, device: torch.device
+) -> dict[str, Any]:
+    """The times of a result: medians, their quartiles, and what disturbed the repetitions."""
+    before = read_counters()
+    ours, theirs = time_in_turn(work, rival, config.benchmark)
+    steps = TimedSteps(device_is_shared=is_shared(device))
+    steps.add([seconds.whole for seconds in ours], before, read_counters())
+    numbers = steps.numbers()
+    ratios = [full.whole / this.whole for full, this in zip(theirs, ours, strict=bool(theirs))]
+    low, high = quartiles(ratios) if ratios else (None, None)
+    return {
+        "n_repeats": numbers.pop("n_timed_steps"),
+        "forward_seconds": median(seconds.forward for seconds in ours),
+        "backward_seconds": median(seconds.backward for seconds in ours),
+        **numbers,
+        "step_seconds_iqr": numbers["step_seconds_q3"] - numbers["step_seconds_q1"],
+        "full_seconds": median(seconds.whole for seconds in theirs) if theirs else None,
+        "speedup": median(ratios) if ratios else None,
+        "speedup_q1": low,
+        "speedup_q3": high,
+    }
+
+
+def tokens_per_step(config: RunConfig) -> int:
+    return config.task.batch_size * config.task.length
 
 
 def predict(config: RunConfig) -> float | None:

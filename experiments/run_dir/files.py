@@ -24,12 +24,13 @@ LOG = "log.txt"
 METRICS = "metrics.jsonl"
 COVERAGE = "coverage.jsonl"
 RESULT = "result.json"
+ROUNDS = "rounds.jsonl"
 JOB = "slurm.json"
 CHECKPOINTS = "checkpoints"
 CHECKPOINT = "last.ckpt"  # below checkpoints/
 PREVIOUS = "previous.ckpt"  # the one before, until the run has ended
 EVALUATIONS = "evaluations"
-SHOWN = (CONFIG, LOG, METRICS, RESULT)  # what a report links to
+SHOWN = (CONFIG, LOG, METRICS, RESULT, ROUNDS)  # what a report links to
 MARKS = (CONFIG, RESULT)  # a folder with one of them is a run's
 
 

@@ -34,6 +34,12 @@ WOULD_NOT_FIT = "would_not_fit"  # refused for its predicted memory
 MISSING = "missing"  # of a reader: there is no result
 UNEVALUATED = "unevaluated"  # of a reader: trained, without one of its evaluations
 
+# How well the time of a step is known: quartiles in seconds, and what disturbed the timed steps.
+# Null where the system does not count it.
+STEP_NUMBERS = (
+    "step_seconds_q1", "step_seconds_q3", "waited_share", "involuntary_switches",
+    "device_is_shared",
+)  # fmt: skip
 # The numbers of a run's result.json: null where a run failed. Seconds of a step, and of training,
 # are forward, backward and update, without making the batch. The last two are its overhead: from
 # the start of the process to the first step, and from the end of the last step to the result. The
@@ -41,6 +47,7 @@ UNEVALUATED = "unevaluated"  # of a reader: trained, without one of its evaluati
 RESULT_NUMBERS = (
     "steps", *(score.name for score in SCORES), "peak_memory_gib", "step_seconds",
     "tokens_per_second", "parameters", "train_seconds", "startup_seconds", "closing_seconds",
+    "n_timed_steps", *STEP_NUMBERS,
 )  # fmt: skip
 # Those of a benchmark. Times are medians, and step_seconds is the whole. full_seconds and speedup
 # (full / this) belong to `paired`.
@@ -48,6 +55,7 @@ BENCHMARK_NUMBERS = (
     "length", "batch_size", "n_layers", "n_repeats", "forward_seconds", "backward_seconds",
     "step_seconds", "step_seconds_iqr", "full_seconds", "speedup", "peak_memory_gib",
     "predicted_memory_gib", "tokens_per_second", "parameters",
+    "speedup_q1", "speedup_q3", *STEP_NUMBERS,
 )  # fmt: skip
 
 Result = dict[str, Any]

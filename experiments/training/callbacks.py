@@ -9,7 +9,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from statistics import median
 from types import FrameType
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
+from experiments.device import is_shared
 from experiments.run_dir.durable import put_in_place, sync
 from experiments.run_dir.files import (
     COVERAGE,
@@ -27,6 +27,7 @@ from experiments.run_dir.files import (
     previous_checkpoint_path,
 )
 from experiments.run_dir.provenance import commit
+from experiments.times.waited import Counters, TimedSteps, read_counters
 from experiments.training.tensorboard import TensorBoardFile
 from reformer_pl.measure import PeakMemory, training_tensors
 from reformer_pl.module import lr_factor
@@ -36,14 +37,15 @@ UNTIMED_STEPS = 2  # the first steps of a process warm caches up: step_seconds l
 
 
 class Cost(Callback):
-    """Seconds of each step, and the peak memory in bytes of the second one.
+    """Seconds of each step and what disturbed them, and the peak memory in bytes of the second one.
 
-    The optimiser's state exists by then. Both are kept in the checkpoint, so that a resumed run
+    The optimiser's state exists by then. All are kept in the checkpoint, so that a resumed run
     reports the whole. When the steps of this process began and ended is not kept.
     """
 
     def __init__(self) -> None:
-        self.step_seconds: list[float] = []
+        self.steps = TimedSteps()
+        self.before: Counters = read_counters()
         self.train_seconds = 0.0
         self.peak_bytes = 0
         self.steps_here = 0
@@ -60,6 +62,7 @@ class Cost(Callback):
             tensors = [*training_tensors(module, trainer.optimizers), *batch]
             self.peak = PeakMemory(module.device, tensors)
             self.peak.__enter__()
+        self.before = read_counters()
         self.started = _now(module.device)
         if self.steps_here == 1:
             self.first_started = self.started
@@ -74,7 +77,12 @@ class Cost(Callback):
             self.peak.__exit__(None, None, None)
             self.peak_bytes, self.peak = self.peak.bytes, None
         elif self.steps_here > UNTIMED_STEPS:
-            self.step_seconds.append(seconds)
+            self.steps.add([seconds], self.before, read_counters())
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        shared = is_shared(module.device)
+        if shared is not None:
+            self.steps.device_is_shared = shared or bool(self.steps.device_is_shared)
 
     def on_exception(self, trainer: Trainer, module: LightningModule, error: BaseException) -> None:
         # A profiler that is left on makes the process end with a segmentation fault.
@@ -82,20 +90,18 @@ class Cost(Callback):
             self.peak.__exit__(type(error), error, error.__traceback__)
             self.peak = None
 
-    @property
-    def median_step_seconds(self) -> float:
-        """NaN when the run was too short to time a step."""
-        return median(self.step_seconds) if self.step_seconds else float("nan")
-
     def state_dict(self) -> dict[str, Any]:
         return {
-            "step_seconds": self.step_seconds,
+            "step_seconds": self.steps.seconds,
             "train_seconds": self.train_seconds,
             "peak_bytes": self.peak_bytes,
+            "timed_steps": self.steps.counts(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.step_seconds = list(state["step_seconds"])
+        # A checkpoint of version 0.1.0 has no counts: what disturbed its steps is not known.
+        counts = state.get("timed_steps", {"waited_seconds": None})
+        self.steps = TimedSteps(list(state["step_seconds"]), **counts)
         self.train_seconds = state["train_seconds"]
         self.peak_bytes = state["peak_bytes"]
 

@@ -12,6 +12,7 @@ from lightning import Callback, Trainer, seed_everything
 from experiments import STARTED
 from experiments.device import set_threads
 from experiments.run_dir.outcome import OK, forget_result, write_evaluation
+from experiments.run_dir.rounds import forget_rounds
 from experiments.training.callbacks import Checkpoints, Cost, MetricsFile
 from experiments.training.checkpoint import check_same_run, newest_checkpoint, trained_checkpoint
 from experiments.training.coverage_file import CoverageFile
@@ -129,6 +130,7 @@ def begin(parts: Parts) -> None:
     if parts.coverage is not None:
         parts.coverage.drop_after(step)
     forget_result(directory)
+    forget_rounds(directory)
     log_config(parts.trainer.loggers, config)
 
 
@@ -176,14 +178,18 @@ def evaluate_again(config: RunConfig, directory: Path, names: Iterable[str]) -> 
 def gather_result(parts: Parts, scores: dict[str, float]) -> dict[str, Any]:
     """What result.json says of a run that is ok; times in seconds, losses in nats."""
     cost = parts.cost
+    numbers = cost.steps.numbers()
+    # NaN when the run was too short to time a step: null in result.json.
+    step_seconds = math.nan if numbers["step_seconds"] is None else numbers["step_seconds"]
     return {
         "status": OK,
         "error": None,
         "steps": parts.config.trainer.max_steps,
         **scores,
         "peak_memory_gib": cost.peak_bytes / GIB,
-        "step_seconds": cost.median_step_seconds,
-        "tokens_per_second": parts.tokens_per_step / cost.median_step_seconds,
+        **numbers,
+        "step_seconds": step_seconds,
+        "tokens_per_second": parts.tokens_per_step / step_seconds,
         "parameters": parts.parameters,
         "train_seconds": cost.train_seconds,
         # Of the process that ended the run, where it was resumed.

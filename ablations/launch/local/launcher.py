@@ -8,6 +8,8 @@ from rich.console import Console
 
 from ablations.launch.decide import Plan
 from ablations.launch.job import Job
+from ablations.launch.local.quiet import QuietWait
+from ablations.launch.local.rounds import measure_rounds
 from ablations.launch.local.stop import Stop
 from ablations.launch.local.sweep import run_cells
 from ablations.launch.machine import gpus_needed
@@ -52,7 +54,16 @@ class Local:
         return None
 
     def start(self, plan: Plan, options: Options, stop: Stop) -> int:
-        return run_cells(plan, options, stop, self.console)
+        if not plan.study.timed:
+            return run_cells(plan, options, stop, self.console)
+        quiet = QuietWait(options.until_quiet_minutes or 0.0)
+        if plan.starting:
+            quiet.wait(stop, self._print_line)
+        code = run_cells(plan, options, stop, self.console)
+        return max(code, measure_rounds(plan, options, stop, quiet, self._print_line))
+
+    def _print_line(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def cancel_command(self, jobs: list[Job]) -> str:
         return "Ctrl-C"

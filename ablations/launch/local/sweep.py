@@ -20,6 +20,7 @@ from ablations.launch.pace import duration
 from ablations.study.cell import Cell
 from experiments.run_dir.files import LOG, log_tail
 from experiments.run_dir.outcome import FAILED, OK, WOULD_NOT_FIT, is_ok, read_result
+from experiments.times.disturbed import disturbance
 from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.metrics import loss_name
 
@@ -215,4 +216,5 @@ def _cost(result: dict[str, Any]) -> str:
     speedup = result["speedup"]
     faster = "" if speedup is None else f", {speedup:.2f} times as fast as full attention"
     milliseconds, mebibytes = 1e3 * result["step_seconds"], 1024 * result["peak_memory_gib"]
-    return f"{milliseconds:.4g} ms{faster}, {mebibytes:.4g} MiB"
+    note = disturbance(result)
+    return f"{milliseconds:.4g} ms{faster}, {mebibytes:.4g} MiB{f'; {note}' if note else ''}"

@@ -94,6 +94,11 @@ def styles(names: Iterable[str]) -> dict[str, dict[str, object]]:
     }  # fmt: skip
 
 
+def hollow_marker(style: dict[str, object]) -> dict[str, object]:
+    """The marker of a time that something disturbed."""
+    return {"markerfacecolor": "white", "markeredgecolor": style["color"], "markeredgewidth": 1.1}
+
+
 def baseline_line(
     axes: Axes, cells: pd.DataFrame, metric: Metric, near: list[float] | None = None
 ) -> list[float]:

@@ -9,9 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-from ablations.report.benchmark_rows import by_place, constant_tokens
+from ablations.report.benchmark_rows import by_place, constant_tokens, disturbed_at
 from ablations.report.drawing.belongs import belongs
-from ablations.report.drawing.figure import GREY, STYLE, column_axes, legend_below, styles
+from ablations.report.drawing.figure import (
+    GREY,
+    STYLE,
+    column_axes,
+    hollow_marker,
+    legend_below,
+    styles,
+)
+from experiments.times.disturbed import marked
 
 PAPER = {"linestyle": (0, (1, 1.6)), "linewidth": 1.1}
 LAYERS = "Layers"
@@ -48,9 +56,17 @@ def growth(
         thick = 1 - i / len(values)
         sizes = {"linewidth": 1 + thick, "markersize": 3.2 + 2.2 * thick}
         labels = rows[rows["variant"] == variant].drop_duplicates("at").set_index("at")["train"]
+        hollow = [
+            at for at in drawn.index if column == "step_seconds" and disturbed_at(rows, variant, at)
+        ]
         if len(drawn):
             gid = belongs(*labels[drawn.index])
-            axes.plot(places[drawn.index], drawn, label=variant, gid=gid, **style, **sizes)
+            line = {**style, **sizes, "label": marked(variant, bool(hollow))}
+            axes.plot(places[drawn.index], drawn, gid=gid, **line)
+        if hollow:
+            rings = {**style, **sizes, **hollow_marker(style), "linestyle": "none"}
+            gid = belongs(*labels[hollow], linked=False)
+            axes.plot(places[hollow], drawn[hollow], gid=gid, **rings)
         printed = (paper or {}).get(variant, {})
         printed = {at: value for at, value in printed.items() if at in places.index}
         if printed:

@@ -9,6 +9,7 @@ import pandas as pd
 from ablations.report.benchmark_rows import (
     COUNTED,
     by_place,
+    disturbed_at,
     exponent,
     grid_rows,
     made_on,
@@ -18,7 +19,7 @@ from ablations.report.benchmark_rows import (
     two_decimals,
 )
 from ablations.report.numbers import MISSING
-from ablations.report.table import Formula, Row, Table, Words
+from ablations.report.table import Formula, Row, Table, Words, if_disturbed
 from ablations.study import Study
 
 
@@ -33,9 +34,12 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
         entries = (
             *printed,
             two_decimals(row.memory_exponent),
-            two_decimals(row.time_exponent),
+            if_disturbed(two_decimals(row.time_exponent), row.time_is_disturbed),
             Words(f"{row.lengths} ({row.n})"),
-            ratio_or_status(rows, row.variant, (before, last), row.time_growth),
+            if_disturbed(
+                ratio_or_status(rows, row.variant, (before, last), row.time_growth),
+                any(disturbed_at(rows, row.variant, at) for at in (before, last)),
+            ),
         )
         lines.append(Row(row.variant, entries, row.variant))
     header = (
@@ -72,6 +76,9 @@ def complexity_data(rows: pd.DataFrame, formulae: dict[str, dict[str, str]]) -> 
         data[f"{kind}_paper"] = [formulae.get(name, {}).get(kind, MISSING) for name in variants]
         data[f"{kind}_exponent"] = [exponent(lengths, values.loc[name]) for name in variants]
     data["lengths"] = [_first_to_last(seconds.loc[name]) for name in variants]
+    data["time_is_disturbed"] = [
+        any(disturbed_at(rows, name, at) for at in seconds.columns) for name in variants
+    ]
     data["n"] = seconds.notna().sum(axis=1).to_numpy()
     *_, before, last = [None, *seconds.columns]
     data["time_growth"] = (seconds[last] / seconds[before]).to_numpy() if before else math.nan

@@ -21,6 +21,7 @@ from ablations.report.drawing.figure import (
     PAGE_INCHES,
     STYLE,
     Drawing,
+    hollow_marker,
     legend_below,
     not_drawn,
 )
@@ -29,6 +30,8 @@ from ablations.report.numbers import MISSING
 from ablations.report.table import Row, Table, Value, Words, mark_best
 from ablations.report.variant_means import (
     INTERVAL,
+    disturbed_variants,
+    disturbed_words,
     mean_entry,
     means_by_variant,
     metric_places,
@@ -73,6 +76,7 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     caption = (
         f"{judged_by(study).axis}, memory and time of a training step against the number of hash "
         f"rounds{without_lsh}{bars}.{not_drawn(study, cells)}{side_by_side(study)}"
+        f"{disturbed_words(disturbed_variants(study, cells, STEP_SECONDS.flag))}"
     )
     return [Drawing("hash_rounds", caption, three_panels(data, _metrics(study, cells)))]
 
@@ -162,6 +166,17 @@ def _draw_series(axes: Axes, line: pd.DataFrame, metric: Metric, name: str, i: i
         label=name,
     )
     points.set_gid(belongs(*line["train"]))
+    flagged = line[metric.flag].fillna(False).astype(bool) if metric.flag else []
+    if any(flagged):
+        rings = hollow_marker({"color": points.get_color()}) | {"zorder": 4 + i}
+        axes.plot(
+            line["rounds"].astype(float)[flagged],
+            mean[flagged],
+            linestyle="none",
+            marker=points.get_marker(),
+            gid=belongs(*line["train"][flagged], linked=False),
+            **rings,
+        )
     for artist in (*caps, *bars):
         artist.set_gid(belongs(*line["train"], linked=False))
 

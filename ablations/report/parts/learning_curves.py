@@ -12,16 +12,19 @@ from ablations.report.drawing.figure import (
     Drawing,
     baseline_line,
     column_axes,
+    hollow_marker,
     legend_below,
     not_drawn,
     styles,
 )
 from ablations.report.judged import judged_by
 from ablations.report.table import Table
-from ablations.report.variant_means import side_by_side
+from ablations.report.variant_means import disturbed_variants, disturbed_words, side_by_side
 from ablations.results import load_curves, variant_labels
 from ablations.study import Study, compose_variants
 from experiments.run_dir.outcome import OK
+from experiments.times.disturbed import marked
+from reformer_pl.metrics import TRAIN_SECONDS
 
 # Evaluations in a line: two in a typographic point of a column's width, and a page of moderate
 # size.
@@ -48,7 +51,8 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     captions = {
         "step": f"Learning curves, {score} by training step{over}.{missing}",
         "tokens": f"The same curves by tokens seen{over}.{missing}",
-        "seconds": f"The same curves by training time{over}.{missing}{side_by_side(study)}",
+        "seconds": f"The same curves by training time{over}.{missing}{side_by_side(study)}"
+        + disturbed_words(disturbed_variants(study, cells, TRAIN_SECONDS.flag)),
     }
     names = {"step": "", "tokens": "_tokens", "seconds": "_time"}
     data = {"step": held_out.drop(columns=["split", "lr"])}
@@ -96,6 +100,7 @@ def draw_curves(
     held_out = curves[curves["split"] == "valid"].merge(ended, on=["cell", "seed"])
     figure, axes = column_axes(height=2.3)
     all_styles = styles(variant_labels(study))
+    hollow = disturbed_variants(study, cells, TRAIN_SECONDS.flag) if by == "seconds" else []
     for i, (variant, style) in enumerate(all_styles.items()):
         rows = held_out[held_out["train"] == variant]
         if rows.empty:
@@ -113,7 +118,9 @@ def draw_curves(
             "markersize": 3.2 + 3 * thick,
             "markevery": (0.22 * (1 - thick), 0.22),
         }
-        axes.plot(x, values["mean"], label=variant, gid=belongs(variant), **style, **sizes)
+        face = hollow_marker(style) if variant in hollow else {}
+        line = {**style, **sizes, **face, "label": marked(variant, variant in hollow)}
+        axes.plot(x, values["mean"], gid=belongs(variant), **line)
         band = {"color": style["color"], "alpha": 0.18, "linewidth": 0}
         gid = belongs(variant, linked=False)
         axes.fill_between(x, values["min"], values["max"], gid=gid, **band)

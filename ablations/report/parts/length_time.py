@@ -1,10 +1,14 @@
 """`length_time`: seconds by variant and length, the paper's below ours and dotted beside ours."""
 
+from functools import partial
+
 import pandas as pd
 
 from ablations.report.benchmark_rows import (
     COUNTED,
     by_place,
+    disturbed_at,
+    disturbed_cases,
     grid_rows,
     not_measured,
     shape_words,
@@ -19,9 +23,21 @@ from ablations.study import Study
 def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     (grid,) = study.grids
     rows = grid_rows(grid, cells)
-    caption = f"Seconds of {COUNTED[grid.measure]}, medians, by length{shape_words(grid, rows)}."
     seconds, paper = by_place(rows, "step_seconds"), study.paper.get("length_time", {})
-    return [place_table("length_time", grid, rows, seconds, caption, paper=paper)]
+    low, high = (by_place(rows, f"step_seconds_{end}") for end in ("q1", "q3"))
+    how = "medians and quartiles" if low.notna().any(axis=None) else "medians"
+    caption = f"Seconds of {COUNTED[grid.measure]}, {how}, by length{shape_words(grid, rows)}."
+    table = place_table(
+        "length_time",
+        grid,
+        rows,
+        seconds,
+        caption,
+        paper=paper,
+        ends=(low, high),
+        disturbed=partial(disturbed_at, rows),
+    )
+    return [table]
 
 
 def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Drawing]:
@@ -30,7 +46,7 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     beside = "; dotted: the paper's" if paper else ""
     caption = (
         f"Seconds of {COUNTED[grid.measure]}, against length{shape_words(grid, rows)}{beside}."
-        f"{not_measured(rows)}"
+        f"{not_measured(rows)}{disturbed_cases(rows)}"
     )
     figure = growth(rows, "step_seconds", "Seconds", length_axis(rows), paper)
     return [Drawing("length_time", caption, figure)]

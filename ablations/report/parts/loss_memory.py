@@ -19,6 +19,7 @@ from ablations.report.drawing.figure import (
     Drawing,
     baseline_line,
     column_axes,
+    hollow_marker,
     legend_below,
     not_drawn,
     plain_log_ticks,
@@ -27,9 +28,13 @@ from ablations.report.drawing.figure import (
 from ablations.report.drawing.point_labels import Point, label_points
 from ablations.report.judged import judged_by, study_metrics
 from ablations.report.pareto_front import pareto_front
-from ablations.report.table import Row, Table, Value, Words, mark_best
+from ablations.report.table import Row, Table, Value, Words, if_disturbed, mark_best
+from ablations.report.time_ratios import NO_RATIO, TimeRatio, rounds_words, time_ratios
 from ablations.report.variant_means import (
     baselines,
+    disturbed_variants,
+    disturbed_words,
+    is_flagged,
     mean_entry,
     means_by_variant,
     metric_places,
@@ -57,6 +62,8 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     data = means_by_variant(study, cells, (*(metric.name for metric in metrics), "parameters"))
     for name in RATIOS:
         data[f"{name}_ratio"] = data[f"{name}_mean"] / data[f"{name}_mean"].iloc[0]
+    by_rounds = time_ratios(study, lambda cell: cell.train)
+    add_round_ratios(data, by_rounds)
     front = pareto_front(
         data["peak_memory_gib_mean"], data[f"{score.name}_mean"], score.higher_is_better
     )
@@ -72,8 +79,17 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
             mean_entry(cells, row, memory, places[memory]),
             Value(row.peak_memory_gib_ratio, places=2),
             mean_entry(cells, row, STEP_SECONDS, places[STEP_SECONDS]),
-            Value(row.step_seconds_ratio, places=2),
-            _mean(row, TOKENS_PER_SECOND, places[TOKENS_PER_SECOND]),
+            Value(
+                row.step_seconds_ratio,
+                row.step_seconds_ratio_low,
+                row.step_seconds_ratio_high,
+                places=2,
+                disturbed=is_flagged(row, "step_seconds_ratio_disturbed"),
+            ),
+            if_disturbed(
+                _mean(row, TOKENS_PER_SECOND, places[TOKENS_PER_SECOND]),
+                is_flagged(row, TOKENS_PER_SECOND.flag),
+            ),
             Value(row.parameters),
             Words("yes" if row.pareto_front else ""),
             Words(row.seeds),
@@ -106,9 +122,30 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     caption = (
         f"Held-out loss, peak memory of one training step, and speed{over_seeds(study)}. Ratios "
         f"are to {variant_labels(study)[0]}. On the Pareto front: no other variant needs as little "
-        f"memory and scores as well.{side_by_side(study)}"
+        f"memory and scores as well.{rounds_words(by_rounds, variant_labels(study)[0])}"
+        f"{side_by_side(study)}"
     )
     return [Table("loss_memory", caption, header, tuple(rows), data)]
+
+
+def add_round_ratios(data: pd.DataFrame, by_rounds: dict[str, TimeRatio]) -> None:
+    """Time ratios over the rounds where there are any; else those of the means stay, marked where
+    one of the two was disturbed.
+    """
+    ratios = [by_rounds.get(variant, NO_RATIO) for variant in data["train"]]
+    of_means, flags = data["step_seconds_ratio"], data["disturbed"].fillna(False)
+    data["step_seconds_ratio"] = [
+        ratio.median if ratio.n else mean for ratio, mean in zip(ratios, of_means, strict=True)
+    ]
+    data["step_seconds_ratio_low"] = [ratio.low for ratio in ratios]
+    data["step_seconds_ratio_high"] = [ratio.high for ratio in ratios]
+    disturbed = [
+        ratio.disturbed if ratio.n else bool(own or flags.iloc[0])
+        for ratio, own in zip(ratios, flags, strict=True)
+    ]
+    data["step_seconds_ratio_disturbed"] = pd.array(disturbed, dtype="boolean")
+    data.loc[data["step_seconds_ratio"].isna(), "step_seconds_ratio_disturbed"] = pd.NA
+    data["n_rounds"] = pd.array([ratio.n or None for ratio in ratios], dtype="Int64")
 
 
 def scores_shown(study: Study) -> tuple[Metric, ...]:
@@ -130,9 +167,12 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
         "worse score."
     )
     seconds = "Seconds per training step against its peak memory; left and lower is better."
+    marks = disturbed_words(disturbed_variants(study, cells, STEP_SECONDS.flag))
     return [
         Drawing("loss_memory", caption + missing, against_memory(study, cells, score)),
-        Drawing("time_memory", seconds + missing, against_memory(study, cells, STEP_SECONDS)),
+        Drawing(
+            "time_memory", seconds + missing + marks, against_memory(study, cells, STEP_SECONDS)
+        ),
     ]
 
 
@@ -144,6 +184,7 @@ def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
     memory = memory_metric(cells["peak_memory_gib"].max())
     drawn = cells[(cells["status"] == OK) & cells[memory.name].notna() & cells[metric.name].notna()]
     figure, axes = column_axes(height=2.7)
+    hollow = disturbed_variants(study, cells, metric.flag)
     points: dict[str, Point] = {}
     bars: list[tuple[Point, Point]] = []
     for variant, style in styles(variant_labels(study)).items():
@@ -155,7 +196,8 @@ def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
         bar = {"color": style["color"], "linewidth": 1, "gid": belongs(variant, linked=False)}
         axes.plot(*zip(*bars[-1], strict=True), **bar)
         points[variant] = (x, metric.scale * rows[metric.name].mean())
-        axes.plot(*points[variant], **{**style, "markersize": 6}, gid=belongs(variant))
+        face = hollow_marker(style) if variant in hollow else {}
+        axes.plot(*points[variant], **{**style, "markersize": 6, **face}, gid=belongs(variant))
     xs = [x for x, _ in points.values()]
     if xs and max(xs) > 8 * min(xs):
         axes.set_xscale("log")

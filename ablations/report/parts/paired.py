@@ -15,10 +15,17 @@ from ablations.report.bootstrap import Difference, paired_difference
 from ablations.report.judged import judged_by
 from ablations.report.numbers import best_of, digits
 from ablations.report.table import Entry, Row, Table, Value, Words, with_best
-from ablations.report.variant_means import INTERVAL, ended_badly, seeds_text, side_by_side
+from ablations.report.variant_means import (
+    INTERVAL,
+    ended_badly,
+    is_disturbed,
+    seeds_text,
+    side_by_side,
+)
 from ablations.results import variant_labels
 from ablations.study import Study
 from experiments.run_dir.outcome import OK
+from experiments.times.disturbed import marked
 from reformer_pl.metrics import STEP_SECONDS, Metric, memory_metric
 
 
@@ -45,7 +52,12 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     rows, data = compare_pairs(pairs, metrics, study.baseline)
     rows = _mark_better(rows, metrics)
     finished = base[base["status"] == OK]
-    means = ", ".join(f"{m.header} {m.scale * finished[m.name].mean():.4g}" for m in metrics)
+    means = ", ".join(
+        marked(
+            f"{m.header} {m.scale * finished[m.name].mean():.4g}", is_disturbed(finished, m.flag)
+        )
+        for m in metrics
+    )
     caption = (
         f"Differences from {study.baseline} on the n equal seeds that ended well in both: mean, "
         f"and {INTERVAL} of the paired differences."
@@ -81,8 +93,14 @@ def compare_pairs(
         entries: list[Entry] = [Words(_why(pair, before_label))] * len(metrics)
         if n:
             entries = [
-                Value(*d[:3], decimals, signed=True, note="" if d.n == n else f"(n = {d.n})")
-                for d, decimals in zip(all_metrics, places, strict=True)
+                Value(
+                    *d[:3],
+                    decimals,
+                    signed=True,
+                    note="" if d.n == n else f"(n = {d.n})",
+                    disturbed=_either_is_disturbed(pair, metric),
+                )
+                for d, decimals, metric in zip(all_metrics, places, metrics, strict=True)
             ]
         ended = map(Words, pair.ended)
         rows.append(Row(pair.label, (*entries, Value(n), *ended), pair.label))
@@ -112,6 +130,12 @@ def _differences(pair: Pair, metrics: list[Metric]) -> list[Difference]:
         rows[rows["status"] == OK].set_index("seed") for rows in (pair.before, pair.after)
     )
     return [paired_difference(m.scale * before[m.name], m.scale * after[m.name]) for m in metrics]
+
+
+def _either_is_disturbed(pair: Pair, metric: Metric) -> bool:
+    """Whether something disturbed a number of a metric that the difference is made of."""
+    groups = (rows[rows["status"] == OK] for rows in (pair.before, pair.after))
+    return any(is_disturbed(rows, metric.flag) for rows in groups)
 
 
 def _places(metric: Metric, differences: Iterable[Difference]) -> int:

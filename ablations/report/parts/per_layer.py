@@ -7,6 +7,7 @@ import pandas as pd
 from ablations.report.benchmark_rows import (
     COUNTED,
     by_place,
+    disturbed_at,
     grid_rows,
     made_on,
     memory_words,
@@ -20,7 +21,7 @@ from ablations.report.benchmark_rows import (
 from ablations.report.drawing.figure import Drawing
 from ablations.report.drawing.growth import growth
 from ablations.report.judged import composed
-from ablations.report.table import Row, Table, Value
+from ablations.report.table import Row, Table, Value, if_disturbed
 from ablations.study import Study
 from ablations.study.grid import Grid
 from reformer_pl.metrics import MEMORY_MIB
@@ -43,7 +44,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
             two_decimals(row.trained_mib_per_layer),
             two_decimals(row.sort_order_mib_per_layer),
             two_decimals(row.rest_mib_per_layer),
-            three_digits(row.seconds_per_layer),
+            if_disturbed(three_digits(row.seconds_per_layer), row.seconds_are_disturbed),
             Value(measured.notna().sum()),
         )
         lines.append(Row(variant, entries, variant))
@@ -89,6 +90,9 @@ def layer_data(grid: Grid, rows: pd.DataFrame) -> pd.DataFrame:
     ):
         values = by_place(rows, name)
         data[f"{column}_per_layer"] = [slope(layers, values.loc[variant]) for variant in variants]
+    data["seconds_are_disturbed"] = [
+        any(disturbed_at(rows, variant, at) for at in rows["at"].unique()) for variant in variants
+    ]
     data["trained_mib_per_layer"] = data["parameters_per_layer"] * BYTES_TRAINED / MEBIBYTE
     data["sort_order_mib_per_layer"] = [
         sort_order_bytes(grid, variant) / MEBIBYTE for variant in variants

@@ -5,12 +5,14 @@ import pandas as pd
 from ablations.report.benchmark_rows import (
     COUNTED,
     by_place,
+    disturbed_at,
     grid_rows,
     shape_words,
     two_decimals,
 )
 from ablations.report.benchmark_table import place_table
 from ablations.report.table import Table
+from ablations.report.time_ratios import TimeRatio, time_ratios
 from ablations.study import Study
 
 
@@ -28,9 +30,46 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
             "turn in one process"
         )
         how += f" ({alone}, not paired: {first}'s median over its own)" if alone else ""
-    caption = f"Speed-up of {COUNTED[grid.measure]}, by length{shape_words(grid, rows)}: {how}."
-    values, paper = paired.fillna(seconds.iloc[0] / seconds), _papers_speedup(study, first)
-    return [place_table("speedup", grid, rows, values, caption, max, two_decimals, paper)]
+    by_rounds = time_ratios(study, grid.place)
+    caption = (
+        f"Speed-up of {COUNTED[grid.measure]}, by length{shape_words(grid, rows)}: {how}."
+        f"{_over_rounds(by_rounds, paired)}"
+    )
+    unpaired_values = seconds.iloc[0] / seconds
+    low, high = (by_place(rows, f"speedup_{end}") for end in ("q1", "q3"))
+    for (variant, at), ratio in by_rounds.items():
+        unpaired_values.loc[variant, at] = ratio.inverse().median
+        if pd.isna(paired.loc[variant, at]):
+            low.loc[variant, at], high.loc[variant, at] = ratio.inverse()[1:3]
+
+    def disturbed(variant: str, at: str) -> bool:
+        if pd.isna(paired.loc[variant, at]) and (variant, at) in by_rounds:
+            return by_rounds[variant, at].disturbed
+        own = disturbed_at(rows, variant, at)
+        return own or (pd.isna(paired.loc[variant, at]) and disturbed_at(rows, first, at))
+
+    values, paper = paired.fillna(unpaired_values), _papers_speedup(study, first)
+    table = place_table(
+        "speedup",
+        grid,
+        rows,
+        values,
+        caption,
+        max,
+        two_decimals,
+        paper,
+        ends=(low, high),
+        disturbed=disturbed,
+    )
+    return [table]
+
+
+def _over_rounds(by_rounds: dict[tuple[str, str], TimeRatio], paired: pd.DataFrame) -> str:
+    """A sentence where anything was measured in rounds."""
+    if not by_rounds:
+        return ""
+    pairs = " (of pairs: within a round)" if paired.notna().any(axis=None) else ""
+    return f" Medians over the rounds, with their quartiles{pairs}."
 
 
 def _papers_speedup(study: Study, first: str) -> dict[str, dict[str, float]]:

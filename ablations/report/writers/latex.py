@@ -25,7 +25,8 @@ SPECIAL = {
     "≤": r"$\le$", "≥": r"$\ge$", "≠": r"$\ne$",
     "≈": r"$\approx$", "∞": r"$\infty$", "√": r"$\surd$", "∈": r"$\in$", "←": r"$\leftarrow$",
     "→": r"$\to$", "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$", "ß": r"{\ss}", "æ": r"{\ae}", "ø": r"{\o}", "ł": r"{\l}",
+    "↓": r"$\downarrow$", "†": r"$^\dagger$",
+    "ß": r"{\ss}", "æ": r"{\ae}", "ø": r"{\o}", "ł": r"{\l}",
 }  # fmt: skip
 ACCENTS = {
     "\u0300": "`",
