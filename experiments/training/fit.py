@@ -1,5 +1,6 @@
 """One training process: build the parts of a config, fit, score, and gather the result."""
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
