@@ -27,9 +27,9 @@ if you know Hydra:
   --config-name     and all other options of Hydra: not here. configs/run.yaml is the one root"""
 
 
-# What Hydra reads as a word, and neither as a number nor as one of VALUES.
+# What Hydra reads as a word, and neither as a number nor as one of HYDRA_WORDS.
 WORD = re.compile(r"(?:[A-Za-z_/]|\.{1,2}/)[\w./+-]*", re.ASCII)
-VALUES = ("null", "true", "false", "inf", "nan")
+HYDRA_WORDS = ("null", "true", "false", "inf", "nan")
 HYDRA_KEY = re.compile(r"[+~]*hydra([./@:=]|$)")
 SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.DOTALL)
 
@@ -81,7 +81,7 @@ def hydra_value(value: Any) -> str:
             return repr(value)
         case list():
             return f"[{','.join(hydra_value(v) for v in value)}]"
-        case str() if WORD.fullmatch(value) and value.lower() not in VALUES:
+        case str() if WORD.fullmatch(value) and value.lower() not in HYDRA_WORDS:
             return value
         case str():  # backslashes count only where a quote follows
             return (

@@ -28,7 +28,6 @@ from ablations.study.paper_numbers import check_paper
 from ablations.study.report_words import REPORT_WORDS
 from ablations.study.yaml_file import read_yaml_file
 from ablations.study.yaml_values import (
-    HYDRA_WORDS,
     plain_value,
     read_list,
     read_mapping,
@@ -36,6 +35,7 @@ from ablations.study.yaml_values import (
     read_truth,
 )
 from experiments.compose import CONFIG_DIR, Bases, compose, presets
+from experiments.hydra_options import HYDRA_WORDS
 from reformer_pl.config import ConfigError, RunConfig, flat, to_dict
 from reformer_pl.config.evaluations import load_named_evaluation
 from reformer_pl.config.local_path import local_place
