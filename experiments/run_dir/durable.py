@@ -4,9 +4,12 @@ os.replace orders names and not data. So a new file is flushed before its rename
 after it. A file that is empty, or all zeros, is what a cut leaves of a file that was not flushed.
 """
 
+import glob
 import os
 from collections.abc import Callable
 from pathlib import Path
+
+PARTIAL = ".partial"  # ends the name of a file that is still being written
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -15,8 +18,15 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """`write` makes a file beside `path`, which then takes its place, on the disk too."""
-    put_in_place(write_partial(path, write), path)
+    """`write` makes a file beside `path`, which then takes its place, on the disk too.
+
+    A link stays one, and what is no file, such as /dev/stdout, is written to as it is.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        write(path)
+    else:
+        put_in_place(write_partial(path, write), path)
 
 
 def write_partial(path: Path, write: Callable[[Path], object]) -> Path:
@@ -25,7 +35,10 @@ def write_partial(path: Path, write: Callable[[Path], object]) -> Path:
     Raises what `write` raises, and leaves nothing then.
     """
     make_folder(path.parent)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    for rest in path.parent.glob(f"{glob.escape(path.name)}.*{PARTIAL}"):
+        if not _is_alive(rest.name.split(".")[-2]):
+            rest.unlink(missing_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
         write(partial)
         sync(partial)
@@ -33,6 +46,19 @@ def write_partial(path: Path, write: Callable[[Path], object]) -> Path:
         partial.unlink(missing_ok=True)
         raise
     return partial
+
+
+def _is_alive(pid: str) -> bool:
+    """Whether a process has this number; what is no number is somebody else's."""
+    if not pid.isdecimal():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def put_in_place(partial: Path, path: Path) -> None:
