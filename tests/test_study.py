@@ -267,6 +267,7 @@ def test_imports_go_one_way() -> None:
         "experiments.compose",
         "experiments.run_dir",
         "experiments.safe_path",
+        "experiments.times",
         "experiments.training.export_run",
         "reformer_pl.config",
         "reformer_pl.config.evaluations",
