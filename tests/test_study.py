@@ -270,6 +270,7 @@ def test_imports_go_one_way() -> None:
         "experiments.log",
         "experiments.run_dir",
         "experiments.safe_path",
+        "experiments.times",
         "experiments.training.export_run",
         "reformer_pl.config",
         "reformer_pl.config.evaluations",
