@@ -14,13 +14,15 @@ from experiments import STARTED
 from experiments.device import set_threads
 from experiments.run_dir.files import checkpoint_path
 from experiments.run_dir.outcome import OK, forget_result, write_evaluation
+from experiments.run_dir.problems import missing_rows
+from experiments.run_dir.reading import has_file
 from experiments.training.callbacks import Checkpoints, Cost, MetricsFile
 from experiments.training.coverage_file import CoverageFile
 from experiments.training.loggers import TENSORBOARD, build_loggers, log_config
 from experiments.training.scoring import load_checkpoint, load_weights, score
 from experiments.training.tensorboard import TensorBoardFile
 from experiments.training.trainer import build_trainer, device_name
-from reformer_pl.config import RunConfig
+from reformer_pl.config import RunConfig, to_dict
 from reformer_pl.config.evaluations import load_named_evaluation
 from reformer_pl.config.rules import attention_pattern
 from reformer_pl.measure import GIB
@@ -86,7 +88,7 @@ def build_parts(config: RunConfig, directory: Path, callbacks: Iterable[Callback
     module = LitSequenceModel(config, data.vocab_size)
     check_evaluations(config, data.vocab_size)
     checkpoint = checkpoint_path(directory)
-    step = load_checkpoint(checkpoint)["global_step"] if checkpoint.is_file() else 0
+    step = load_checkpoint(checkpoint)["global_step"] if has_file(checkpoint) else 0
     options, tokens = config.trainer, config.task.batch_size * config.task.length
     cost, checkpoints = Cost(), Checkpoints(directory, options.eval_every_steps)
     metrics = MetricsFile(directory, cost, tokens, options.log_every_steps)
@@ -118,6 +120,8 @@ def begin(parts: Parts) -> None:
     where = f"from step {step} of" if step else "for"
     print(f"training {where} {config.trainer.max_steps} steps", flush=True)
     rows = parts.metrics.drop_after(step)
+    for line in missing_rows(directory, to_dict(config), step):
+        print(f"warning: {line}", flush=True)
     if TENSORBOARD in config.trainer.loggers:
         parts.metrics.tensorboard = TensorBoardFile(directory, config, rows)
     if parts.coverage is not None:

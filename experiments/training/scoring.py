@@ -7,6 +7,7 @@ import torch
 from lightning import Trainer
 
 from experiments.run_dir.files import CORRUPT_CHECKPOINT
+from experiments.run_dir.reading import has_file, unreadable
 from reformer_pl.config import ConfigError
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.tasks.batches import SequenceData
@@ -22,10 +23,12 @@ def score(trainer: Trainer, module: LitSequenceModel, data: SequenceData) -> dic
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """The checkpoint's dict, on the CPU. Raises ConfigError when it is missing or corrupt."""
-    if not path.is_file():
+    if not has_file(path):
         raise ConfigError(f"{path} is missing: train the run first")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:  # a trained model, as whole as it was
+        raise unreadable(path, error) from error
     except CORRUPT_CHECKPOINT as error:
         raise ConfigError(
             f"{path} is corrupt: delete it and train again ({type(error).__name__})"
