@@ -23,6 +23,7 @@ from ablations.launch.run import dry_run, run, wait
 from ablations.launch.status import print_status
 from ablations.study import Study, compose_cells, load_study
 from ablations.study.folder import open_source
+from ablations.study.problems import problem_lines
 from experiments.log import READER_IS_GONE, printing
 from reformer_pl.config import ConfigError
 
@@ -165,6 +166,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     table = comparison(before, after)
     path = write_comparison(table, after, arguments.out or after.directory / "report")
     print_table(table, "compare", Console())
+    for line in (line for study in (before, after) for line in problem_lines(study)):
+        print(f"warning: {line}", file=sys.stderr)
     print(f"table: {path}")
     return 0
 

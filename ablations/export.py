@@ -1,10 +1,13 @@
 """`python -m ablations export`: the runs of some studies as one file, or sent to a tracker."""
 
+import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
 from ablations.study.folder import open_source
-from experiments.run_dir.outcome import is_ok, read_result
+from ablations.study.problems import problem_lines
+from experiments.run_dir.outcome import UNREADABLE, is_ok, result_row
 from reformer_pl.config import ConfigError
 
 FORMATS = ("csv", "parquet")
@@ -18,15 +21,22 @@ def export(sources: list[str], format: str, out: Path, runs_dir: Path) -> int:
     """
     if format == "parquet" and find_spec("pyarrow") is None:
         raise ConfigError("--format parquet needs the package pyarrow: pip install -e '.[parquet]'")
-    from ablations.results import load_results  # pandas takes a second to import
+    from ablations.report.writers.csv_file import write_frame  # pandas takes a second to import
+    from ablations.results import load_results, study_problems
 
-    frame = load_results(*sources, runs_dir=runs_dir)
+    studies = [open_source(source, runs_dir) for source in sources]
+    with warnings.catch_warnings(action="ignore"):  # they are printed here
+        frame = load_results(*studies)
+    for line in (line for study in studies for line in study_problems(study)):
+        print(f"warning: {line}", file=sys.stderr)
+    for row in frame[frame["status"] == UNREADABLE].itertuples():
+        print(f"warning: {row.cell} seed={row.seed}: {row.error}", file=sys.stderr)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if format == "parquet":
             frame.to_parquet(out, engine="pyarrow", index=False)
         else:
-            frame.to_csv(out, index=False)
+            write_frame(frame, out)
     except OSError as error:
         raise ConfigError(f"{out} cannot be written: {error.strerror}") from error
     return len(frame)
@@ -43,12 +53,14 @@ def send(sources: list[str], to: str, runs_dir: Path) -> int:
         (study, cell)
         for study in studies
         for cell in study.cells
-        if is_ok(read_result(cell.directory))
+        if is_ok(result_row(cell.directory))
     ]
     if not finished:
         raise ConfigError(f"no run of {', '.join(sources)} has ended well: there is none to send")
     from experiments.training.export_run import send_run  # imports lightning
 
+    for line in (line for study in studies for line in problem_lines(study)):
+        print(f"warning: {line}", file=sys.stderr)
     for study, cell in finished:
         send_run(cell.directory, study.name, str(cell), to)
     return len(finished)

@@ -13,11 +13,13 @@
     curves.query("split == 'valid'").plot(x="step", y="accuracy")
 
 Failure is data: a cell that failed keeps its status (oom, failed, timeout, would_not_fit), one not
-run yet is "missing", and their numbers are NaN, never 0. Only files are read; torch is never
-imported.
+run yet is "missing", one whose result cannot be read is "unreadable" with the reason as its error,
+and their numbers are NaN, never 0. Damaged rows of curves are left out; `study_problems` lists
+them. Only files are read; torch is never imported.
 """
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +44,19 @@ from ablations.result_columns import (
 from ablations.study import Study
 from ablations.study.cell import Cell
 from ablations.study.folder import open_source
-from experiments.run_dir.files import (
-    COVERAGE,
-    EVALUATIONS,
-    METRICS,
-    read_config_values,
-    read_json,
-    read_rows,
+from ablations.study.problems import problem_lines
+from experiments.run_dir.files import CONFIG, COVERAGE, EVALUATIONS, METRICS, read_config_values
+from experiments.run_dir.outcome import (
+    MISSING,
+    OK,
+    UNREADABLE,
+    is_ok,
+    read_evaluation,
+    read_scores,
+    result_row,
 )
-from experiments.run_dir.outcome import MISSING, OK, is_ok, read_evaluation, read_result
 from experiments.run_dir.rounds import over_rounds, read_rounds
+from experiments.run_dir.rows import read_rows
 from reformer_pl.config import ConfigError, flat
 
 
@@ -73,10 +78,13 @@ def load_results(*sources: Study | str | Path, runs_dir: Path = Path("runs")) ->
     git_commit, device, threads, finished_at, version.*, directory
 
     An evaluation that is not there, or was made under other overrides than its study says, is
-    "missing" in its row; a folder of runs also has those that were made later, by hand. Raises
-    ConfigError for an unknown source and for a damaged file.
+    "missing" in its row, and one that cannot be read is "unreadable"; a folder of runs also has
+    those that were made later, by hand. What else cannot be read is a warning. Raises ConfigError
+    for an unknown source.
     """
     studies = [open_source(source, runs_dir) for source in sources]
+    for line in (line for study in studies for line in study.unread):
+        warnings.warn(line, stacklevel=2)
     rows = [row for study in studies for cell in study.cells for row in _all_known(study, cell)]
     groups = [
         [key for row in rows for key in row if key.startswith(prefix)]
@@ -108,7 +116,7 @@ def score_rows(study: Study) -> pd.DataFrame:
     `MEASURED_COLUMNS`.
 
     A trained cell whose evaluation is not there, or was made under other overrides than the study
-    now says, is "missing" in that row. Raises ConfigError for a result file that is not JSON.
+    now says, is "missing" in that row. One whose file cannot be read is "unreadable".
     """
     if study.is_benchmark:
         return _typed(
@@ -148,7 +156,7 @@ def load_curves(study: Study) -> pd.DataFrame:
     and bits_per_dim by step.
 
     `split` is "train" or "valid"; `seconds` and `tokens` count training so far. Cells without a
-    metrics file add no row.
+    metrics file add no row, nor do damaged rows.
     """
     rows, after_scores = _rows(study, METRICS), CURVE_COLUMNS.index(SCORES[-1]) + 1
     others = _present(OTHER_SCORES, rows)
@@ -189,13 +197,26 @@ def _rows(study: Study, name: str) -> list[dict[str, Any]]:
     return [
         {"train": cell.train, "cell": cell.name, "seed": cell.seed, **row}
         for cell in study.cells
-        for row in read_rows(cell.directory / name)
+        for row in _readable_rows(cell.directory / name)
     ]
+
+
+def _readable_rows(path: Path) -> list[dict[str, Any]]:
+    """None of a file that cannot be read, which `study_problems` names."""
+    try:
+        return read_rows(path)
+    except ConfigError:
+        return []
+
+
+def study_problems(study: Study) -> list[str]:
+    """What of the study's runs cannot be read or is gone: a line each, with what to do."""
+    return problem_lines(study)
 
 
 def _trained(cell: Cell) -> dict[str, Any]:
     """Its result; of a cell that was measured in rounds, with the times over them."""
-    result = read_result(cell.directory) or {"status": MISSING}
+    result = result_row(cell.directory) or {"status": MISSING}
     if is_ok(result):
         result = over_rounds(result, read_rounds(cell.directory, result))
     return {**result, "cell": cell.name, "train": cell.train, "seed": cell.seed}
@@ -216,21 +237,19 @@ def _rows_of(
 
 
 def _all_known(study: Study, cell: Cell) -> list[dict[str, Any]]:
-    config = read_config_values(cell.directory)
+    unreadable = ""
+    try:
+        config = read_config_values(cell.directory)
+    except ConfigError as error:
+        config, unreadable = {}, str(error)
     evaluations: Any = study.evaluations if study.grids else config.pop("evaluations", None) or {}
+    if not isinstance(evaluations, dict):
+        evaluations, unreadable = {}, f"{cell.directory / CONFIG} has evaluations that are no names"
     rows = _rows_of(study.name, cell, evaluations, own=True)
     later = [] if study.grids else sorted((cell.directory / EVALUATIONS).glob("*.json"))
     for path in later:
         if path.stem not in evaluations:
-            evaluation = read_json(path) or {}
-            rows.append(
-                {
-                    **rows[0],
-                    "eval": path.stem,
-                    "status": OK,
-                    **{key: evaluation.get(key) for key in (*SCORES, *OTHER_SCORES)},
-                }
-            )
+            rows.append({**rows[0], "eval": path.stem, "status": OK, **_scores(path)})
     config = {
         key: value for key, value in config.items() if key not in ("seed", "out_dir", "evaluations")
     }
@@ -243,6 +262,8 @@ def _all_known(study: Study, cell: Cell) -> list[dict[str, Any]]:
             f"{group.removesuffix('s')}.{key}": value
             for key, value in (rows[0].get(group) or {}).items()
         }
+    if unreadable:  # its numbers are its own, but nobody knows of what
+        rows = [{**row, "error": row.get("error") or unreadable} for row in rows]
     return [{**row, **from_config, "directory": str(cell.directory)} for row in rows]
 
 
@@ -250,10 +271,23 @@ def _evaluated(cell: Cell, name: str, overrides: list[str], status: str) -> dict
     scores: dict[str, Any] = dict.fromkeys((*SCORES, *OTHER_SCORES))
     if status != OK:
         return scores
-    evaluation = read_evaluation(cell.directory, name, overrides)
+    try:
+        evaluation = read_evaluation(cell.directory, name, overrides)
+    except ConfigError as error:
+        return {**scores, "status": UNREADABLE, "error": str(error)}
     if evaluation is None:
         return {**scores, "status": MISSING}
     return {key: evaluation.get(key) for key in (*SCORES, *OTHER_SCORES)}
+
+
+def _scores(path: Path) -> dict[str, Any]:
+    """Of an evaluation that was made by hand."""
+    scores: dict[str, Any] = dict.fromkeys((*SCORES, *OTHER_SCORES))
+    try:
+        evaluation = read_scores(path) or {}
+    except ConfigError as error:
+        return {**scores, "status": UNREADABLE, "error": str(error)}
+    return {key: evaluation.get(key) for key in scores}
 
 
 def _present(names: tuple[str, ...], rows: list[dict[str, Any]]) -> list[str]:

@@ -109,12 +109,15 @@ def tell(done: dict[str, Any] | None, directory: Path | None) -> int:
     names = (*(score.name for score in SCORES), "peak_memory_gib", "step_seconds")
     values = [f"{name} {done[name]:.4g}" for name in names if done.get(name) is not None]
     note = f"; {disturbance(done)}" if is_ok(done) and is_disturbed(done) else ""
-    print(f"{done['status']}: {', '.join(values) or done['error']}{note} ({directory})", flush=True)
+    numbers = ", ".join(values) or done.get("error")
+    print(f"{done['status']}: {numbers}{note} ({directory})", flush=True)
     if not is_ok(done):
         return 1
-    baseline = done["baseline"]
+    baseline = done.get("baseline")
+    if not baseline:
+        return 0
     scores = ", ".join(f"{name} {baseline[name]:.4g}" for name in names if name in baseline)
-    print(f"{baseline['name']} alone: {scores}", flush=True)
+    print(f"{baseline.get('name')} alone: {scores}", flush=True)
     return 0
 
 

@@ -20,11 +20,15 @@ from experiments.run_dir.files import CONFIG, has_begun
 from experiments.run_dir.outcome import (
     FAILED,
     OK,
+    UNREADABLE,
     WOULD_NOT_FIT,
+    is_ok,
     missing_evaluations,
     read_result,
+    result_row,
     write_failure,
 )
+from experiments.run_dir.reading import has_file
 from reformer_pl.config import ConfigError, RunConfig, changes_since, check_installed
 
 STARTING = ("run", "resume", "retry", "evaluate", "start over")
@@ -35,6 +39,7 @@ class Decision:
     """`word` is one of STARTING; or skip; or one of these, with its reason in `why`.
 
     refuse: it would not fit. changed: its directory holds another config. given: to a launcher.
+    unreadable: a file of its directory cannot be read, which is its failure and no other cell's.
     """
 
     word: str
@@ -63,6 +68,10 @@ class Plan:
         return [cell for cell in self.study.cells if self.decisions[cell].starts]
 
     @property
+    def readable(self) -> list[Cell]:
+        return [cell for cell in self.study.cells if self.decisions[cell].word != UNREADABLE]
+
+    @property
     def given(self) -> list[Cell]:
         return [cell for cell in self.study.cells if self.decisions[cell].word == "given"]
 
@@ -72,7 +81,7 @@ class Plan:
         return {
             cell: decision.status
             for cell, decision in self.decisions.items()
-            if decision.word == "skip"
+            if decision.word in ("skip", UNREADABLE)
         }
 
 
@@ -86,12 +95,14 @@ def decide(
     """One decision a cell; `jobs` are those that a launcher was given.
 
     The memory limit comes last, for it takes seconds. It ends early when one of `signals` comes.
-    Raises ConfigError for a config.yaml or a result that cannot be read.
+    A config.yaml or a result that cannot be read is that cell's decision.
     """
-    decisions = {
-        cell: _decide(study, cell, config, options, jobs.get(cell))
-        for cell, config in zip(study.cells, configs, strict=True)
-    }
+    decisions = {}
+    for cell, config in zip(study.cells, configs, strict=True):
+        try:
+            decisions[cell] = _decide(study, cell, config, options, jobs.get(cell))
+        except ConfigError as error:
+            decisions[cell] = Decision(UNREADABLE, str(error), status=UNREADABLE)
     trains = {
         cell: config
         for cell, config in zip(study.cells, configs, strict=True)
@@ -113,6 +124,8 @@ def _decide(
 ) -> Decision:
     if job is not None and job.may_run:
         return Decision("given", str(job))
+    if job is not None and job.state == UNREADABLE and not is_ok(result_row(cell.directory)):
+        raise ConfigError(job.why)  # it may run
     if options.force:
         return Decision("start over") if cell.directory.exists() else Decision("run")
     changed = changed_config(study, cell, config)
@@ -142,14 +155,15 @@ def changed_config(study: Study, cell: Cell, config: RunConfig) -> str:
     A cell that never began to train holds nothing to lose.
     """
     path = cell.directory / CONFIG
-    if not path.exists() or not has_begun(cell.directory):
+    if not has_begun(cell.directory) or not has_file(path):
         return ""
     try:
         return changes_since(path, config)
-    except (yaml.YAMLError, OSError, ConfigError) as error:
+    except (yaml.YAMLError, OSError, ConfigError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"study {study.name}: {path} cannot be read ({reason}): move {cell.directory} away"
+            f"study {study.name}: {path} cannot be read ({reason}): put back the file that the run "
+            f"wrote, or move {cell.directory} away and run it again"
         ) from error
 
 
@@ -191,9 +205,14 @@ def check_decisions(plan: Plan) -> None:
 
 
 def record_refusals(plan: Plan, print_line: Callable[[str], None]) -> list[Cell]:
-    """The cells that would not fit, recorded as rows like any failure, with a line each."""
+    """The cells that would not fit, recorded as rows like any failure, with a line each.
+
+    A cell that cannot be read has a line, too, and its files stay as they are.
+    """
     refused = []
     for cell, decision in plan.decisions.items():
+        if decision.word == UNREADABLE:
+            print_line(f"  {cell}: {UNREADABLE}, {decision.why}")
         if decision.word != "refuse" or decision.predicted_gib is None:
             continue
         refused.append(cell)

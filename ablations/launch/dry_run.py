@@ -4,7 +4,8 @@ from ablations.launch.decide import Decision, Plan
 from ablations.study.cell import Cell
 from experiments.run_dir.files import CORRUPT_CHECKPOINT, checkpoint_path
 from experiments.run_dir.lock import is_running
-from reformer_pl.config import RunConfig
+from experiments.run_dir.reading import has_file, unreadable
+from reformer_pl.config import ConfigError, RunConfig
 
 
 def print_decisions(plan: Plan) -> int:
@@ -27,6 +28,8 @@ def _sentence(cell: Cell, config: RunConfig, decision: Decision) -> str:
             return f"start over, and keep what is there as {cell.directory.name}.before-TIME"
         case "given":
             return f"skip (it is {decision.why})"
+        case "unreadable":
+            return f"refuse, for it is unreadable: {decision.why}"
         case "changed":
             return f"refuse, for its config changed: {decision.why}"
         case _:
@@ -36,12 +39,18 @@ def _sentence(cell: Cell, config: RunConfig, decision: Decision) -> str:
 def _first_step(cell: Cell, config: RunConfig) -> str:
     """The step from which a cell would go on."""
     path = checkpoint_path(cell.directory)
-    if not path.is_file():
+    try:
+        saved = has_file(path)
+    except ConfigError as error:
+        return f"from its checkpoint, which is refused: {error}"
+    if not saved:
         return "from the start" + (", for it left no checkpoint" if cell.trains else "")
     import torch  # takes seconds; only --dry-run comes here
 
     try:
         step = torch.load(path, map_location="meta", mmap=True, weights_only=True)["global_step"]
+    except PermissionError as error:
+        return f"from its checkpoint, which is refused: {unreadable(path, error)}"
     except CORRUPT_CHECKPOINT as error:
         reason = f"refused as corrupt ({type(error).__name__})"
         return f"from its checkpoint, which is {reason}: delete {path} to train it again"

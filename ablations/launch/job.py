@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ablations.study.cell import Cell
-from experiments.run_dir.outcome import FAILED, read_result
+from experiments.run_dir.outcome import FAILED, result_row
 
 LIVE = ("queued", "requeued", "running")
 
@@ -12,8 +12,9 @@ LIVE = ("queued", "requeued", "running")
 class Job:
     """A cell that was handed over.
 
-    `state` is queued, requeued or running; or ended; or unknown, where nobody answers.
-    `why` says why it waits, if somebody must do something; how it ended; or why nobody answers.
+    `state` is queued, requeued or running; or ended; or unknown, where nobody answers; or
+    unreadable, where the record of the job is damaged. `why` says why it waits, if somebody must do
+    something; how it ended; why nobody answers; or what is damaged.
     """
 
     id: str  # as the launcher numbers it: 12_3 of an array of SLURM
@@ -40,4 +41,4 @@ def is_lost(cell: Cell, job: Job) -> bool:
 
     Ask after the queue: a result may come meanwhile.
     """
-    return job.state == "ended" and read_result(cell.directory) is None
+    return job.state == "ended" and result_row(cell.directory) is None

@@ -14,7 +14,7 @@ from reformer_pl.config import ConfigError
 def read_jobs(cells: Iterable[Cell]) -> dict[Cell, Job]:
     """The job of each cell that was ever handed over and has not been started here since.
 
-    Raises ConfigError for a damaged record.
+    A damaged record is an unreadable job.
     """
     asked, jobs = list(cells), {}
     for word in LAUNCHERS:

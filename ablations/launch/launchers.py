@@ -37,7 +37,7 @@ class Launcher(Protocol):
         """Raises ConfigError where the cells of a study cannot run this way."""
 
     def read_jobs(self, cells: Iterable[Cell]) -> dict[Cell, Job]:
-        """The jobs of the cells that it was given. Raises ConfigError for a damaged record."""
+        """The jobs of the cells that it was given; unreadable where the record is damaged."""
 
     def record_path(self, cell: Cell) -> Path | None:
         """The file in a cell's directory that says which job it is, where there are jobs."""

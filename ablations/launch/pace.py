@@ -1,16 +1,30 @@
 """How far a cell is and how fast, read from the files that it writes."""
 
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean
 
 from ablations.launch.job import Job
 from ablations.study import Study
 from ablations.study.cell import Cell
-from experiments.run_dir.files import LOG, METRICS, last_rows
+from experiments.run_dir.files import LOG, METRICS, written_at
 from experiments.run_dir.lock import is_running
-from experiments.run_dir.outcome import UNEVALUATED, is_ok, missing_evaluations, read_result
-from reformer_pl.config import RunConfig
+from experiments.run_dir.outcome import (
+    UNEVALUATED,
+    UNREADABLE,
+    is_ok,
+    missing_evaluations,
+    result_row,
+)
+from experiments.run_dir.rows import read_rows
+from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.metrics import loss_name
+
+# A cell stands still when no row has come for so long, and for so many of its own intervals. An
+# evaluation writes no row while it works.
+STILL_SECONDS = 120.0
+STILL_ROWS = 20
 
 
 @dataclass
@@ -22,32 +36,44 @@ class Pace:
     steps_per_second: float | None = None
     max_steps: int = 0
     without_step: str = "starting"
+    still_seconds: float | None = None  # since its last row, where that is far beyond its pace
 
     @property
     def seconds_left(self) -> float | None:
+        """None where it has no rate, or stands still."""
         return (
             (self.max_steps - self.step) / self.steps_per_second
-            if self.step is not None and self.steps_per_second
+            if self.step is not None and self.steps_per_second and self.still_seconds is None
             else None
         )
+
+    @property
+    def left(self) -> str:
+        """The time left; of a cell that stands still, for how long it does; else empty."""
+        if self.still_seconds is not None:
+            return f"no new row for {duration(self.still_seconds)}"
+        return "" if self.seconds_left is None else f"{duration(self.seconds_left)} left"
+
+    @property
+    def loss_text(self) -> str:
+        return "not finite" if self.loss is None else f"{self.loss:.4f}"
 
     def __str__(self) -> str:
         if self.step is None:
             return self.without_step
-        left = (
-            ""
-            if self.seconds_left is None
-            else f", {self.steps_per_second:.2f} steps/s, {duration(self.seconds_left)} left"
-        )
-        return f"step {self.step}/{self.max_steps}, loss {self.loss:.4f}{left}"
+        rate = "" if self.seconds_left is None else f", {self.steps_per_second:.2f} steps/s"
+        left = f", {self.left}" if self.left else ""
+        return f"step {self.step}/{self.max_steps}, loss {self.loss_text}{rate}{left}"
 
 
 def pace(cell: Cell, config: RunConfig) -> Pace:
     """From the last 20 training rows of metrics.jsonl."""
-    rows = [
-        row for row in last_rows(cell.directory / METRICS, 16384) if row.get("split") == "train"
-    ][-20:]
-    max_steps = config.trainer.max_steps
+    path, max_steps = cell.directory / METRICS, config.trainer.max_steps
+    try:
+        last_rows = read_rows(path, last=16384)
+    except ConfigError as error:
+        return Pace(max_steps=max_steps, without_step=f"{UNREADABLE}: {error}")
+    rows = [row for row in last_rows if row.get("split") == "train" and row.get("seconds")][-20:]
     if not rows:
         return Pace(max_steps=max_steps, without_step="starting" if cell.trains else "measuring")
     first, last = rows[0], rows[-1]
@@ -55,18 +81,36 @@ def pace(cell: Cell, config: RunConfig) -> Pace:
         first = {"step": 0, "seconds": 0.0}
     seconds = last["seconds"] - first["seconds"]
     rate = (last["step"] - first["step"]) / seconds if seconds > 0 else None
-    return Pace(last["step"], last[loss_name(config.task.name)], rate, max_steps)
+    now = Pace(last["step"], last.get(loss_name(config.task.name)), rate, max_steps)
+    now.still_seconds = _still(path, now, config.trainer.log_every_steps)
+    return now
+
+
+def _still(path: Path, at: Pace, every: int) -> float | None:
+    """Seconds since the last row, where they are far more than the cell's own pace explains.
+
+    None of a cell that writes, and of one after its last step, whose evaluations write no row.
+    """
+    written = written_at(path)
+    if written is None or not at.steps_per_second or at.step in (None, at.max_steps):
+        return None
+    still = time.time() - written / 1e9
+    return still if still > max(STILL_SECONDS, STILL_ROWS * every / at.steps_per_second) else None
 
 
 def state(study: Study, cell: Cell, job: Job | None = None) -> str:
     """ok, oom, failed, timeout or would_not_fit; else running, unfinished (it resumes) or waiting.
 
     Or the state of its job. A cell that is trained, without an evaluation that its study has gained
-    since or that failed, is "unevaluated": `run` makes it.
+    since or that failed, is "unevaluated": `run` makes it. One whose files cannot be read is
+    "unreadable".
     """
-    result = read_result(cell.directory)
+    result = result_row(cell.directory)
     trained = is_ok(result)
-    unevaluated = trained and bool(missing_evaluations(cell.directory, study.evaluations))
+    try:
+        unevaluated = trained and bool(missing_evaluations(cell.directory, study.evaluations))
+    except ConfigError:
+        return UNREADABLE
     if result is not None and not unevaluated:
         return result["status"]
     if job is not None and not (unevaluated and job.state == "ended"):

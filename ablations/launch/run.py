@@ -53,7 +53,7 @@ def run(studies: list[Study], options: Options, launcher: Launcher) -> int:
         for plan in plans:
             check_decisions(plan)
         if options.force and not stop.signals:
-            set_aside([cell for cell in cells if cell.directory.exists()])
+            set_aside([cell for plan in plans for cell in plan.readable if cell.directory.exists()])
         for plan in plans:
             if not stop.signals:
                 forget_jobs(plan.starting)

@@ -1,5 +1,6 @@
 """`python -m ablations status`: a row for each cell, and the last log lines of those that fail."""
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from statistics import median
@@ -11,17 +12,20 @@ from rich.text import Text
 
 from ablations.launch.job import Job
 from ablations.launch.jobs import cancel_commands, settle
-from ablations.launch.pace import Pace, duration, pace, state
+from ablations.launch.pace import Pace, pace, state
 from ablations.study import Study
 from ablations.study.cell import Cell
+from ablations.study.problems import problem_lines
 from experiments.run_dir.files import LOG, log_tail
 from experiments.run_dir.outcome import (
     OK,
     UNEVALUATED,
+    UNREADABLE,
     is_ok,
     missing_evaluations,
-    read_result,
+    result_row,
 )
+from experiments.run_dir.problems import evaluation_problems
 from experiments.run_dir.rounds import over_rounds, read_rounds
 from experiments.times.disturbed import MARK_MEANS, marked
 from reformer_pl.config import RunConfig
@@ -68,6 +72,8 @@ def print_status(
     lines += _job_lines(jobs)
     for row in rows:
         lines += _problem_lines(row, log_lines)
+    results = {row.cell: row.result | {"status": row.status} for row in rows}
+    lines += problem_lines(study, results)
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -77,9 +83,12 @@ def _cell_status(study: Study, cell: Cell, config: RunConfig, job: Job | None) -
     An unfinished one, which resumes, shows only the row.
     """
     status = state(study, cell, job)
-    result = read_result(cell.directory) or {}
+    result = result_row(cell.directory) or {}
     if is_ok(result or None):
         result = over_rounds(result, read_rounds(cell.directory, result))
+    if status == UNREADABLE and result.get("status") != UNREADABLE:
+        unread = evaluation_problems(cell.directory) or [job.why if job is not None else ""]
+        return CellStatus(cell, status, result, problem=f"{status}: {'; '.join(unread)}")
     if status in ("running", "unfinished", "requeued"):
         return _unfinished(cell, status, pace(cell, config), loss_name(config.task.name))
     if status == UNEVALUATED:
@@ -97,8 +106,9 @@ def _unfinished(cell: Cell, status: str, at: Pace, loss: str) -> CellStatus:
         loss: at.loss,
     }
     left = ""
-    if status == "running" and at.steps_per_second and at.seconds_left is not None:
-        result["step_seconds"], left = 1 / at.steps_per_second, duration(at.seconds_left)
+    if status == "running" and at.steps_per_second:
+        result["step_seconds"] = 1 / at.steps_per_second
+        left = at.left.removesuffix(" left")
     return CellStatus(cell, status, result, left)
 
 
@@ -137,7 +147,7 @@ def _number(result: dict[str, Any], key: str) -> str:
 
 def _job_lines(jobs: dict[Cell, Job]) -> list[str]:
     """Why jobs wait, and what ends them."""
-    waiting = [f"{cell}: {job}" for cell, job in jobs.items() if job.why and job.state != "ended"]
+    waiting = [f"{cell}: {job}" for cell, job in jobs.items() if job.why and job.may_run]
     commands = cancel_commands(jobs).items()
     return waiting + [f"{command} ends what {name} has of it" for name, command in commands]
 
@@ -148,7 +158,7 @@ def _problem_lines(row: CellStatus, log_lines: int) -> list[str]:
     directory = row.cell.directory
     tail = [f"  | {line}" for line in log_tail(directory, log_lines)]
     log = directory / LOG  # a cell that was refused has none
-    return [f"{row.cell}: {row.problem}", *tail, *([f"  {log}"] if log.exists() else [])]
+    return [f"{row.cell}: {row.problem}", *tail, *([f"  {log}"] if os.path.lexists(log) else [])]
 
 
 def _overhead(results: list[dict[str, Any]]) -> list[str]:

@@ -31,7 +31,7 @@ def locked(study: Study) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            driver = file.read().decode().strip() or "?"
+            driver = file.read(20).decode(errors="replace").strip() or "?"
             raise ConfigError(
                 f"study {study.name} is being run by process {driver}: wait for it, or stop it"
             ) from None

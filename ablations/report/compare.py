@@ -10,6 +10,7 @@ from ablations.report.judged import judged_by
 from ablations.report.parts.paired import Pair, compare_pairs, compared_metrics
 from ablations.report.table import Row, Table, Value, Words, with_mark_explained
 from ablations.report.variant_means import INTERVAL, counted
+from ablations.report.writers.csv_file import write_frame
 from ablations.report.writers.latex import latex
 from ablations.report.writers.markdown import markdown
 from ablations.results import finished_cells
@@ -72,7 +73,7 @@ def write_comparison(table: Table, study: Study, directory: Path) -> Path:
     path = directory / f"{table.name}.md"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        table.data.to_csv(path.with_suffix(".csv"), index=False)
+        write_frame(table.data, path.with_suffix(".csv"))
         path.with_suffix(".tex").write_text(latex(table, study.name), encoding="utf-8")
         path.write_text(markdown(table), encoding="utf-8")
     except OSError as error:

@@ -23,7 +23,10 @@ def study_metrics(study: Study) -> tuple[Metric, ...]:
     if study.grids:
         return task_metrics(composed(study.cells[0].overrides).task.name)
     for cell in study.cells:
-        task = read_config_values(cell.directory).get("task")
+        try:
+            task = read_config_values(cell.directory).get("task")
+        except ConfigError:  # another run of the folder may say
+            continue
         if isinstance(task, dict) and "name" in task:
             return task_metrics(str(task["name"]))
     raise ConfigError(

@@ -9,7 +9,7 @@ import pandas as pd
 from ablations.report.drawing.figure import Drawing
 from ablations.report.table import Table, with_mark_explained
 from ablations.report.words import Part, build_part
-from ablations.results import finished_cells
+from ablations.results import finished_cells, study_problems
 from ablations.study import Study
 from ablations.study.grid import Grid
 from experiments.run_dir.outcome import OK
@@ -17,12 +17,16 @@ from experiments.run_dir.outcome import OK
 
 @dataclass(frozen=True)
 class Report:
-    """`cells` are `results.load_cells`; tables and figures are in the order of the page."""
+    """`cells` are `results.load_cells`; tables and figures are in the order of the page.
+
+    `problems` are what of the runs cannot be read or is gone, a line each.
+    """
 
     study: Study
     cells: pd.DataFrame
     tables: tuple[Table, ...]
     figures: tuple[Drawing, ...]
+    problems: tuple[str, ...] = ()
 
 
 def load_report(study: Study) -> Report:
@@ -41,7 +45,7 @@ def build_report(study: Study, cells: pd.DataFrame) -> Report:
     parts = [part for grid in study.grids for part in _parts(study, grid, cells)]
     tables = tuple(with_mark_explained(table) for part in parts for table in part.tables)
     figures = tuple(figure for part in parts for figure in part.figures)
-    return Report(study, cells, tables, figures)
+    return Report(study, cells, tables, figures, tuple(study_problems(study)))
 
 
 def _parts(study: Study, grid: Grid, cells: pd.DataFrame) -> list[Part]:

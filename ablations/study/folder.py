@@ -3,6 +3,7 @@
 The folder may be copied from elsewhere.
 """
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from ablations.study import Study, load_study
 from ablations.study.cell import Cell
 from experiments.compose import presets
-from experiments.run_dir.files import MARKS, read_config_values
+from experiments.run_dir.files import FILES, MARKS, read_config_values
 from reformer_pl.config import ConfigError
 from reformer_pl.config.local_path import local_place
 
@@ -36,16 +37,17 @@ def open_source(source: Study | str | Path, runs_dir: Path = Path("runs")) -> St
 
 
 def study_of_folder(folder: Path) -> Study:
-    """The runs below a folder, as a study. Raises ConfigError where there is none."""
-    places = sorted({path.parent for name in MARKS for path in folder.rglob(name)})
-    places = [
-        place for place in places if ".before-" not in place.name
-    ]  # what `run --force` put aside
+    """The runs below a folder, links followed, as a study. Raises ConfigError where there is none.
+
+    What cannot be read is in its `unread`.
+    """
+    places, unread = run_directories(folder)
     if not places:
         raise ConfigError(
             f"{folder} holds no run: a run's directory has config.yaml and result.json"
+            + "".join(f"; {line}" for line in unread)
         )
-    configs = {place: read_config_values(place) for place in places}
+    configs = {place: _config(place) for place in places}
     cells = tuple(_cell(folder, place, configs[place]) for place in places)
     evaluated = any(config.get("evaluations") for config in configs.values())
     name = folder.resolve().name
@@ -61,7 +63,51 @@ def study_of_folder(folder: Path) -> Study:
         (),
         folder,
         baseline=cells[0].train,
+        unread=tuple(unread),
     )
+
+
+def run_directories(folder: Path) -> tuple[list[Path], list[str]]:
+    """The run directories below a folder, sorted; and a line for each folder that cannot be read.
+
+    Links are followed, each directory once: one that lies below the folder itself goes by that
+    path. What `run --force` put aside is left out.
+    """
+    places, unread, seen, links = [], [], set(), []
+    waiting = [folder]
+    while waiting or links:
+        directory = waiting.pop() if waiting else links.pop(0)
+        try:
+            status = directory.stat()
+            entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+        except NotADirectoryError:  # a link to a file
+            continue
+        except OSError as error:
+            what = "is a link that" if directory.is_symlink() else "is a folder that"
+            unread.append(f"{directory} {what} cannot be read ({error.strerror or error})")
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        if any(entry.name in MARKS for entry in entries):
+            places.append(directory)
+        for entry in entries:
+            path = directory / entry.name
+            if ".before-" in entry.name or entry.name in FILES:
+                continue
+            if entry.is_symlink():
+                links.append(path)
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.append(path)
+    return sorted(places), unread
+
+
+def _config(place: Path) -> dict[str, object]:
+    """Empty where it cannot be read, which the readers of the study's problems report."""
+    try:
+        return read_config_values(place)
+    except ConfigError:
+        return {}
 
 
 def _cell(folder: Path, place: Path, config: dict[str, object]) -> Cell:

@@ -69,6 +69,7 @@ class Study:
     directory: Path
     grids: tuple[Grid, ...] = ()
     baseline: str = ""  # the label that the others are compared with, seed by seed
+    unread: tuple[str, ...] = ()  # of a folder of runs: what below it cannot be read
 
     @property
     def is_benchmark(self) -> bool:

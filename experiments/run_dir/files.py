@@ -16,6 +16,9 @@ from typing import Any
 import yaml
 
 from experiments.run_dir.durable import is_blank, make_folder, replace_text
+from experiments.run_dir.plain_text import plain_text
+from experiments.run_dir.reading import has_file, read_bytes, unreadable
+from experiments.run_dir.rows import parse_row
 from reformer_pl.config import ConfigError, RunConfig, changes, load, read_yaml, to_dict
 from reformer_pl.config.evaluations import load_evaluation
 from reformer_pl.config.saved import CONFIG_FILE as CONFIG
@@ -32,6 +35,7 @@ PREVIOUS = "previous.ckpt"  # the one before, until the run has ended
 EVALUATIONS = "evaluations"
 SHOWN = (CONFIG, LOG, METRICS, RESULT, ROUNDS)  # what a report links to
 MARKS = (CONFIG, RESULT)  # a folder with one of them is a run's
+FILES = (CONFIG, LOG, METRICS, COVERAGE, RESULT, JOB)  # of a run, and no folders
 
 
 # What torch.load raises for a file that is no whole checkpoint.
@@ -62,14 +66,14 @@ def evaluation_path(directory: Path, name: str) -> Path:
 
 def has_begun(directory: Path) -> bool:
     """Whether a run began to train there, so that there is something to lose."""
-    return any((directory / name).exists() for name in (METRICS, CHECKPOINTS, RESULT))
+    return any(os.path.lexists(directory / name) for name in (METRICS, CHECKPOINTS, RESULT))
 
 
 def written_at(path: Path) -> int | None:
-    """Nanoseconds; None of a file that is not there."""
+    """Nanoseconds; None of a file that is not there, or whose folder cannot be read."""
     try:
         return path.stat().st_mtime_ns
-    except FileNotFoundError:
+    except OSError:
         return None
 
 
@@ -94,57 +98,18 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None where there is no such file, or an empty one. Raises ConfigError."""
-    if not path.exists():
+    """A JSON object; None where there is no such file, or a blank one. Raises ConfigError."""
+    data = read_bytes(path)
+    if data is None or is_blank(data):
         return None
-    content = path.read_bytes()
-    if is_blank(content):
-        return None
+    advice = "move it away, and the next run makes it anew"
     try:
-        values = json.loads(content.decode())
-    except ValueError as error:
-        raise ConfigError(
-            f"{path} is not JSON ({error}): delete it and the cell runs again"
-        ) from error
+        values = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not JSON ({error}): {advice}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} is no JSON object: delete it and the cell runs again")
+        raise ConfigError(f"{path} is no JSON object: {advice}")
     return values
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file; none where there is no such file.
-
-    What follows the last newline is half a row of a run that is writing or was killed. Raises
-    ConfigError for a damaged row.
-    """
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
-    return [_read_row(line, path) for line in lines]
-
-
-def _read_row(line: str, path: Path) -> dict[str, Any]:
-    advice = "delete the run's directory and run it again"
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is damaged ({error.msg}: {line[:60]}): {advice}") from error
-    if not isinstance(row, dict):
-        raise ConfigError(f"{path} is damaged (no object: {line[:60]}): {advice}")
-    return row
-
-
-def last_rows(path: Path, size: int) -> list[dict[str, Any]]:
-    """The rows in the last `size` bytes of a JSON-lines file, without those that are cut."""
-    rows = []
-    for line in tail(path, size).splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
 
 
 def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -155,36 +120,31 @@ def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 def drop_rows_after(path: Path, step: int) -> list[dict[str, Any]]:
     """Keep the rows of a JSON-lines file up to a step, and return them.
 
-    A row that a crash cut short goes too.
+    A row that a crash cut short goes too, and so does a damaged one. Raises ConfigError for a file
+    that cannot be read.
     """
     kept = []
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        try:
-            row = json.loads(line)
-            if int(row["step"]) <= step:
-                kept.append((line, row))
-        except (ValueError, KeyError):
-            continue
-    if path.is_file():
+    for line in (read_bytes(path) or b"").decode(errors="replace").splitlines():
+        row = parse_row(line)
+        if row is not None and row["step"] <= step:
+            kept.append((line, row))
+    if has_file(path):
         replace_text(path, "".join(f"{line}\n" for line, _ in kept))
     return [row for _, row in kept]
 
 
-def tail(path: Path, size: int) -> bytes:
-    """The last `size` bytes of a file; nothing of one that does not exist."""
-    if not path.exists():
-        return b""
-    with path.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - size))
-        return file.read()
-
-
 def log_tail(directory: Path, n_lines: int) -> list[str]:
-    """The last non-empty lines of the run's log; of a progress bar, only its last state."""
-    text = tail(directory / LOG, 8192).decode(errors="replace")
-    lines = [line.rstrip().rsplit("\r", 1)[-1].strip() for line in text.splitlines(keepends=False)]
-    return [line[:500] for line in lines if line][-n_lines:]
+    """The last non-empty lines of the run's log; of a progress bar, only its last state.
+
+    Escape sequences are left out. Where the log cannot be read, one line says so.
+    """
+    try:
+        text = (read_bytes(directory / LOG, last=8192) or b"").decode(errors="replace")
+    except ConfigError as error:
+        return [str(error)][:n_lines]
+    lines = [line.rstrip().rsplit("\r", 1)[-1] for line in text.split("\n")]
+    lines = [plain_text(line).strip()[:500] for line in lines]
+    return [line for line in lines if line][-n_lines:]
 
 
 def safe_name(text: str) -> str:
@@ -216,7 +176,7 @@ def claim_directory(config: RunConfig) -> Path:
     path = directory / CONFIG
     try:
         make_folder(directory)
-        if path.is_file() and not is_blank(path.read_bytes()) and has_begun(directory):
+        if has_config(directory) and has_begun(directory):
             before = load_run_config(directory)
             reason = changes(before, config)
             if reason:
@@ -234,6 +194,11 @@ def claim_directory(config: RunConfig) -> Path:
     return directory
 
 
+def has_config(directory: Path) -> bool:
+    """Whether a run has left its config there, and no power cut has emptied it."""
+    return not is_blank(read_bytes(directory / CONFIG) or b"")
+
+
 def config_text(config: RunConfig) -> str:
     """A config as config.yaml has it."""
     return yaml.safe_dump(to_dict(config), sort_keys=False)
@@ -241,8 +206,7 @@ def config_text(config: RunConfig) -> str:
 
 def read_config(directory: Path, overrides: list[str]) -> RunConfig:
     """The config a run was made with, changed by overrides for an evaluation and checked again."""
-    path = directory / CONFIG
-    if not path.is_file() or is_blank(path.read_bytes()):
+    if not has_config(directory):
         raise ConfigError(f"{directory} is no run directory: it has no {CONFIG}")
     return load_evaluation(load_run_config(directory), overrides)
 
@@ -251,22 +215,30 @@ def load_run_config(directory: Path) -> RunConfig:
     """The config a run was made with. Raises ConfigError."""
     values = read_config_values(directory)
     if not values:
-        raise ConfigError(
-            f"{directory / CONFIG} is no config: move {directory} away and train again"
-        )
+        raise ConfigError(f"{directory / CONFIG} is no config: {_restore(directory)}")
     return load(values)
 
 
 def read_config_values(directory: Path) -> dict[str, Any]:
     """A run's config.yaml as plain values; empty where there is none.
 
-    Raises ConfigError for one that is no YAML.
+    Raises ConfigError for one that cannot be read, or is no YAML of keys and values.
     """
     path = directory / CONFIG
+    if not has_config(directory):
+        return {}
     try:
-        values = read_yaml(path) if path.exists() else {}
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{path} is not YAML: move {path.parent} away and run it again"
-        ) from error
-    return values if isinstance(values, dict) else {}
+        values = read_yaml(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not YAML: {_restore(directory)}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(f"{path} holds no config: {_restore(directory)}")
+    return values
+
+
+def _restore(directory: Path) -> str:
+    return f"put back the file that the run wrote, or move {directory} away and run it again"

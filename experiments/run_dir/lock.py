@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from experiments.run_dir.durable import make_folder
 from experiments.run_dir.files import LOG
+from experiments.run_dir.reading import has_file
 from reformer_pl.config import ConfigError
 
 PATIENCE_SECONDS = 1.0  # `status` holds each log for a moment, to see whether its run lives
@@ -26,6 +27,7 @@ def locked(directory: Path) -> Iterator[None]:
     Raises ConfigError where another run has it, and where it cannot be made.
     """
     path = directory / LOG
+    has_file(path)
     try:
         make_folder(directory)
         log = path.open("a")
@@ -66,13 +68,18 @@ def lock(log: IO[Any]) -> None:
 
 
 def is_running(directory: Path) -> bool:
-    """Whether any process of a run lives, whoever started it."""
+    """Whether any process of a run lives, whoever started it.
+
+    False where the log cannot be opened: no process starts there, either.
+    """
     path = directory / LOG
-    if not path.exists():
-        return False
-    with path.open("rb") as log:
-        try:
+    try:
+        if not has_file(path):
+            return False
+        with path.open("rb") as log:
             fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except BlockingIOError:
+        return True
+    except (OSError, ConfigError):
+        return False
     return False

@@ -22,6 +22,7 @@ from experiments.run_dir.files import (
     write_json,
     written_at,
 )
+from experiments.run_dir.plain_text import plain_text
 from experiments.run_dir.provenance import PACKAGES, now, provenance
 from reformer_pl.config import ConfigError
 from reformer_pl.metrics import SCORES
@@ -33,6 +34,9 @@ TIMEOUT = "timeout"
 WOULD_NOT_FIT = "would_not_fit"  # refused for its predicted memory
 MISSING = "missing"  # of a reader: there is no result
 UNEVALUATED = "unevaluated"  # of a reader: trained, without one of its evaluations
+UNREADABLE = "unreadable"  # of a reader: a file that says how it ended cannot be read
+
+STATUSES = (OK, OOM, FAILED, TIMEOUT, WOULD_NOT_FIT)  # of a result.json
 
 # How well the time of a step is known: quartiles in seconds, and what disturbed the timed steps.
 # Null where the system does not count it.
@@ -65,9 +69,43 @@ def read_result(directory: Path) -> Result | None:
     """result.json, or None when the run is not done. Raises ConfigError where it is damaged."""
     path = directory / RESULT
     result = read_json(path)
-    if result is not None and not isinstance(result.get("status"), str):
-        raise ConfigError(f"{path} has no status: delete it and the cell runs again")
+    if result is None:
+        return None
+    reason = _disorder(result)
+    if reason:
+        raise ConfigError(f"{path} {reason}: move it away, and the next run makes it anew")
+    if result.get("error") is not None:
+        result["error"] = plain_text(result["error"])
     return result
+
+
+def _disorder(result: Result) -> str:
+    """Why this is no result; else empty."""
+    if result.get("status") not in STATUSES:
+        return "has no status"
+    for key in ("baseline", "versions"):
+        if not isinstance(result.get(key, {}), dict | None):
+            return f"has {key} that are no keys and values"
+    scores = {key: value for key, value in (result.get("baseline") or {}).items() if key != "name"}
+    numbers = {key: result.get(key) for key in (*RESULT_NUMBERS, *BENCHMARK_NUMBERS)} | scores
+    for key, value in numbers.items():
+        if not isinstance(value, int | float | None):
+            return f"has {key} that is no number"
+    for key in ("error", "device", "git_commit", "finished_at"):
+        if not isinstance(result.get(key), str | None):
+            return f"has {key} that is no text"
+    return ""
+
+
+def result_row(directory: Path) -> Result | None:
+    """`read_result`, where a result that cannot be read is a row like any failure.
+
+    Its status is UNREADABLE, and its error names the file and what to do.
+    """
+    try:
+        return read_result(directory)
+    except ConfigError as error:
+        return {"status": UNREADABLE, "error": str(error)}
 
 
 def write_result(directory: Path, result: Result) -> None:
@@ -86,10 +124,22 @@ def forget_result(directory: Path) -> None:
 def read_evaluation(directory: Path, name: str, overrides: list[str]) -> Result | None:
     """The scores of a run under a named evaluation.
 
-    None when there are none yet, and when they were made under other overrides.
+    None when there are none yet, and when they were made under other overrides. Raises ConfigError
+    for a file that cannot be read.
     """
-    scores = read_json(evaluation_path(directory, name))
+    scores = read_scores(evaluation_path(directory, name))
     return scores if scores and scores.get("overrides") == overrides else None
+
+
+def read_scores(path: Path) -> Result | None:
+    """The file of an evaluation; None where there is none. Raises ConfigError."""
+    scores = read_json(path)
+    for key in (score.name for score in SCORES):
+        if not isinstance((scores or {}).get(key), int | float | None):
+            raise ConfigError(
+                f"{path} has {key} that is no number: move it away, and the next run makes it anew"
+            )
+    return scores
 
 
 def write_evaluation(

@@ -5,14 +5,16 @@ number of its round (`round`), and the seconds that its process took (`wall_seco
 `error` has no times: that cell is measured no more. The result of a benchmark is its first round.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from experiments.run_dir.files import ROUNDS, append_rows, read_rows, replace_text
+from experiments.run_dir.durable import replace_text
+from experiments.run_dir.files import ROUNDS, append_rows, json_text
 from experiments.run_dir.outcome import Result, is_ok
+from experiments.run_dir.reading import read_bytes
+from experiments.run_dir.rows import parse_object, read_rows
 from experiments.times.disturbed import is_disturbed
 
 Round = dict[str, Any]
@@ -28,7 +30,7 @@ COUNTED = ("n_repeats", "n_timed_steps", "involuntary_switches")  # sums over th
 def append_round(directory: Path, row: Round) -> None:
     """Behind the whole rows: half a row of a process that was killed goes."""
     path = directory / ROUNDS
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    text = (read_bytes(path) or b"").decode(errors="replace")
     if text and not text.endswith("\n"):
         replace_text(path, text[: text.rfind("\n") + 1])
     append_rows(path, [row])
@@ -42,10 +44,10 @@ def forget_rounds(directory: Path) -> None:
 def forget_failed_rounds(directory: Path) -> None:
     """Of a cell that is tried again: its rows with an error."""
     path = directory / ROUNDS
-    rows = read_rows(path)
+    rows = read_rows(path, parse=parse_round)
     kept_rows = [row for row in rows if "error" not in row]
     if len(kept_rows) < len(rows):
-        replace_text(path, "".join(f"{json.dumps(row)}\n" for row in kept_rows))
+        replace_text(path, "".join(json_text(row, indent=None) for row in kept_rows))
 
 
 def read_rounds(directory: Path, result: Result | None) -> list[Round]:
@@ -53,7 +55,16 @@ def read_rounds(directory: Path, result: Result | None) -> list[Round]:
     if not is_ok(result):
         return []
     own = [{**result, "round": 1}] if "measure" in result else []
-    return own + [row for row in read_rows(directory / ROUNDS) if "round" in row]
+    return own + read_rows(directory / ROUNDS, parse=parse_round)
+
+
+def parse_round(line: str) -> Round | None:
+    """None of a damaged row: a round has its number, and each of its times is a number or null."""
+    row = parse_object(line)
+    if row is None or type(row.get("round")) is not int:
+        return None
+    times = (row.get(name) for name in (*ROUND_NUMBERS, *COUNTED))
+    return row if all(value is None or isinstance(value, int | float) for value in times) else None
 
 
 def measured(rounds: Iterable[Round]) -> list[Round]:

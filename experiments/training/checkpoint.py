@@ -13,6 +13,7 @@ from experiments.run_dir.files import (
     checkpoint_path,
     previous_checkpoint_path,
 )
+from experiments.run_dir.reading import has_file, unreadable
 from reformer_pl.config import ConfigError, RunConfig, changes, load
 from reformer_pl.tasks.batches import SequenceData
 
@@ -26,8 +27,8 @@ def newest_checkpoint(directory: Path) -> tuple[Path, Checkpoint] | None:
     ConfigError where neither is whole.
     """
     last, previous = checkpoint_path(directory), previous_checkpoint_path(directory)
-    if not previous.is_file():
-        return (last, load_checkpoint(last)) if last.is_file() else None
+    if not has_file(previous):
+        return (last, load_checkpoint(last)) if has_file(last) else None
     try:
         return last, load_checkpoint(last)
     except ConfigError as error:
@@ -60,6 +61,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if damaged is not None:
             raise zipfile.BadZipFile(f"checksum of {damaged}")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:  # a trained model, as whole as it was
+        raise unreadable(path, error) from error
     except CORRUPT_CHECKPOINT as error:
         raise ConfigError(
             f"{path} is corrupt ({type(error).__name__}): put a copy of it back, or delete it and "

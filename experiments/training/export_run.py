@@ -4,8 +4,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from experiments.run_dir.files import METRICS, RESULT, load_run_config, read_rows
+from experiments.run_dir.files import METRICS, RESULT, load_run_config
 from experiments.run_dir.outcome import RESULT_NUMBERS, is_ok, read_result
+from experiments.run_dir.rows import read_rows
 from reformer_pl.config import ConfigError, check_tracker
 
 PLACE = ("step", "split")  # where a row stands; the rest of it are values

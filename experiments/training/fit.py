@@ -13,6 +13,7 @@ from lightning import Callback, Trainer, seed_everything
 from experiments import STARTED
 from experiments.device import set_threads
 from experiments.run_dir.outcome import OK, forget_result, write_evaluation
+from experiments.run_dir.problems import missing_rows
 from experiments.run_dir.rounds import forget_rounds
 from experiments.training.callbacks import Checkpoints, Cost, MetricsFile
 from experiments.training.checkpoint import check_same_run, newest_checkpoint, trained_checkpoint
@@ -21,7 +22,7 @@ from experiments.training.loggers import TENSORBOARD, build_loggers, log_config
 from experiments.training.scoring import load_weights, score
 from experiments.training.tensorboard import TensorBoardFile
 from experiments.training.trainer import build_trainer, device_name
-from reformer_pl.config import RunConfig
+from reformer_pl.config import RunConfig, to_dict
 from reformer_pl.config.evaluations import load_named_evaluation
 from reformer_pl.config.rules import attention_pattern
 from reformer_pl.measure import GIB
@@ -126,6 +127,8 @@ def begin(parts: Parts) -> None:
     where = f"from step {step} of" if step else "for"
     print(f"training {where} {config.trainer.max_steps} steps", flush=True)
     rows = parts.metrics.drop_after(step)
+    for line in missing_rows(directory, to_dict(config), step):
+        print(f"warning: {line}", flush=True)
     if TENSORBOARD in config.trainer.loggers:
         parts.metrics.tensorboard = TensorBoardFile(directory, config, rows)
     if parts.coverage is not None:

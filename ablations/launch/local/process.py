@@ -17,7 +17,7 @@ from ablations.launch.cell_environment import CELL_ENVIRONMENT
 from ablations.launch.machine import PORT_IS_TAKEN
 from ablations.launch.slurm.environment import outside_of_a_job
 from ablations.study.cell import Cell, numbers_of
-from experiments.run_dir.files import LOG, log_tail, tail
+from experiments.run_dir.files import LOG, log_tail
 from experiments.run_dir.lock import is_running, lock
 from experiments.run_dir.outcome import (
     FAILED,
@@ -26,9 +26,12 @@ from experiments.run_dir.outcome import (
     forget_result,
     is_ok,
     read_result,
+    result_row,
     write_failure,
 )
+from experiments.run_dir.reading import has_file, read_bytes
 from experiments.safe_path import safe_path
+from reformer_pl.config import ConfigError
 
 PR_SET_PDEATHSIG = 1
 # After SIGKILL. A process that left the group may hold the log for longer: it is not waited for.
@@ -95,6 +98,7 @@ def start(
     study was locked.
     """
     cell.directory.mkdir(parents=True, exist_ok=True)
+    has_file(cell.directory / LOG)
     with (cell.directory / LOG).open("ab") as log:
         lock(log)
         if not is_ok(read_result(cell.directory)):
@@ -114,11 +118,13 @@ def start(
 
 def port_was_taken(process: Process) -> bool:
     """Whether a cell failed because somebody else had its port, by its log of this try."""
-    if process.port is None or is_ok(read_result(process.cell.directory)):
+    if process.port is None or is_ok(result_row(process.cell.directory)):
         return False
-    log = process.cell.directory / LOG
-    n_bytes = min(65536, log.stat().st_size - process.log_start)
-    text = tail(log, n_bytes).decode(errors="replace")
+    try:
+        data = read_bytes(process.cell.directory / LOG) or b""
+    except ConfigError:  # its failure says so
+        return False
+    text = data[process.log_start :][-65536:].decode(errors="replace")
     return any(error in text for error in PORT_IS_TAKEN)
 
 

@@ -93,9 +93,9 @@ class Progress:
             table.add_row(
                 str(process.cell),
                 now_at.without_step if blank else f"{now_at.step}/{now_at.max_steps}",
-                "" if blank else f"{now_at.loss:.4f}",
+                "" if blank else now_at.loss_text,
                 f"{now_at.steps_per_second:.2f}" if now_at.steps_per_second else "",
-                duration(now_at.seconds_left) if now_at.seconds_left is not None else "",
+                now_at.left.removesuffix(" left"),
                 duration(process.seconds),
             )
         self.live.update(Group(Text(counts), table), refresh=True)

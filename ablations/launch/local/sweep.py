@@ -4,6 +4,7 @@ The driver itself never trains and never imports torch.
 """
 
 import signal
+import subprocess
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,7 @@ from ablations.launch.options import Options
 from ablations.launch.pace import duration
 from ablations.study.cell import Cell
 from experiments.run_dir.files import LOG, log_tail
-from experiments.run_dir.outcome import FAILED, OK, WOULD_NOT_FIT, is_ok, read_result
+from experiments.run_dir.outcome import FAILED, OK, WOULD_NOT_FIT, is_ok, result_row
 from experiments.times.disturbed import disturbance
 from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.metrics import loss_name
@@ -93,12 +94,13 @@ class Sweep:
         config, options = self.config_of[cell], self.options
         gpus = tuple(self.free_gpus.pop(0) for _ in range(options.share if options.gpus else 0))
         port = None
-        if config.trainer.devices > 1:
-            port = free_port({process.port for process in self.running})
         try:
+            if config.trainer.devices > 1:
+                port = free_port({process.port for process in self.running})
             environment = environment_of(config, self.threads, gpus, port)
             self.running.append(start(cell, environment, gpus, port))
-        except (OSError, ConfigError) as error:  # it cannot be written, or somebody else runs it
+        # It cannot be written or read, somebody else runs it, or no port is free.
+        except (OSError, ConfigError, subprocess.SubprocessError) as error:
             self._free(gpus)
             self.statuses[cell] = FAILED
             self.progress.line(f"  {cell}: failed to start: {error}")
@@ -154,7 +156,7 @@ class Sweep:
     def _take_result(self, process: Process) -> None:
         """A cell that left no result gets that of a failure. An interrupted one stays as it is."""
         cell, line = process.cell, self.progress.line
-        result = read_result(cell.directory)
+        result = result_row(cell.directory)
         if result is None and self.stop.signals:
             line(f"  {cell}: interrupted after {duration(process.seconds)}")
             return
@@ -175,7 +177,7 @@ class Sweep:
         else:
             self.statuses[cell] = result["status"]
             self.progress.ended(process, is_ok(result))
-            summary = result["error"] or (
+            summary = result.get("error") or (
                 _loss(result, loss_name(self.config_of[cell].task.name))
                 if cell.trains
                 else _cost(result)
@@ -208,13 +210,14 @@ class Sweep:
 
 
 def _loss(result: dict[str, Any], name: str) -> str:
-    loss = result[name]
+    loss = result.get(name)
     return f"loss {'not finite' if loss is None else f'{loss:.4f}'}"
 
 
 def _cost(result: dict[str, Any]) -> str:
-    speedup = result["speedup"]
+    speedup, seconds, gibibytes = map(result.get, ("speedup", "step_seconds", "peak_memory_gib"))
     faster = "" if speedup is None else f", {speedup:.2f} times as fast as full attention"
-    milliseconds, mebibytes = 1e3 * result["step_seconds"], 1024 * result["peak_memory_gib"]
+    milliseconds = "no time" if seconds is None else f"{1e3 * seconds:.4g} ms"
+    mebibytes = "no memory" if gibibytes is None else f"{1024 * gibibytes:.4g} MiB"
     note = disturbance(result)
-    return f"{milliseconds:.4g} ms{faster}, {mebibytes:.4g} MiB{f'; {note}' if note else ''}"
+    return f"{milliseconds}{faster}, {mebibytes}{f'; {note}' if note else ''}"

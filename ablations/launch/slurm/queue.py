@@ -18,7 +18,8 @@ from typing import Any
 from ablations.launch.job import Job
 from ablations.study.cell import Cell
 from experiments.run_dir.files import JOB
-from experiments.run_dir.outcome import FAILED, OOM, TIMEOUT, is_ok, read_result
+from experiments.run_dir.outcome import FAILED, OOM, TIMEOUT, UNREADABLE, is_ok, result_row
+from experiments.run_dir.reading import read_bytes
 from reformer_pl.config import ConfigError
 
 WORD = "slurm"  # of --launcher
@@ -74,13 +75,20 @@ def write_record(cell: Cell, name: str, task: int | None, job: str | None) -> No
 def read_jobs(cells: Iterable[Cell]) -> dict[Cell, Job]:
     """The jobs of all the cells that were ever given to SLURM, with one call of squeue.
 
-    Raises ConfigError for a damaged slurm.json.
+    A damaged slurm.json is an unreadable job.
     """
-    records = {cell: record for cell in cells if (record := _read(cell.directory / JOB))}
+    records, jobs = {}, {}
+    for cell in cells:
+        try:
+            record = _read(cell.directory / JOB)
+        except ConfigError as error:
+            jobs[cell] = Job("?", UNREADABLE, str(error), WORD, "SLURM job")
+            continue
+        if record:
+            records[cell] = record
     if not records:
-        return {}
+        return jobs
     rows, problem = _squeue(sorted({record["name"] for record in records.values()}))
-    jobs = {}
     for cell, record in records.items():
         row = rows.get((record["name"], record["task"]), Row())
         job = _job(cell, record, row, problem or _hidden(record, row))
@@ -99,7 +107,7 @@ def _job(cell: Cell, record: dict[str, Any], row: Row, problem: str) -> Job | No
     """None: SLURM never had it, or cannot be asked of a cell that is done."""
     job = Job(record["job"] or record["name"], "running", launcher=WORD, kind="SLURM job")
     if problem:
-        done = is_ok(read_result(cell.directory))
+        done = is_ok(result_row(cell.directory))
         return None if done else replace(job, state="unknown", why=problem)
     if not row.state:
         return replace(job, state="ended") if record["job"] else None  # the driver ended before
@@ -112,15 +120,20 @@ def _job(cell: Cell, record: dict[str, Any], row: Row, problem: str) -> Job | No
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads(path.read_text())
-        return {key: record[key] for key in ("name", "task", "job", "user")}
-    except (FileNotFoundError, NotADirectoryError):
+    data = read_bytes(path)
+    if data is None:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    try:
+        record = json.loads(data.decode("utf-8"))
+        record = {key: record[key] for key in ("name", "task", "job", "user")}
+        types = {"name": str, "task": int | None, "job": str | None, "user": int}
+        if not all(isinstance(record[key], kind) for key, kind in types.items()):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(
             f"{path} is damaged: delete it if squeue shows no job of that cell"
         ) from error
+    return record
 
 
 def _squeue(names: list[str]) -> tuple[dict[tuple[str, int | None], Row], str]:

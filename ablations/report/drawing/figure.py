@@ -24,6 +24,7 @@ from matplotlib.ticker import LogLocator
 from ablations.report.drawing.belongs import gid_of, unlinked
 from ablations.report.numbers import number
 from ablations.report.variant_means import baselines, seeds_text
+from ablations.report.writers.csv_file import write_frame
 from ablations.results import variant_labels
 from ablations.study import Study
 from experiments.run_dir.outcome import OK
@@ -65,7 +66,7 @@ class Drawing:
     def save(self, directory: Path) -> None:
         """NAME.png (200 dpi) and NAME.pdf, and NAME.csv with its data."""
         if self.data is not None:
-            self.data.to_csv(directory / f"{self.name}.csv", index=False)
+            write_frame(self.data, directory / f"{self.name}.csv")
         with mpl.rc_context(STYLE):
             self.figure.savefig(directory / f"{self.name}.png")
             self.figure.savefig(directory / f"{self.name}.pdf", metadata={"CreationDate": None})

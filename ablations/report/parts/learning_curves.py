@@ -22,8 +22,12 @@ from ablations.report.table import Table
 from ablations.report.variant_means import disturbed_variants, disturbed_words, side_by_side
 from ablations.results import load_curves, variant_labels
 from ablations.study import Study, compose_variants
+from ablations.study.cell import Cell
+from experiments.run_dir.files import read_config_values
 from experiments.run_dir.outcome import OK
+from experiments.run_dir.rows import missing_metrics, steps_text
 from experiments.times.disturbed import marked
+from reformer_pl.config import ConfigError
 from reformer_pl.metrics import TRAIN_SECONDS
 
 # Evaluations in a line: two in a typographic point of a column's width, and a page of moderate
@@ -48,6 +52,12 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     seeds = len({cell.seed for cell in study.cells})
     over = "; line: mean, band: lowest to highest seed" if seeds > 1 else ""
     missing = part_scored(study) + not_drawn(study, cells)
+    gone = gone_steps(study, cells, curves)
+    drawn = set(held_out["step"])
+    missing += "".join(
+        f" Of {cell}, {steps_text(steps, drawn.difference(steps))} are gone."
+        for cell, steps in gone.items()
+    )
     captions = {
         "step": f"Learning curves, {score} by training step{over}.{missing}",
         "tokens": f"The same curves by tokens seen{over}.{missing}",
@@ -60,11 +70,31 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
         Drawing(
             f"learning_curves{names[by]}",
             caption,
-            draw_curves(study, cells, curves, by),
+            draw_curves(study, cells, curves, by, gone),
             data.get(by),
         )
         for by, caption in captions.items()
     ]
+
+
+def gone_steps(study: Study, cells: pd.DataFrame, curves: pd.DataFrame) -> dict[Cell, list[int]]:
+    """The steps whose evaluation lacks in the rows of each cell that ended well; few cells do."""
+    held_out, gone = curves[curves["split"] == "valid"], {}
+    steps = held_out.groupby(["cell", "seed"])["step"].agg(set).to_dict()
+    for cell, row in zip(study.cells, cells.to_dict("records"), strict=True):
+        if row["status"] != OK or pd.isna(row["steps"]):
+            continue
+        try:
+            config = read_config_values(cell.directory)
+        except ConfigError:  # the report names it
+            continue
+        present = [
+            {"step": step, "split": "valid"} for step in steps.get((cell.name, cell.seed), ())
+        ]
+        missing = missing_metrics(present, config, int(row["steps"]), ("valid",))
+        if missing:
+            gone[cell] = missing
+    return gone
 
 
 def part_scored(study: Study) -> str:
@@ -88,13 +118,19 @@ def part_scored(study: Study) -> str:
 
 @mpl.rc_context(STYLE)
 def draw_curves(
-    study: Study, cells: pd.DataFrame, curves: pd.DataFrame, by: str = "step"
+    study: Study,
+    cells: pd.DataFrame,
+    curves: pd.DataFrame,
+    by: str = "step",
+    gone: dict[Cell, list[int]] | None = None,
 ) -> Figure:
     """Held-out score by step, tokens or seconds of the cells that ended well: mean over seeds, and
     a band from the lowest to the highest.
 
-    Seeds are joined step by step; their tokens and seconds at a step are the mean over them.
+    Seeds are joined step by step; their tokens and seconds at a step are the mean over them. A line
+    has a gap at the steps that are `gone` (`gone_steps`) in any seed.
     """
+    gone = gone_steps(study, cells, curves) if gone is None else gone
     score = judged_by(study)
     ended = cells.loc[cells["status"] == OK, ["cell", "seed"]]
     held_out = curves[curves["split"] == "valid"].merge(ended, on=["cell", "seed"])
@@ -110,7 +146,9 @@ def draw_curves(
         values = steps[score.name].agg(["mean", "min", "max"])[whole] * score.scale
         drawn = np.linspace(0, len(values) - 1, MOST_DRAWN).round().astype(int)
         values = values.iloc[np.unique(drawn)]
-        x = values.index if by == "step" else steps[by].mean()[values.index]
+        lost = {step for cell in gone if cell.train == variant for step in gone[cell]}
+        values = values.reindex(sorted({*values.index, *lost}))  # no number there: a gap
+        x = values.index if by == "step" else steps[by].mean().reindex(values.index)
         # from 1 down to 0, so that a curve right below another still shows
         thick = 1 - i / len(all_styles)
         sizes = {

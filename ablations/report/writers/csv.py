@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from ablations.report.report import Report
+from ablations.report.writers.csv_file import write_frame
 from ablations.results import score_rows
 
 
 def write_csv(report: Report, directory: Path) -> None:
     """results.csv and <table>.csv."""
-    score_rows(report.study).to_csv(directory / "results.csv", index=False)
+    write_frame(score_rows(report.study), directory / "results.csv")
     for table in report.tables:
-        table.data.to_csv(directory / f"{table.name}.csv", index=False)
+        write_frame(table.data, directory / f"{table.name}.csv")

@@ -44,6 +44,9 @@ def write_page(report: Report, directory: Path) -> Path:
     if study.notes:
         notes = "".join(f"<p>{escape(note)}</p>" for note in study.notes)
         sections.append(_section("Notes", notes))
+    if report.problems:
+        lines = "".join(f'<p class="error">{escape(line)}</p>' for line in report.problems)
+        sections.append(_section("Gone or unreadable", lines))
     sections.append(_section("Provenance", _provenance(study, cells)))
     sections.append(_section("Cells", cells_html(study, cells, directory)))
     page = PAGE.format(

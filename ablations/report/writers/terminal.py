@@ -16,6 +16,8 @@ LOG_WIDTH = 160  # of a file, which has no width of its own
 def print_tables(report: Report, console: Console | None = None) -> None:
     for table in report.tables:
         print_table(table, report.study.name, console or Console())
+    for line in report.problems:
+        (console or Console()).print(Text(line), soft_wrap=True)
 
 
 def print_table(table: Table, name: str, console: Console) -> None:
