@@ -34,7 +34,7 @@ from experiments.times.waited import run_delays
 from test_bootstrap import made_up
 from test_report import memory_study
 from test_rounds import row
-from test_speed_report import power_laws
+from test_speed_report import POWERS, power_laws
 
 QUIET, WAITED = {"waited_share": 0.001}, {"waited_share": 0.4}
 
@@ -240,6 +240,32 @@ def test_a_disturbed_full_attention_marks_the_speedups_over_it(tmp_path: Path) -
     assert marked_places(tables["speedup"]) == {(variant, "1024") for variant in variants}
     entries = [row.entries[0] for row in tables["length_time"].rows if row.label == "Full"]
     assert not is_best(entries[0])
+
+
+def test_the_rounds_of_a_benchmark_begin_with_its_result(tmp_path: Path) -> None:
+    study = power_laws(tmp_path)
+    for cell in study.cells[:-1]:
+        seconds = json.loads((cell.directory / "result.json").read_text())["step_seconds"]
+        slower = 0.1 if study.grids[0].place(cell)[0] == "LSH-4" else 0.0
+        for number in (2, 3):
+            append_round(cell.directory, row(number, seconds * (1 + slower * (number - 1))))
+    tables = benchmark_tables(study)
+    cost = tables["cost"].data.set_index(["variant", "at"]).loc[("LSH-4", "4096")]
+    seconds = {"Full": 16.0, "LSH-4": by_power("LSH-4", 4096)}
+    assert cost["n_rounds"] == 3 and cost["step_seconds"] == pytest.approx(1.1 * seconds["LSH-4"])
+    ratio = seconds["LSH-4"] / seconds["Full"]
+    assert cost["step_seconds_ratio"] == pytest.approx(1.1 * ratio)
+    assert cost["step_seconds_ratio_low"] == pytest.approx(1.05 * ratio)
+    speedup = tables["speedup"].data.set_index(["variant", "at"]).loc[("LSH-4", "4096")]
+    assert speedup["value"] == pytest.approx(1 / (1.1 * ratio))
+    assert speedup["high"] == pytest.approx(1 / (1.05 * ratio))
+    assert "the median and the quartiles of 3." in tables["cost"].caption
+    assert "Medians over the rounds, with their quartiles." in tables["speedup"].caption
+    assert "rounds" not in tables["length_memory"].caption
+
+
+def by_power(variant: str, length: int) -> float:
+    return (length / 1024) ** POWERS[variant][0]
 
 
 def test_benchmark_tables_show_the_quartiles(tmp_path: Path) -> None:
