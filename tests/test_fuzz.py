@@ -112,7 +112,7 @@ def unreadable(target: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     def refusing(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(path: Any = ".", *args: Any, **more: Any) -> Any:
-            if isinstance(path, str | os.PathLike) and Path(path) == target:
+            if isinstance(path, str | os.PathLike) and os.path.abspath(path) == str(target):
                 raise PermissionError(13, "Permission denied", str(path))
             return original(path, *args, **more)
 
@@ -275,12 +275,10 @@ def cases() -> list[tuple[str, str]]:
 
 # Damage after which the file still is what it should be, or as good as not there.
 HARMLESS = {
-    *(
-        ("config.yaml", damage)
-        for damage in ("cut", "utf16", "latin1", "infinite", "huge", "null", "object")
-    ),
+    *(("config.yaml", damage) for damage in ("cut", "utf16", "infinite", "huge", "null", "object")),
     *((file, "infinite") for file in JSON),
-    ("slurm.json", "missing"),
+    ("result.json", "object"),
+    ("evaluations/LSH-1.json", "object"),
 }
 
 
@@ -300,11 +298,11 @@ def test_no_damage_of_one_cell_keeps_a_command_from_the_others(
                 assert Path(file).name in output, (where, output)
             if file not in ("log.txt", "slurm.json", "checkpoints", "checkpoints/last.ckpt"):
                 read_as_a_table(damaged, where)
-            changed = file == "config.yaml" and where in HARMLESS  # it is another config
             damaged.call(lambda: main(["run", "./mine.yaml", "--dry-run"]), (0, 2))
-            codes = (2,) if changed and damage not in ("utf16", "null") else (0, 1)
+            codes = (0, 1, 2) if file == "config.yaml" else (0, 1)
             output = damaged.call(lambda: main(["run", "./mine.yaml"]), codes)
-            assert codes == (2,) or "of 3 cells ok" in output, (where, output)
+            refused = "holds a run of another config" in output  # half a config is another one
+            assert refused or "of 3 cells ok" in output, (where, output)
         assert not any(is_running(cell.directory) for cell in damaged.others)
 
 

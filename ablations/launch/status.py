@@ -24,7 +24,6 @@ from experiments.run_dir.outcome import (
     missing_evaluations,
     result_row,
 )
-from experiments.run_dir.problems import evaluation_problems
 from reformer_pl.config import RunConfig
 from reformer_pl.metrics import SCORES, loss_name, score_names
 
@@ -78,9 +77,9 @@ def _cell_status(study: Study, cell: Cell, config: RunConfig, job: Job | None) -
     """
     status = state(study, cell, job)
     result = result_row(cell.directory) or {}
-    if status == UNREADABLE and result.get("status") != UNREADABLE:
-        unread = evaluation_problems(cell.directory) or [job.why if job is not None else ""]
-        return CellStatus(cell, status, result, problem=f"{status}: {'; '.join(unread)}")
+    if status == UNREADABLE and result.get("status") != UNREADABLE:  # a line below names the file
+        problem = f"{status}: {job.why}" if job is not None and job.state == UNREADABLE else ""
+        return CellStatus(cell, status, result, problem=problem)
     if status in ("running", "unfinished", "requeued"):
         return _unfinished(cell, status, pace(cell, config), loss_name(config.task.name))
     if status == UNEVALUATED:
