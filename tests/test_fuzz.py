@@ -53,7 +53,7 @@ CONTENT: dict[str, Callable[[bytes], bytes]] = {
     "list": lambda _: b"[1, 2]\n",
     "number": lambda _: b"7\n",
     "null": lambda _: b"null\n",
-        "binary": lambda _: bytes(range(256)),
+    "binary": lambda _: bytes(range(256)),
     "utf16": lambda data: data.decode("latin-1").encode("utf-16"),
     "latin1": lambda data: data.replace(b"o", b"\xe9"),
     "deep": lambda _: b"[" * 100_000 + b"\n",
@@ -133,7 +133,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "base": ["experiment=smoke", f"trainer.max_steps={STEPS}", "trainer.eval_every_steps=20",
                  "trainer.log_every_steps=10", "trainer.coverage_every_steps=30",
                  "model.attention=lsh"],
-        "axes": {"train": {"LSH-2": ["model.lsh.n_hashes=2"], "LSH-4": ["model.lsh.n_hashes=4"]},
+        "axes": {"train": {"LSH-2": ["model.lsh.n_hashes=2"], "LSH-4": ["model.lsh.n_hashes=4"]}},
         "evaluations": {"LSH-1": EVALUATION},
         "report": ["train_eval", "learning_curves", "coverage"],
     }, sort_keys=False))  # fmt: skip

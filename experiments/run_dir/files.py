@@ -176,7 +176,7 @@ def claim_directory(config: RunConfig) -> Path:
     path = directory / CONFIG
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and has_begun(directory):
+        if has_begun(directory) and has_file(path):
             before = load_run_config(directory)
             reason = changes(before, config)
             if reason:
