@@ -5,6 +5,7 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
+from ablations.result_columns import OWN
 from ablations.study.folder import open_source
 from ablations.study.problems import problem_lines
 from experiments.run_dir.outcome import UNREADABLE, is_ok, result_row
@@ -29,7 +30,7 @@ def export(sources: list[str], format: str, out: Path, runs_dir: Path) -> int:
         frame = load_results(*studies)
     for line in (line for study in studies for line in study_problems(study)):
         print(f"warning: {line}", file=sys.stderr)
-    for row in frame[frame["status"] == UNREADABLE].itertuples():
+    for row in frame[(frame["status"] == UNREADABLE) & (frame["eval"] == OWN)].itertuples():
         print(f"warning: {row.cell} seed={row.seed}: {row.error}", file=sys.stderr)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -93,7 +93,12 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     trainer = build_trainer(config)
     values = score(trainer, module, data)
     if trainer.is_global_zero:
-        write_evaluation(directory, name, overrides, values)
+        try:
+            write_evaluation(directory, name, overrides, values)
+        except OSError as error:
+            raise ConfigError(
+                f"the scores cannot be written below {directory}: {error.strerror}"
+            ) from error
     return values
 
 

@@ -53,7 +53,6 @@ CONTENT: dict[str, Callable[[bytes], bytes]] = {
     "list": lambda _: b"[1, 2]\n",
     "number": lambda _: b"7\n",
     "null": lambda _: b"null\n",
-    "text": lambda _: b'"ok"\n',
     "binary": lambda _: bytes(range(256)),
     "utf16": lambda data: data.decode("latin-1").encode("utf-16"),
     "latin1": lambda data: data.replace(b"o", b"\xe9"),
@@ -112,7 +111,7 @@ def unreadable(target: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     def refusing(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(path: Any = ".", *args: Any, **more: Any) -> Any:
-            if isinstance(path, str | os.PathLike) and Path(path) == target:
+            if isinstance(path, str | os.PathLike) and os.path.abspath(path) == str(target):
                 raise PermissionError(13, "Permission denied", str(path))
             return original(path, *args, **more)
 
@@ -126,7 +125,7 @@ def unreadable(target: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a study of three cells that ended well, as experiments.train leaves them."""
+    """A folder with a study of two cells that ended well, as experiments.train leaves them."""
     import torch
 
     folder = tmp_path_factory.mktemp("template")
@@ -134,8 +133,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "base": ["experiment=smoke", f"trainer.max_steps={STEPS}", "trainer.eval_every_steps=20",
                  "trainer.log_every_steps=10", "trainer.coverage_every_steps=30",
                  "model.attention=lsh"],
-        "axes": {"train": {"LSH-2": ["model.lsh.n_hashes=2"], "LSH-4": ["model.lsh.n_hashes=4"],
-                           "LSH-8": ["model.lsh.n_hashes=8"]}},
+        "axes": {"train": {"LSH-2": ["model.lsh.n_hashes=2"], "LSH-4": ["model.lsh.n_hashes=4"]}},
         "evaluations": {"LSH-1": EVALUATION},
         "report": ["train_eval", "learning_curves", "coverage"],
     }, sort_keys=False))  # fmt: skip
@@ -267,20 +265,31 @@ def cases() -> list[tuple[str, str]]:
                 continue
             if not folder and damage == "file":
                 continue
-            if file not in JSON and damage == "other":
+            if file not in JSON and damage in ("other", "infinite", "huge", "object", "number"):
+                continue
+            if file != "config.yaml" and damage == "date":
                 continue
             listed.append((file, damage))
     return listed
 
 
+# A table takes as long as all the other commands together: one damage of each kind is shown to it.
+AS_A_TABLE = ("missing", "cut", "other", "folder", "loop", "unreadable")
+TABLES = (
+    "config.yaml",
+    "metrics.jsonl",
+    "coverage.jsonl",
+    "result.json",
+    "evaluations/LSH-1.json",
+    "evaluations",
+    ".",
+)
 # Damage after which the file still is what it should be, or as good as not there.
 HARMLESS = {
-    *(
-        ("config.yaml", damage)
-        for damage in ("cut", "utf16", "latin1", "infinite", "huge", "null", "object")
-    ),
+    *(("config.yaml", damage) for damage in ("cut", "utf16", "infinite", "huge", "null", "object")),
     *((file, "infinite") for file in JSON),
-    ("slurm.json", "missing"),
+    ("result.json", "object"),
+    ("evaluations/LSH-1.json", "object"),
 }
 
 
@@ -295,29 +304,30 @@ def test_no_damage_of_one_cell_keeps_a_command_from_the_others(
         where = (file, damage)
         with unreadable(damaged.path if damage == "unreadable" else Path("/nowhere"), monkeypatch):
             output = damaged.call(lambda: main(["status", "./mine.yaml"]), (0,))
-            assert output.count("1.2345") >= 2, (where, output)
+            assert output.count("1.2345") >= 1, (where, output)
             if damaged.is_named and where not in HARMLESS:
                 assert Path(file).name in output, (where, output)
-            if file not in ("log.txt", "slurm.json", "checkpoints", "checkpoints/last.ckpt"):
+            if damage in AS_A_TABLE and file in TABLES:
                 read_as_a_table(damaged, where)
-            changed = file == "config.yaml" and where in HARMLESS  # it is another config
-            damaged.call(lambda: main(["run", "./mine.yaml", "--dry-run"]), (0, 2))
-            codes = (2,) if changed and damage not in ("utf16", "null") else (0, 1)
+            if file not in ("log.txt", "metrics.jsonl", "coverage.jsonl"):
+                damaged.call(lambda: main(["run", "./mine.yaml", "--dry-run"]), (0, 2))
+            codes = (0, 1, 2) if file == "config.yaml" else (0, 1)
             output = damaged.call(lambda: main(["run", "./mine.yaml"]), codes)
-            assert codes == (2,) or "of 3 cells ok" in output, (where, output)
+            refused = "holds a run of another config" in output  # half a config is another one
+            assert refused or "of 2 cells ok" in output, (where, output)
         assert not any(is_running(cell.directory) for cell in damaged.others)
 
 
 def read_as_a_table(damaged: Damaged, where: tuple[str, str]) -> None:
-    """The readers that make tables and curves show the other two cells, and name the damaged one."""
+    """The readers that make tables and curves show the other cell, and name the damaged one."""
     output = damaged.call(lambda: main(["report", "./mine.yaml"]), (0,))
-    assert output.count("50.0") >= 2, (where, output)
+    assert output.count("50.0") >= 1, (where, output)
     if damaged.is_named and where not in HARMLESS:
         assert Path(damaged.file).name in output or "unreadable" in output, (where, output)
     for source in ("./mine.yaml", "runs/mine"):
         damaged.call(lambda name=source: main(["export", name, "--out", "all.csv"]), (0,))
         exported = Path("all.csv").read_text()
-        assert exported.count("1.2345") >= 4, (where, exported)
+        assert exported.count("1.2345") >= 2, (where, exported)
     damaged.call(lambda: main(["compare", "runs/mine", "runs/mine", "--out", "compared"]), (0,))
     for load in (load_curves, load_coverage):
         damaged.call(lambda load=load: len(load(damaged.study)), range(1, 1000))

@@ -25,7 +25,6 @@ from experiments.run_dir.outcome import (
     missing_evaluations,
     result_row,
 )
-from experiments.run_dir.problems import evaluation_problems
 from experiments.run_dir.rounds import over_rounds, read_rounds
 from experiments.times.disturbed import MARK_MEANS, marked
 from reformer_pl.config import RunConfig
@@ -86,9 +85,9 @@ def _cell_status(study: Study, cell: Cell, config: RunConfig, job: Job | None) -
     result = result_row(cell.directory) or {}
     if is_ok(result or None):
         result = over_rounds(result, read_rounds(cell.directory, result))
-    if status == UNREADABLE and result.get("status") != UNREADABLE:
-        unread = evaluation_problems(cell.directory) or [job.why if job is not None else ""]
-        return CellStatus(cell, status, result, problem=f"{status}: {'; '.join(unread)}")
+    if status == UNREADABLE and result.get("status") != UNREADABLE:  # a line below names the file
+        problem = f"{status}: {job.why}" if job is not None and job.state == UNREADABLE else ""
+        return CellStatus(cell, status, result, problem=problem)
     if status in ("running", "unfinished", "requeued"):
         return _unfinished(cell, status, pace(cell, config), loss_name(config.task.name))
     if status == UNEVALUATED:

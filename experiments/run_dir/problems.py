@@ -31,6 +31,7 @@ def problems(directory: Path, result: Result | None = None) -> list[str]:
             has_file(path)
         except ConfigError as error:
             lines.append(str(error))
+    lines += _evaluations(directory)
     if result is None:
         result = result_row(directory)
     end = result.get("steps") if is_ok(result) else None
@@ -58,7 +59,7 @@ def missing_rows(directory: Path, config: dict[str, Any], end: int | None = None
     return lines
 
 
-def evaluation_problems(directory: Path) -> list[str]:
+def _evaluations(directory: Path) -> list[str]:
     """A line for each file of scores that cannot be read, and for their folder."""
     lines = []
     folder = directory / EVALUATIONS

@@ -19,6 +19,8 @@ from reformer_pl.config.rules import PEER_PACKAGES, TRACKERS, ConfigError, check
 from reformer_pl.config.run_rules import check
 from reformer_pl.config.schema import RunConfig
 
+MOST_NESTED = 100  # levels of a YAML file; libyaml's composer overflows the stack at some thousands
+
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """The plain dict that is saved: no dataclass or OmegaConf object ever reaches a checkpoint."""
@@ -79,9 +81,20 @@ def _that_count(values: dict[str, Any]) -> dict[str, Any]:
 def read_yaml(path: Path) -> Any:
     """By libyaml, where PyYAML has it, ten times as fast.
 
-    Raises OSError, and YAMLError also for what is no UTF-8.
+    Raises OSError, and YAMLError also for what is no UTF-8 and for what is nested too deeply, which
+    would end the process.
     """
-    return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    data, loader = path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    if sum(map(data.count, (b"[", b"{", b"- ", b"? "))) > MOST_NESTED:
+        depth = 0
+        for event in yaml.parse(data, Loader=loader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            if depth > MOST_NESTED:
+                raise yaml.YAMLError(f"it is nested more than {MOST_NESTED} levels deep")
+    return yaml.load(data, Loader=loader)
 
 
 def load(values: dict[str, Any], overrides: Iterable[str] = ()) -> RunConfig:
