@@ -128,13 +128,14 @@ def _report(study: Study) -> int:
     # pandas and matplotlib take seconds to import
     from ablations.report.report import load_report
     from ablations.report.write import write_report
-    from ablations.report.writers.terminal import print_tables
+    from ablations.report.writers.terminal import print_changed, print_tables
 
     settle(study.cells)
     report = load_report(study)
     path = write_report(report)
     print(f"{study.name}: {study.description}")
     print_tables(report)
+    print_changed(report)
     print(f"report: {path}")
     return 0
 

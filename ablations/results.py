@@ -13,7 +13,8 @@
     curves.query("split == 'valid'").plot(x="step", y="accuracy")
 
 Failure is data: a cell that failed keeps its status (oom, failed, timeout, would_not_fit), one not
-run yet is "missing", and their numbers are NaN, never 0. Only files are read; torch is never
+run yet is "missing", one whose study was edited since is "changed", and their numbers are NaN,
+never 0. Only files are read; torch is never
 imported.
 """
 
@@ -39,6 +40,7 @@ from ablations.result_columns import (
 )
 from ablations.study import Study
 from ablations.study.cell import Cell
+from ablations.study.changed import changed_cells
 from ablations.study.folder import open_source
 from experiments.run_dir.files import (
     COVERAGE,
@@ -48,7 +50,7 @@ from experiments.run_dir.files import (
     read_json,
     read_rows,
 )
-from experiments.run_dir.outcome import MISSING, OK, read_evaluation, read_result
+from experiments.run_dir.outcome import CHANGED, MISSING, OK, read_evaluation, read_result
 from reformer_pl.config import ConfigError, flat
 
 
@@ -74,7 +76,11 @@ def load_results(*sources: Study | str | Path, runs_dir: Path = Path("runs")) ->
     ConfigError for an unknown source and for a damaged file.
     """
     studies = [open_source(source, runs_dir) for source in sources]
-    rows = [row for study in studies for cell in study.cells for row in _all_known(study, cell)]
+    rows = []
+    for study in studies:
+        changed = changed_cells(study)
+        for cell in study.cells:
+            rows += _all_known(study, cell, changed.get(cell, ""))
     groups = [
         [key for row in rows for key in row if key.startswith(prefix)]
         for prefix in ("baseline.", "config.", "version.")
@@ -107,11 +113,15 @@ def score_rows(study: Study) -> pd.DataFrame:
     A trained cell whose evaluation is not there, or was made under other overrides than the study
     now says, is "missing" in that row. Raises ConfigError for a result file that is not JSON.
     """
+    changed = changed_cells(study)
     if study.is_benchmark:
-        return _typed(
-            [{"study": study.name, **_trained(cell)} for cell in study.cells], MEASURED_COLUMNS
-        )
-    rows = [row for cell in study.cells for row in _rows_of(study.name, cell, study.evaluations)]
+        measured = [_trained(cell, changed.get(cell, "")) for cell in study.cells]
+        return _typed([{"study": study.name, **row} for row in measured], MEASURED_COLUMNS)
+    rows = [
+        row
+        for cell in study.cells
+        for row in _rows_of(study.name, cell, study.evaluations, changed.get(cell, ""))
+    ]
     after_scores = COLUMNS.index(SCORES[-1]) + 1
     others = _present(OTHER_SCORES, rows)
     return _typed(rows, (*COLUMNS[:after_scores], *others, *COLUMNS[after_scores:]))
@@ -137,7 +147,8 @@ def load_cells(study: Study) -> pd.DataFrame:
         "baseline",
         *PROVENANCE,
     )
-    return _typed([_trained(cell) for cell in study.cells], columns)
+    changed = changed_cells(study)
+    return _typed([_trained(cell, changed.get(cell, "")) for cell in study.cells], columns)
 
 
 def load_curves(study: Study) -> pd.DataFrame:
@@ -145,7 +156,7 @@ def load_curves(study: Study) -> pd.DataFrame:
     and bits_per_dim by step.
 
     `split` is "train" or "valid"; `seconds` and `tokens` count training so far. Cells without a
-    metrics file add no row.
+    metrics file add no row, nor do those whose config has changed.
     """
     rows, after_scores = _rows(study, METRICS), CURVE_COLUMNS.index(SCORES[-1]) + 1
     others = _present(OTHER_SCORES, rows)
@@ -182,26 +193,35 @@ def variant_labels(study: Study) -> list[str]:
 
 
 def _rows(study: Study, name: str) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file of every cell, with train, cell and seed first."""
+    """The rows of a JSON-lines file of every cell, with train, cell and seed first.
+
+    A cell whose config has changed adds none.
+    """
+    changed = changed_cells(study)
     return [
         {"train": cell.train, "cell": cell.name, "seed": cell.seed, **row}
         for cell in study.cells
+        if cell not in changed
         for row in read_rows(cell.directory / name)
     ]
 
 
-def _trained(cell: Cell) -> dict[str, Any]:
-    result = read_result(cell.directory) or {"status": MISSING}
+def _trained(cell: Cell, changed: str) -> dict[str, Any]:
+    """`changed` says what differs where the directory holds a run of another config."""
+    if changed:
+        result: dict[str, Any] = {"status": CHANGED, "error": changed}
+    else:
+        result = read_result(cell.directory) or {"status": MISSING}
     return {**result, "cell": cell.name, "train": cell.train, "seed": cell.seed}
 
 
 def _rows_of(
-    study: str, cell: Cell, evaluations: dict[str, list[str]], own: bool = False
+    study: str, cell: Cell, evaluations: dict[str, list[str]], changed: str, own: bool = False
 ) -> list[dict[str, Any]]:
     """A row for each evaluation; one for the model as it was trained where there is none, or where
     it is asked for.
     """
-    trained = {"study": study, **_trained(cell)}
+    trained = {"study": study, **_trained(cell, changed)}
     scored = [
         {**trained, "eval": name, **_evaluated(cell, name, overrides, trained["status"])}
         for name, overrides in evaluations.items()
@@ -209,10 +229,10 @@ def _rows_of(
     return scored if scored and not own else [{**trained, "eval": OWN}, *scored]
 
 
-def _all_known(study: Study, cell: Cell) -> list[dict[str, Any]]:
+def _all_known(study: Study, cell: Cell, changed: str) -> list[dict[str, Any]]:
     config = read_config_values(cell.directory)
     evaluations: Any = study.evaluations if study.grids else config.pop("evaluations", None) or {}
-    rows = _rows_of(study.name, cell, evaluations, own=True)
+    rows = _rows_of(study.name, cell, evaluations, changed, own=True)
     later = [] if study.grids else sorted((cell.directory / EVALUATIONS).glob("*.json"))
     for path in later:
         if path.stem not in evaluations:

@@ -33,6 +33,8 @@ from experiments.run_dir.outcome import read_result
 from reformer_pl.config import ConfigError
 from reformer_pl.metrics import BITS_PER_DIM, LOSS_NATS, Metric
 
+pytestmark = pytest.mark.usefixtures("stub_configs")
+
 EVALUATIONS = {
     "Full": ["model.attention=shared_full"],
     **{f"LSH-{n}": ["model.attention=lsh", f"model.lsh.n_hashes={n}"] for n in (8, 4, 2, 1)},

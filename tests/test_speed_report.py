@@ -21,6 +21,8 @@ from experiments.run_dir.outcome import BENCHMARK_NUMBERS
 from reformer_pl.config import ConfigError
 from test_report import best_places, report_page
 
+pytestmark = pytest.mark.usefixtures("stub_configs")
+
 LENGTHS = (1024, 2048, 4096, 8192)
 POWERS = {
     "Full": (2.0, 1.0),

@@ -9,14 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from ablations.launch.job import Job, is_lost
 from ablations.launch.options import Options
 from ablations.launch.predicted_memory import too_large
 from ablations.study import Study
 from ablations.study.cell import Cell, numbers_of
-from experiments.run_dir.files import CONFIG, has_begun
+from ablations.study.changed import changed_config
+from experiments.run_dir.files import has_begun
 from experiments.run_dir.outcome import (
     FAILED,
     OK,
@@ -25,7 +24,7 @@ from experiments.run_dir.outcome import (
     read_result,
     write_failure,
 )
-from reformer_pl.config import ConfigError, RunConfig, changes_since, check_installed
+from reformer_pl.config import ConfigError, RunConfig, check_installed
 
 STARTING = ("run", "resume", "retry", "evaluate", "start over")
 
@@ -134,23 +133,6 @@ def _decide(
     if options.retry or (status == WOULD_NOT_FIT and options.memory_limit_gib is not None):
         return Decision("retry", status)
     return Decision("skip", f"{status}, --retry runs it again", status=status)
-
-
-def changed_config(study: Study, cell: Cell, config: RunConfig) -> str:
-    """How the config of a finished or half-trained cell differs from the study's; else empty.
-
-    A cell that never began to train holds nothing to lose.
-    """
-    path = cell.directory / CONFIG
-    if not path.exists() or not has_begun(cell.directory):
-        return ""
-    try:
-        return changes_since(path, config)
-    except (yaml.YAMLError, OSError, ConfigError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(
-            f"study {study.name}: {path} cannot be read ({reason}): move {cell.directory} away"
-        ) from error
 
 
 def set_aside(cells: list[Cell]) -> None:

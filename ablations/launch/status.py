@@ -14,8 +14,15 @@ from ablations.launch.jobs import cancel_commands, settle
 from ablations.launch.pace import Pace, duration, pace, state
 from ablations.study import Study
 from ablations.study.cell import Cell
+from ablations.study.changed import changed_config, how_to_go_on
 from experiments.run_dir.files import LOG, log_tail
-from experiments.run_dir.outcome import OK, UNEVALUATED, missing_evaluations, read_result
+from experiments.run_dir.outcome import (
+    CHANGED,
+    OK,
+    UNEVALUATED,
+    missing_evaluations,
+    read_result,
+)
 from reformer_pl.config import RunConfig
 from reformer_pl.metrics import SCORES, loss_name, score_names
 
@@ -63,8 +70,11 @@ def print_status(
 def _cell_status(study: Study, cell: Cell, config: RunConfig, job: Job | None) -> CellStatus:
     """A running cell shows its last training row, its pace and the time it has left.
 
-    An unfinished one, which resumes, shows only the row.
+    An unfinished one, which resumes, shows only the row. One whose config has changed shows none.
     """
+    changed = changed_config(study, cell, config)
+    if changed:
+        return CellStatus(cell, CHANGED, {}, problem=f"{CHANGED}: {how_to_go_on(changed)}")
     status = state(study, cell, job)
     result = read_result(cell.directory) or {}
     if status in ("running", "unfinished", "requeued"):

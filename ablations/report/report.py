@@ -8,6 +8,7 @@ import pandas as pd
 
 from ablations.report.drawing.figure import Drawing
 from ablations.report.table import Table
+from ablations.report.variant_means import changed_note
 from ablations.report.words import Part, build_part
 from ablations.results import finished_cells
 from ablations.study import Study
@@ -39,7 +40,10 @@ def build_report(study: Study, cells: pd.DataFrame) -> Report:
     A grid none of whose cells ended well has no figures; its tables say why.
     """
     parts = [part for grid in study.grids for part in _parts(study, grid, cells)]
-    tables = tuple(table for part in parts for table in part.tables)
+    note = changed_note(cells)
+    tables = tuple(
+        replace(table, caption=table.caption + note) for part in parts for table in part.tables
+    )
     figures = tuple(figure for part in parts for figure in part.figures)
     return Report(study, cells, tables, figures)
 

@@ -14,7 +14,7 @@ from ablations.report.table import Entry, Value, Words
 from ablations.result_columns import COUNTS
 from ablations.results import variant_labels
 from ablations.study import Study
-from experiments.run_dir.outcome import OK
+from experiments.run_dir.outcome import CHANGED, OK
 from reformer_pl.metrics import Metric
 
 INTERVAL = "95 % bootstrap interval (of 2 or 3 seeds: their range)"
@@ -72,6 +72,18 @@ def counted(statuses: pd.Series) -> str:
     return ", ".join(
         f"{counts[status]} {status}"
         for status in sorted(counts.index, key=lambda status: (status != OK, status))
+    )
+
+
+def changed_note(cells: pd.DataFrame) -> str:
+    """For a caption: which cells are left out since their directory holds a run of another config."""
+    changed = cells[cells["status"] == CHANGED]
+    if changed.empty:
+        return ""
+    first = changed.iloc[0]
+    count = "1 cell is" if len(changed) == 1 else f"{len(changed)} cells are"
+    return (
+        f" {count} left out as {CHANGED}; of {first['cell']} seed={first['seed']} {first['error']}."
     )
 
 

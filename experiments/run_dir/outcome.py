@@ -32,6 +32,7 @@ FAILED = "failed"
 TIMEOUT = "timeout"
 WOULD_NOT_FIT = "would_not_fit"  # refused for its predicted memory
 MISSING = "missing"  # of a reader: there is no result
+CHANGED = "changed"  # of a reader: the directory holds a run of another config
 UNEVALUATED = "unevaluated"  # of a reader: trained, without one of its evaluations
 
 # The numbers of a run's result.json: null where a run failed. Seconds of a step, and of training,

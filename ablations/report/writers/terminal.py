@@ -9,6 +9,7 @@ from rich.text import Text
 
 from ablations.report.report import Report
 from ablations.report.table import Table, is_best
+from experiments.run_dir.outcome import CHANGED
 
 LOG_WIDTH = 160  # of a file, which has no width of its own
 
@@ -16,6 +17,13 @@ LOG_WIDTH = 160  # of a file, which has no width of its own
 def print_tables(report: Report, console: Console | None = None) -> None:
     for table in report.tables:
         print_table(table, report.study.name, console or Console())
+
+
+def print_changed(report: Report) -> None:
+    """A line for each cell whose directory holds a run of another config."""
+    changed = report.cells[report.cells["status"] == CHANGED]
+    for row in changed.itertuples():
+        print(f"{row.cell} seed={row.seed}: {CHANGED}, for {row.error}")
 
 
 def print_table(table: Table, name: str, console: Console) -> None:
