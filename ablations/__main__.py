@@ -70,6 +70,7 @@ def _run(studies: list[Study], arguments: argparse.Namespace) -> int:
         retry=arguments.retry,
         memory_limit_gib=arguments.memory_limit,
         force=arguments.force,
+        extend=arguments.extend,
         gpus=gpus,
         gpus_per_cell=arguments.gpus_per_cell,
     )

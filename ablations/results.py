@@ -235,12 +235,12 @@ def _all_known(study: Study, cell: Cell, changed: str) -> list[dict[str, Any]]:
     rows = _rows_of(study.name, cell, evaluations, changed, own=True)
     later = [] if study.grids else sorted((cell.directory / EVALUATIONS).glob("*.json"))
     for path in later:
-        if path.stem not in evaluations:
-            evaluation = read_json(path) or {}
+        evaluation = read_json(path) or {}
+        if evaluation.get("name", path.stem) not in evaluations:
             rows.append(
                 {
                     **rows[0],
-                    "eval": path.stem,
+                    "eval": evaluation.get("name", path.stem),
                     "status": OK,
                     **{key: evaluation.get(key) for key in (*SCORES, *OTHER_SCORES)},
                 }

@@ -23,7 +23,13 @@ from pathlib import Path
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
 from experiments.rank import first_rank
-from experiments.run_dir.files import checkpoint_path, config_text, read_config
+from experiments.run_dir.files import (
+    checkpoint_path,
+    config_text,
+    load_run_config,
+    read_config,
+)
+from experiments.run_dir.identity import check_data
 from experiments.run_dir.outcome import write_evaluation
 from reformer_pl.config import ConfigError
 
@@ -66,11 +72,14 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
         from reformer_pl.module import LitSequenceModel
         from reformer_pl.tasks import build_task
 
-    checkpoint = load_checkpoint(checkpoint_path(directory))
+    trained = load_run_config(directory)
+    checkpoint = load_checkpoint(checkpoint_path(directory), trained)
     if checkpoint["global_step"] < config.trainer.max_steps:
         steps = f"step {checkpoint['global_step']} of {config.trainer.max_steps}"
         print(f"this run stands at {steps}", file=sys.stderr)
     data = build_task(config)
+    if config.task.source == trained.task.source:
+        check_data(directory, config.task.source, data.identity(), keep=False)
     set_threads(config)
     module = LitSequenceModel(config, data.vocab_size)
     name = "_".join(overrides) or "own"

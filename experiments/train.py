@@ -6,11 +6,13 @@ examples:
   python -m experiments.train experiment=enwik8 "model.attention=local local lsh local" out_dir=mix
   python -m experiments.train experiment=smoke trainer=ddp trainer.devices=2
   python -m experiments.train experiment=smoke optim.lr=1e-2 --cfg job
+  python -m experiments.train experiment=smoke trainer.max_steps=900 out_dir=RUN_DIR --extend
 
 The arguments are Hydra overrides of configs/run.yaml. The run's directory, which it prints, is
 out_dir, or else lies below runs/single and is named by the overrides. The same command resumes a
 run that was stopped, and prints the result of one that is done. Evaluations that it names in
-addition, by +evaluations={NAME:[key=value]}, are then made. Ctrl-C saves a checkpoint and stops, a
+addition, by +evaluations={NAME:[key=value]}, are then made. --extend lets the run of out_dir
+go on to a larger trainer.max_steps, where the schedule does not depend on it. Ctrl-C saves a checkpoint and stops, a
 second one stops at once. In a folder with a package of its own that is named experiments, write
 python -P -m: Python would else import that one.
 
@@ -32,7 +34,9 @@ from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
 from experiments.log import logged
 from experiments.rank import first_rank
+from experiments.run_dir.extend import extend
 from experiments.run_dir.files import RESULT, claim_directory, config_text
+from experiments.run_dir.identity import check_asked
 from experiments.run_dir.lock import locked
 from experiments.run_dir.outcome import (
     RESULT_NUMBERS,
@@ -44,6 +48,8 @@ from experiments.run_dir.outcome import (
 from experiments.safe_path import safe_path
 from reformer_pl.config import ConfigError, RunConfig, check_installed
 from reformer_pl.metrics import SCORES
+
+EXTEND = "--extend"
 
 
 def main(arguments: list[str]) -> int:
@@ -58,15 +64,21 @@ def main(arguments: list[str]) -> int:
         return 2
     end_with_the_first_rank()
     try:
-        overrides, shows_config = split_options(arguments)
+        extends = EXTEND in arguments
+        overrides, shows_config = split_options(
+            [argument for argument in arguments if argument != EXTEND]
+        )
         config = compose(overrides)
         if shows_config:
             print(config_text(config), end="")
             return 0
         check_trains(config, overrides)
+        check_asked(config)
         if config.trainer.devices > 1:  # Lightning starts the other ranks with this environment
             os.environ.update(safe_path())
         with locked(Path(config.out_dir)) if first_rank() else nullcontext():
+            if extends and first_rank():
+                extend(Path(config.out_dir), config)
             directory = claim_directory(config)
             done = read_result(directory)
             if done is not None and is_ok(done):

@@ -29,6 +29,7 @@ TIMES = (
     "seconds",
     "startup_seconds",
     "closing_seconds",
+    "sessions",
 )  # the rest of a run repeats
 
 

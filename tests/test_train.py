@@ -44,6 +44,7 @@ KEYS = {
     "status", "error", "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib",
     "step_seconds", "tokens_per_second", "parameters", "train_seconds", "startup_seconds",
     "closing_seconds", "baseline", "device", "threads", "versions", "git_commit", "finished_at",
+    "sessions",
 }  # fmt: skip
 NUMBERS = (
     "steps",

@@ -3,9 +3,11 @@
 The launcher follows the decisions, and --dry-run only shows them.
 """
 
+import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from ablations.launch.predicted_memory import too_large
 from ablations.study import Study
 from ablations.study.cell import Cell, numbers_of
 from ablations.study.changed import changed_config
-from experiments.run_dir.files import has_begun
+from experiments.run_dir.extend import check_extends, extend
+from experiments.run_dir.files import ASKED, has_begun, load_run_config, replace_text
 from experiments.run_dir.outcome import (
     FAILED,
     OK,
@@ -24,9 +27,9 @@ from experiments.run_dir.outcome import (
     read_result,
     write_failure,
 )
-from reformer_pl.config import ConfigError, RunConfig, check_installed
+from reformer_pl.config import ConfigError, RunConfig, check_installed, to_dict
 
-STARTING = ("run", "resume", "retry", "evaluate", "start over")
+STARTING = ("run", "resume", "retry", "evaluate", "extend", "start over")
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,9 @@ def _decide(
     if options.force:
         return Decision("start over") if cell.directory.exists() else Decision("run")
     changed = changed_config(study, cell, config)
+    if changed and options.extend and cell.trains:
+        check_extends(cell.directory, load_run_config(cell.directory), config)
+        return Decision("extend", changed)
     if changed:
         return Decision("changed", changed)
     result = read_result(cell.directory)
@@ -133,6 +139,21 @@ def _decide(
     if options.retry or (status == WOULD_NOT_FIT and options.memory_limit_gib is not None):
         return Decision("retry", status)
     return Decision("skip", f"{status}, --retry runs it again", status=status)
+
+
+def hand_over(plan: Plan) -> None:
+    """Leave beside each cell that starts the config that it is to train, which it compares."""
+    for cell, config in zip(plan.study.cells, plan.configs, strict=True):
+        if plan.decisions[cell].starts:
+            with suppress(OSError):  # in such a directory the cell cannot start, and says why
+                replace_text(cell.directory / ASKED, json.dumps(to_dict(config)))
+
+
+def extend_cells(plan: Plan) -> None:
+    """Make the directories of the cells that are to go on those of longer runs (ConfigError)."""
+    for cell, config in zip(plan.study.cells, plan.configs, strict=True):
+        if plan.decisions[cell].word == "extend":
+            extend(cell.directory, config)
 
 
 def set_aside(cells: list[Cell]) -> None:
@@ -166,7 +187,7 @@ def check_decisions(plan: Plan) -> None:
             raise ConfigError(
                 f"study {plan.study.name}: {cell.directory} holds a run of another config "
                 f"({decision.why}): rename the study, move it away, "
-                "or start all cells over with --force"
+                "start all cells over with --force, or, for more steps alone, --extend them"
             )
         if decision.starts:
             check_installed(config)

@@ -24,6 +24,9 @@ METRICS = "metrics.jsonl"
 COVERAGE = "coverage.jsonl"
 RESULT = "result.json"
 JOB = "slurm.json"
+ASKED = "asked.json"  # the config that a study's driver composed for its cell
+DATA = "data.json"  # size and hash of the file that was read
+SESSIONS = "sessions.jsonl"  # each process that trained a part of it
 CHECKPOINTS = "checkpoints"
 CHECKPOINT = "last.ckpt"  # below checkpoints/
 EVALUATIONS = "evaluations"
@@ -49,7 +52,26 @@ def checkpoint_path(directory: Path) -> Path:
     return directory / CHECKPOINTS / CHECKPOINT
 
 
+def no_checkpoint(path: Path) -> str:
+    """The sentence for a checkpoint that is not there, such as one deleted to save space."""
+    return (
+        f"{path} is not there, and the weights with it: its numbers stay, "
+        "but to score it once more, train the run again in another out_dir"
+        if (path.parent.parent / RESULT).exists()
+        else f"{path} is missing: train the run first"
+    )
+
+
 def evaluation_path(directory: Path, name: str) -> Path:
+    """Of a name that is no file name as it stands, such as "a b", with a hash: "a-b" is another."""
+    stem = safe_name(name)
+    if stem != name and len(stem) == len(name):
+        stem = safe_name(f"{stem}-{_short_hash(name)}")
+    return directory / EVALUATIONS / f"{stem}.json"
+
+
+def plain_evaluation_path(directory: Path, name: str) -> Path:
+    """Where the scores of an evaluation were written before its file had a hash."""
     return directory / EVALUATIONS / f"{safe_name(name)}.json"
 
 
@@ -194,14 +216,17 @@ def log_tail(directory: Path, n_lines: int) -> list[str]:
 def safe_name(text: str) -> str:
     """A text as a file name: letters, digits and =._- stay.
 
-    Of a long text the start stays, with a hash of all of it: two texts share no name.
+    Of a text of more than 120 bytes the start stays, with a hash of all of it: two share no name.
     """
     name = "".join(c if c.isalnum() or c in "=._-" else "-" for c in text)
-    return (
-        name
-        if len(name) <= 120
-        else f"{name[:111]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    )
+    data = name.encode()
+    if len(data) <= 120:
+        return name
+    return f"{data[:111].decode(errors='ignore')}-{_short_hash(text)}"
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def claim_directory(config: RunConfig) -> Path:

@@ -17,6 +17,7 @@ from experiments.run_dir.files import (
     RESULT,
     evaluation_path,
     json_text,
+    plain_evaluation_path,
     read_json,
     write_json,
     write_partial,
@@ -81,8 +82,13 @@ def read_evaluation(directory: Path, name: str, overrides: list[str]) -> Result 
 
     None when there are none yet, and when they were made under other overrides.
     """
-    scores = read_json(evaluation_path(directory, name))
-    return scores if scores and scores.get("overrides") == overrides else None
+    paths = (evaluation_path(directory, name), plain_evaluation_path(directory, name))
+    for path in dict.fromkeys(paths):
+        scores = read_json(path)
+        # Another evaluation may have had the plain path.
+        if scores and scores.get("overrides") == overrides and scores.get("name", name) == name:
+            return scores
+    return None
 
 
 def write_evaluation(

@@ -13,6 +13,7 @@ from lightning import Callback, Trainer, seed_everything
 from experiments import STARTED
 from experiments.device import set_threads
 from experiments.run_dir.files import checkpoint_path
+from experiments.run_dir.identity import begin_session, check_data, read_sessions
 from experiments.run_dir.outcome import OK, forget_result, write_evaluation
 from experiments.training.callbacks import Checkpoints, Cost, MetricsFile
 from experiments.training.coverage_file import CoverageFile
@@ -81,12 +82,13 @@ def train(
 def build_parts(config: RunConfig, directory: Path, callbacks: Iterable[Callback]) -> Parts:
     """Raises ConfigError for a corrupt checkpoint and for an evaluation that cannot be."""
     data = build_task(config)
+    check_data(directory, config.task.source, data.identity(), keep=False)
     set_threads(config)
     seed_everything(config.seed, verbose=False)
     module = LitSequenceModel(config, data.vocab_size)
     check_evaluations(config, data.vocab_size)
     checkpoint = checkpoint_path(directory)
-    step = load_checkpoint(checkpoint)["global_step"] if checkpoint.is_file() else 0
+    step = load_checkpoint(checkpoint, config)["global_step"] if checkpoint.is_file() else 0
     options, tokens = config.trainer, config.task.batch_size * config.task.length
     cost, checkpoints = Cost(), Checkpoints(directory, options.eval_every_steps)
     metrics = MetricsFile(directory, cost, tokens, options.log_every_steps)
@@ -117,6 +119,8 @@ def begin(parts: Parts) -> None:
     print(f"{directory}: {size}, attention {layers}, on {device}")
     where = f"from step {step} of" if step else "for"
     print(f"training {where} {config.trainer.max_steps} steps", flush=True)
+    check_data(directory, config.task.source, parts.data.identity(), keep=True)
+    begin_session(directory, step, device_name(parts.trainer), torch.get_num_threads())
     rows = parts.metrics.drop_after(step)
     if TENSORBOARD in config.trainer.loggers:
         parts.metrics.tensorboard = TensorBoardFile(directory, config, rows)
@@ -167,8 +171,9 @@ def evaluate(
 
 def evaluate_again(config: RunConfig, directory: Path, names: Iterable[str]) -> None:
     """Score a trained run under evaluations that were added to its config since."""
-    weights = load_checkpoint(checkpoint_path(directory))["state_dict"]
+    weights = load_checkpoint(checkpoint_path(directory), config)["state_dict"]
     data = build_task(config)
+    check_data(directory, config.task.source, data.identity(), keep=False)
     set_threads(config)
     evaluate(build_trainer(config), config, data, weights, directory, names)
 
@@ -192,4 +197,5 @@ def gather_result(parts: Parts, scores: dict[str, float]) -> dict[str, Any]:
         "baseline": parts.data.baseline(),
         "device": device_name(parts.trainer),
         "threads": torch.get_num_threads(),
+        "sessions": read_sessions(parts.directory),
     }

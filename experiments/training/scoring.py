@@ -1,13 +1,15 @@
 """A trained model scored: its checkpoint, its weights, and the held-out numbers."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Trainer
 
-from experiments.run_dir.files import CORRUPT_CHECKPOINT
-from reformer_pl.config import ConfigError
+from experiments.run_dir.files import CORRUPT_CHECKPOINT, no_checkpoint
+from experiments.run_dir.identity import check_trained_by
+from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.tasks.batches import SequenceData
 
@@ -20,18 +22,27 @@ def score(trainer: Trainer, module: LitSequenceModel, data: SequenceData) -> dic
     }
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint's dict, on the CPU. Raises ConfigError when it is missing or corrupt."""
+def load_checkpoint(path: Path, config: RunConfig) -> dict[str, Any]:
+    """The checkpoint's dict, on the CPU, of the run that has this config.
+
+    Raises ConfigError when it is missing, damaged, or of another run.
+    """
     if not path.is_file():
-        raise ConfigError(f"{path} is missing: train the run first")
+        raise ConfigError(no_checkpoint(path))
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch.load compares no checksum
+        if damaged:
+            raise ValueError(f"the checksum of {damaged} differs")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except CORRUPT_CHECKPOINT as error:
         raise ConfigError(
-            f"{path} is corrupt: delete it and train again ({type(error).__name__})"
+            f"{path} is corrupt: put a copy back, or delete it and train again "
+            f"({type(error).__name__})"
         ) from error
     if not isinstance(checkpoint, dict) or not {"state_dict", "global_step"} <= checkpoint.keys():
         raise ConfigError(f"{path} is no checkpoint of a run: delete it and train again")
+    check_trained_by(path, checkpoint, config)
     return checkpoint
 
 

@@ -6,7 +6,7 @@ So a resumed run sees what an undisturbed one would have seen. Shapes: B sequenc
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningDataModule
@@ -61,6 +61,10 @@ class SequenceData(LightningDataModule):
     @abstractmethod
     def baseline(self) -> dict[str, float | str]:
         """What a model that has learnt nothing from context scores: its name, and each metric."""
+
+    def identity(self) -> dict[str, Any]:
+        """The bytes that the task read, as their number and SHA-256; empty where it draws all."""
+        return {}
 
     @property
     def n_eval_sequences(self) -> int:

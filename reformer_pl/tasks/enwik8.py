@@ -5,12 +5,14 @@ A dimension is a byte.
 
 import bz2
 import gzip
+import hashlib
 import lzma
 import math
 import zipfile
 import zlib
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +39,7 @@ class Enwik8(SequenceData):
     def __init__(self, config: RunConfig) -> None:
         super().__init__(config)
         text = np.frombuffer(read_source(self.config.source), dtype=np.uint8)
+        self.text = text
         cut, end = int(len(text) * 0.90), int(len(text) * 0.95)
         self.train, self.valid = text[:cut], text[cut:end]
         if len(self.valid) < self.config.length:
@@ -46,6 +49,10 @@ class Enwik8(SequenceData):
                 f"shorter than one window of task.length {self.config.length}; "
                 "give a longer file or a shorter length"
             )
+
+    def identity(self) -> dict[str, Any]:
+        """Of the text, so that a file that was only packed anew is the same."""
+        return {"bytes": len(self.text), "sha256": hashlib.sha256(self.text).hexdigest()}
 
     @property
     def n_eval_sequences(self) -> int:
