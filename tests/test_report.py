@@ -33,8 +33,6 @@ from experiments.run_dir.outcome import read_result
 from reformer_pl.config import ConfigError
 from reformer_pl.metrics import BITS_PER_DIM, LOSS_NATS, Metric
 
-pytestmark = pytest.mark.usefixtures("stub_configs")
-
 EVALUATIONS = {
     "Full": ["model.attention=shared_full"],
     **{f"LSH-{n}": ["model.attention=lsh", f"model.lsh.n_hashes={n}"] for n in (8, 4, 2, 1)},
@@ -181,7 +179,6 @@ def write_run(
         "versions": {"torch": "2.13.0", "lightning": "2.6.6"}, "git_commit": "0123abc",
         "finished_at": "2026-11-21T12:00:00+00:00",
     })  # fmt: skip
-    (directory / "config.yaml").write_text("seed: 0\n")
     (directory / "log.txt").write_text("done\n")
 
 

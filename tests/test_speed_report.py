@@ -21,8 +21,6 @@ from experiments.run_dir.outcome import BENCHMARK_NUMBERS
 from reformer_pl.config import ConfigError
 from test_report import best_places, report_page
 
-pytestmark = pytest.mark.usefixtures("stub_configs")
-
 LENGTHS = (1024, 2048, 4096, 8192)
 POWERS = {
     "Full": (2.0, 1.0),
@@ -48,7 +46,6 @@ def write_result(cell: Cell, measure: str, **numbers: float) -> None:
         "git_commit": "0123abc", "finished_at": "2026-11-21T12:00:00+00:00",
     }  # fmt: skip
     (cell.directory / "result.json").write_text(json.dumps(values))
-    (cell.directory / "config.yaml").write_text("seed: 0\n")
 
 
 def spoil(cell: Cell, status: str, error: str) -> None:

@@ -76,7 +76,7 @@ def counted(statuses: pd.Series) -> str:
 
 
 def changed_note(cells: pd.DataFrame) -> str:
-    """For a caption: which cells are left out since their directory holds a run of another config."""
+    """For a caption: the cells left out since their directories hold runs of another config."""
     changed = cells[cells["status"] == CHANGED]
     if changed.empty:
         return ""

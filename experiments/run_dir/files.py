@@ -25,6 +25,7 @@ COVERAGE = "coverage.jsonl"
 RESULT = "result.json"
 JOB = "slurm.json"
 ASKED = "asked.json"  # the config that a study's driver composed for its cell
+OWNER = ".owner"  # host and process of who has the directory
 DATA = "data.json"  # size and hash of the file that was read
 SESSIONS = "sessions.jsonl"  # each process that trained a part of it
 CHECKPOINTS = "checkpoints"
