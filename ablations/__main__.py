@@ -129,7 +129,7 @@ def _report(study: Study) -> int:
     # pandas and matplotlib take seconds to import
     from ablations.report.report import load_report
     from ablations.report.write import write_report
-    from ablations.report.writers.terminal import print_changed, print_tables
+    from ablations.report.writers.terminal import print_changed, print_sessions, print_tables
 
     settle(study.cells)
     report = load_report(study)
@@ -137,6 +137,7 @@ def _report(study: Study) -> int:
     print(f"{study.name}: {study.description}")
     print_tables(report)
     print_changed(report)
+    print_sessions(report)
     print(f"report: {path}")
     return 0
 

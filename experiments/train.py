@@ -11,10 +11,10 @@ examples:
 The arguments are Hydra overrides of configs/run.yaml. The run's directory, which it prints, is
 out_dir, or else lies below runs/single and is named by the overrides. The same command resumes a
 run that was stopped, and prints the result of one that is done. Evaluations that it names in
-addition, by +evaluations={NAME:[key=value]}, are then made. --extend lets the run of out_dir
-go on to a larger trainer.max_steps, where the schedule does not depend on it. Ctrl-C saves a checkpoint and stops, a
-second one stops at once. In a folder with a package of its own that is named experiments, write
-python -P -m: Python would else import that one.
+addition, by +evaluations={NAME:[key=value]}, are then made. --extend lets the run in out_dir go on
+to a larger trainer.max_steps, where its schedule does not end at max_steps. Ctrl-C saves a
+checkpoint and stops, a second one stops at once. In a folder with a package of its own that is
+named experiments, write python -P -m: Python would else import that one.
 
 exit codes: 0 done, 1 failed or out of memory (result.json says which), 2 bad input, 130 Ctrl-C
 """

@@ -8,7 +8,10 @@ import pytest
 import yaml
 
 from ablations.__main__ import main
-from ablations.results import load_coverage, load_curves, load_results, score_rows
+from ablations.report.report import Report
+from ablations.report.writers.page import write_page
+from ablations.report.writers.terminal import print_sessions
+from ablations.results import load_cells, load_coverage, load_curves, load_results, score_rows
 from ablations.study import Study, compose_cells
 from experiments.run_dir.files import config_text
 from experiments.run_dir.outcome import RESULT_NUMBERS
@@ -119,3 +122,64 @@ def test_the_folder_of_the_runs_shows_what_it_holds(ran: Callable[..., Study]) -
     folder = ran(base=["optim.lr=0.5"]).directory
     assert load_results(folder)["loss_nats"].tolist() == [OLD]
     assert yaml.safe_load((folder / "plain" / "seed=0" / "config.yaml").read_text())
+
+
+def test_an_evaluation_of_a_run_whose_checkpoint_was_deleted_is_not_started(
+    ran: Callable[..., Study], capfd: pytest.CaptureFixture[str]
+) -> None:
+    ran()
+    ran(evaluations={"one": ["model.lsh.n_hashes=1"]})
+    for command in (["run", "./mine.yaml", "--dry-run"], ["run", "./mine.yaml"], ["status"]):
+        main([*command, *([] if "./mine.yaml" in command else ["./mine.yaml"])])
+        words = capfd.readouterr().out
+        assert "unevaluated" in words or "without one" in words
+    assert "is not there, and the weights with it" in words and "its numbers stay" in words
+
+
+@pytest.mark.parametrize(
+    "key, values", [("git_commit", ["aaa", "bbb"]), ("threads", [1, 2]), ("device", ["CPU", "GPU"])]
+)
+def test_a_run_that_several_machines_trained_says_so(
+    ran: Callable[..., Study], key: str, values: list, capfd: pytest.CaptureFixture[str]
+) -> None:
+    study = ran()
+    path = study.cells[0].directory / "result.json"
+    same = {"git_commit": "c", "threads": 1, "device": "CPU", "host": "h"}
+    sessions = [{**same, "step": 10 * i, key: value} for i, value in enumerate(values)]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sessions": sessions}))
+    cells = load_cells(study)
+    print_sessions(Report(study, cells, (), ()))
+    line = f"plain seed=0 went on at step 10: {key.replace('_', ' ')} {values[0]}, then {values[1]}"
+    assert line in capfd.readouterr().out
+    page = write_page(Report(study, cells.assign(versions=None), (), ()), study.directory)
+    assert line in page.read_text()
+
+
+@pytest.mark.parametrize("steps, word", [(2000, "extend"), (500, "not more")])
+def test_a_study_extends_its_cells(
+    ran: Callable[..., Study], steps: int, word: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (cell,) = ran(base=["optim.schedule=rsqrt"]).cells
+    (cell.directory / "checkpoints").mkdir()
+    (cell.directory / "checkpoints" / "last.ckpt").write_text("whole")
+    ran(base=["optim.schedule=rsqrt", f"trainer.max_steps={steps}"])
+    code = main(["run", "./mine.yaml", "--extend", "--dry-run"])
+    captured = capfd.readouterr()
+    assert code == (0 if word == "extend" else 2) and word in captured.out + captured.err
+    assert main(["run", "./mine.yaml", "--extend"]) == code
+    kept = cell.directory / "result.at-step-1000.json"
+    assert kept.exists() == (word == "extend")
+    if kept.exists():
+        assert json.loads(kept.read_text())["loss_nats"] == OLD
+        assert load_results(ran(base=["optim.schedule=rsqrt", "trainer.max_steps=2000"]))[
+            "loss_nats"
+        ].tolist() == [1.5]
+
+
+def test_a_cosine_study_says_why_it_is_not_extended(
+    ran: Callable[..., Study], capfd: pytest.CaptureFixture[str]
+) -> None:
+    ran(base=["optim.schedule=cosine"])
+    ran(base=["optim.schedule=cosine", "trainer.max_steps=2000"])
+    assert main(["run", "./mine.yaml", "--extend"]) == 2
+    assert "optim.schedule=cosine falls to 0" in capfd.readouterr().err

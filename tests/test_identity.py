@@ -165,6 +165,9 @@ def test_a_checkpoint_deleted_to_save_space(copy: Path, capsys: pytest.CaptureFi
     refused(capsys, "not there", "its numbers stay", "another out_dir")
     assert run(copy, 14, "--extend") == 2
     refused(capsys, "cannot be extended", "not there")
+    (copy / "result.json").unlink()
+    assert run(copy, 10) == 0
+    assert "starts over at step 0" in capsys.readouterr().out
 
 
 def test_a_replaced_data_file_is_refused(

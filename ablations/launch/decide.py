@@ -18,10 +18,19 @@ from ablations.study import Study
 from ablations.study.cell import Cell, numbers_of
 from ablations.study.changed import changed_config
 from experiments.run_dir.extend import check_extends, extend
-from experiments.run_dir.files import ASKED, has_begun, load_run_config, replace_text
+from experiments.run_dir.files import (
+    ASKED,
+    CONFIG,
+    checkpoint_path,
+    has_begun,
+    load_run_config,
+    no_checkpoint,
+    replace_text,
+)
 from experiments.run_dir.outcome import (
     FAILED,
     OK,
+    UNEVALUATED,
     WOULD_NOT_FIT,
     missing_evaluations,
     read_result,
@@ -131,11 +140,13 @@ def _decide(
     status = result["status"]
     if status == OK:
         missing = missing_evaluations(cell.directory, study.evaluations)
-        return (
-            Decision("evaluate", f"trained, without {', '.join(missing)}")
-            if missing
-            else Decision("skip", OK, status=OK)
-        )
+        if not missing:
+            return Decision("skip", OK, status=OK)
+        why = f"trained, without {', '.join(missing)}"
+        checkpoint = checkpoint_path(cell.directory)
+        if checkpoint.is_file() or not (cell.directory / CONFIG).exists():
+            return Decision("evaluate", why)
+        return Decision("skip", f"{why}: {no_checkpoint(checkpoint)}", status=UNEVALUATED)
     if options.retry or (status == WOULD_NOT_FIT and options.memory_limit_gib is not None):
         return Decision("retry", status)
     return Decision("skip", f"{status}, --retry runs it again", status=status)

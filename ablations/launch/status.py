@@ -15,7 +15,7 @@ from ablations.launch.pace import Pace, duration, pace, state
 from ablations.study import Study
 from ablations.study.cell import Cell
 from ablations.study.changed import changed_config, how_to_go_on
-from experiments.run_dir.files import LOG, log_tail
+from experiments.run_dir.files import CONFIG, LOG, checkpoint_path, log_tail, no_checkpoint
 from experiments.run_dir.outcome import (
     CHANGED,
     OK,
@@ -81,7 +81,10 @@ def _cell_status(study: Study, cell: Cell, config: RunConfig, job: Job | None) -
         return _unfinished(cell, status, pace(cell, config), loss_name(config.task.name))
     if status == UNEVALUATED:
         missing = ", ".join(missing_evaluations(cell.directory, study.evaluations))
-        problem = f"trained, without {missing}, which the next run makes"
+        checkpoint, config_file = checkpoint_path(cell.directory), cell.directory / CONFIG
+        makes = checkpoint.is_file() or not config_file.exists()
+        how = ", which the next run makes" if makes else f": {no_checkpoint(checkpoint)}"
+        problem = f"trained, without {missing}{how}"
         return CellStatus(cell, status, result, problem=problem)
     failed = bool(result) and status != OK
     problem = f"{status}: {result.get('error')}" if failed else ""

@@ -87,6 +87,25 @@ def changed_note(cells: pd.DataFrame) -> str:
     )
 
 
+def several_sessions(cells: pd.DataFrame) -> list[str]:
+    """A line for each cell that several commits, devices, hosts or numbers of threads trained."""
+    lines = []
+    for row in cells.to_dict("records"):
+        sessions = row.get("sessions")
+        if not isinstance(sessions, list) or len(sessions) < 2:
+            continue
+        changes = []
+        for key in ("git_commit", "device", "threads", "host"):
+            values = list(dict.fromkeys(str(session.get(key)) for session in sessions))
+            if len(values) > 1:
+                changes.append(f"{key.replace('_', ' ')} {', then '.join(values)}")
+        if changes:
+            steps = ", ".join(str(session.get("step")) for session in sessions[1:])
+            cell = f"{row['cell']} seed={row['seed']}"
+            lines.append(f"{cell} went on at step {steps}: {'; '.join(changes)}")
+    return lines
+
+
 def ended_badly(statuses: Iterable[str]) -> str:
     """The words that stand where a number would be, "oom" or "failed, would not fit"; a dash where
     any seed ended well.

@@ -12,7 +12,7 @@ from lightning import Callback, Trainer, seed_everything
 
 from experiments import STARTED
 from experiments.device import set_threads
-from experiments.run_dir.files import checkpoint_path
+from experiments.run_dir.files import METRICS, checkpoint_path
 from experiments.run_dir.identity import begin_session, check_data, read_sessions
 from experiments.run_dir.outcome import OK, forget_result, write_evaluation
 from experiments.training.callbacks import Checkpoints, Cost, MetricsFile
@@ -117,6 +117,8 @@ def begin(parts: Parts) -> None:
     layers = ", ".join(attention_pattern(config.model.attention, config.model.n_layers))
     size, device = f"{parts.parameters:,} parameters", device_name(parts.trainer)
     print(f"{directory}: {size}, attention {layers}, on {device}")
+    if not step and (directory / METRICS).exists():
+        print(f"{checkpoint_path(directory)} is not there: the run starts over at step 0")
     where = f"from step {step} of" if step else "for"
     print(f"training {where} {config.trainer.max_steps} steps", flush=True)
     check_data(directory, config.task.source, parts.data.identity(), keep=True)

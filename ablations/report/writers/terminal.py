@@ -9,6 +9,7 @@ from rich.text import Text
 
 from ablations.report.report import Report
 from ablations.report.table import Table, is_best
+from ablations.report.variant_means import several_sessions
 from experiments.run_dir.outcome import CHANGED
 
 LOG_WIDTH = 160  # of a file, which has no width of its own
@@ -17,6 +18,12 @@ LOG_WIDTH = 160  # of a file, which has no width of its own
 def print_tables(report: Report, console: Console | None = None) -> None:
     for table in report.tables:
         print_table(table, report.study.name, console or Console())
+
+
+def print_sessions(report: Report) -> None:
+    """A line for each cell that was trained in several ways, one after the other."""
+    for line in several_sessions(report.cells):
+        print(line)
 
 
 def print_changed(report: Report) -> None:
