@@ -84,6 +84,7 @@ def _run(studies: list[Study], arguments: argparse.Namespace) -> int:
         retry=arguments.retry,
         memory_limit_gib=arguments.memory_limit,
         force=arguments.force,
+        extend=arguments.extend,
         gpus=gpus,
         gpus_per_cell=arguments.gpus_per_cell,
         round_minutes=arguments.round_minutes,
@@ -144,13 +145,15 @@ def _report(study: Study) -> int:
     # pandas and matplotlib take seconds to import
     from ablations.report.report import load_report
     from ablations.report.write import write_report
-    from ablations.report.writers.terminal import print_tables
+    from ablations.report.writers.terminal import print_changed, print_sessions, print_tables
 
     settle(study.cells)
     report = load_report(study)
     path = write_report(report)
     print(f"{study.name}: {study.description}")
     print_tables(report)
+    print_changed(report)
+    print_sessions(report)
     print(f"report: {path}")
     return 0
 

@@ -69,6 +69,10 @@ LAUNCHER = (
 SLURM = (
     "what to ask of the cluster: see configs/launcher/slurm.yaml (default: what the cluster gives)"
 )
+EXTEND = (
+    "go on with finished or stopped cells whose study has a larger trainer.max_steps now; "
+    "not under a cosine schedule, which ends at max_steps"
+)
 TO = (
     "instead of writing a file, send each run that ended well to this tracker; "
     "needs pip install -e '.[wandb]' or '.[mlflow]'"
@@ -250,6 +254,7 @@ def _add_run_options(sub: argparse.ArgumentParser) -> None:
     repeated = sub.add_mutually_exclusive_group()
     repeated.add_argument("--retry", action="store_true", help=RETRY)
     repeated.add_argument("--force", action="store_true", help=FORCE)
+    repeated.add_argument("--extend", action="store_true", help=EXTEND)
     sub.add_argument("--dry-run", action="store_true", help=DRY_RUN)
     sub.add_argument("--launcher", default="local", metavar="WORD", help=LAUNCHER)
     sub.add_argument(

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ablations.result_columns import OWN
+from ablations.study.changed import changed_cells
 from ablations.study.folder import open_source
 from ablations.study.problems import problem_lines
 from experiments.run_dir.outcome import UNREADABLE, is_ok, result_row
@@ -46,15 +47,16 @@ def export(sources: list[str], format: str, out: Path, runs_dir: Path) -> int:
 def send(sources: list[str], to: str, runs_dir: Path) -> int:
     """Send each finished run of the sources to a tracker; returns their number.
 
-    A run is finished when it ended well. Raises ConfigError where there is none, or where the
-    tracker's package is missing.
+    A run is finished when it ended well, under the config that its study has now.
+    Raises ConfigError where there is none, or where the tracker's package is missing.
     """
     studies = [open_source(source, runs_dir) for source in sources]
+    changed = {cell for study in studies for cell in changed_cells(study)}
     finished = [
         (study, cell)
         for study in studies
         for cell in study.cells
-        if is_ok(result_row(cell.directory))
+        if cell not in changed and is_ok(result_row(cell.directory))
     ]
     if not finished:
         raise ConfigError(f"no run of {', '.join(sources)} has ended well: there is none to send")

@@ -37,7 +37,7 @@ BENCHMARK_ONLY = tuple(
     name for name in BENCHMARK_NUMBERS if name not in (*COSTS, *COUNTS)
 )  # NaN in a cell that trains
 PLAIN_PROVENANCE = ("git_commit", "device", "threads", "finished_at")
-PROVENANCE = ("versions", *PLAIN_PROVENANCE)
+PROVENANCE = ("versions", "sessions", *PLAIN_PROVENANCE)
 MEASURED_COLUMNS = (
     "study",
     "cell",

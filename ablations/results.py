@@ -13,9 +13,10 @@
     curves.query("split == 'valid'").plot(x="step", y="accuracy")
 
 Failure is data: a cell that failed keeps its status (oom, failed, timeout, would_not_fit), one not
-run yet is "missing", one whose result cannot be read is "unreadable" with the reason as its error,
-and their numbers are NaN, never 0. Damaged rows of curves are left out; `study_problems` lists
-them. Only files are read; torch is never imported.
+run yet is "missing", one whose study was edited since is "changed", and one whose result cannot be
+read is "unreadable", the last two with the reason as their error. Their numbers are NaN, never 0.
+Damaged rows of curves are left out; `study_problems` lists them. Only files are read; torch is
+never imported.
 """
 
 import json
@@ -43,10 +44,12 @@ from ablations.result_columns import (
 )
 from ablations.study import Study
 from ablations.study.cell import Cell
+from ablations.study.changed import changed_cells
 from ablations.study.folder import open_source
 from ablations.study.problems import problem_lines
 from experiments.run_dir.files import CONFIG, COVERAGE, EVALUATIONS, METRICS, read_config_values
 from experiments.run_dir.outcome import (
+    CHANGED,
     MISSING,
     OK,
     UNREADABLE,
@@ -85,7 +88,11 @@ def load_results(*sources: Study | str | Path, runs_dir: Path = Path("runs")) ->
     studies = [open_source(source, runs_dir) for source in sources]
     for line in (line for study in studies for line in study.unread):
         warnings.warn(line, stacklevel=2)
-    rows = [row for study in studies for cell in study.cells for row in _all_known(study, cell)]
+    rows = []
+    for study in studies:
+        changed = changed_cells(study)
+        for cell in study.cells:
+            rows += _all_known(study, cell, changed.get(cell, ""))
     groups = [
         [key for row in rows for key in row if key.startswith(prefix)]
         for prefix in ("baseline.", "config.", "version.")
@@ -118,11 +125,15 @@ def score_rows(study: Study) -> pd.DataFrame:
     A trained cell whose evaluation is not there, or was made under other overrides than the study
     now says, is "missing" in that row. One whose file cannot be read is "unreadable".
     """
+    changed = changed_cells(study)
     if study.is_benchmark:
-        return _typed(
-            [{"study": study.name, **_trained(cell)} for cell in study.cells], MEASURED_COLUMNS
-        )
-    rows = [row for cell in study.cells for row in _rows_of(study.name, cell, study.evaluations)]
+        measured = [_trained(cell, changed.get(cell, "")) for cell in study.cells]
+        return _typed([{"study": study.name, **row} for row in measured], MEASURED_COLUMNS)
+    rows = [
+        row
+        for cell in study.cells
+        for row in _rows_of(study.name, cell, study.evaluations, changed.get(cell, ""))
+    ]
     after_scores = COLUMNS.index(SCORES[-1]) + 1
     others = _present(OTHER_SCORES, rows)
     return _typed(rows, (*COLUMNS[:after_scores], *others, *COLUMNS[after_scores:]))
@@ -148,7 +159,8 @@ def load_cells(study: Study) -> pd.DataFrame:
         "baseline",
         *PROVENANCE,
     )
-    return _typed([_trained(cell) for cell in study.cells], columns)
+    changed = changed_cells(study)
+    return _typed([_trained(cell, changed.get(cell, "")) for cell in study.cells], columns)
 
 
 def load_curves(study: Study) -> pd.DataFrame:
@@ -193,10 +205,15 @@ def variant_labels(study: Study) -> list[str]:
 
 
 def _rows(study: Study, name: str) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file of every cell, with train, cell and seed first."""
+    """The rows of a JSON-lines file of every cell, with train, cell and seed first.
+
+    A cell whose config has changed adds none.
+    """
+    changed = changed_cells(study)
     return [
         {"train": cell.train, "cell": cell.name, "seed": cell.seed, **row}
         for cell in study.cells
+        if cell not in changed
         for row in _readable_rows(cell.directory / name)
     ]
 
@@ -214,21 +231,26 @@ def study_problems(study: Study) -> list[str]:
     return problem_lines(study)
 
 
-def _trained(cell: Cell) -> dict[str, Any]:
-    """Its result; of a cell that was measured in rounds, with the times over them."""
+def _trained(cell: Cell, changed: str) -> dict[str, Any]:
+    """Its result; of a cell that was measured in rounds, with the times over them.
+
+    `changed` says what differs where the directory holds a run of another config.
+    """
     result = result_row(cell.directory) or {"status": MISSING}
+    if changed:
+        result = {"status": CHANGED, "error": changed}
     if is_ok(result):
         result = over_rounds(result, read_rounds(cell.directory, result))
     return {**result, "cell": cell.name, "train": cell.train, "seed": cell.seed}
 
 
 def _rows_of(
-    study: str, cell: Cell, evaluations: dict[str, list[str]], own: bool = False
+    study: str, cell: Cell, evaluations: dict[str, list[str]], changed: str, own: bool = False
 ) -> list[dict[str, Any]]:
     """A row for each evaluation; one for the model as it was trained where there is none, or where
     it is asked for.
     """
-    trained = {"study": study, **_trained(cell)}
+    trained = {"study": study, **_trained(cell, changed)}
     scored = [
         {**trained, "eval": name, **_evaluated(cell, name, overrides, trained["status"])}
         for name, overrides in evaluations.items()
@@ -236,7 +258,7 @@ def _rows_of(
     return scored if scored and not own else [{**trained, "eval": OWN}, *scored]
 
 
-def _all_known(study: Study, cell: Cell) -> list[dict[str, Any]]:
+def _all_known(study: Study, cell: Cell, changed: str) -> list[dict[str, Any]]:
     unreadable = ""
     try:
         config = read_config_values(cell.directory)
@@ -245,11 +267,13 @@ def _all_known(study: Study, cell: Cell) -> list[dict[str, Any]]:
     evaluations: Any = study.evaluations if study.grids else config.pop("evaluations", None) or {}
     if not isinstance(evaluations, dict):
         evaluations, unreadable = {}, f"{cell.directory / CONFIG} has evaluations that are no names"
-    rows = _rows_of(study.name, cell, evaluations, own=True)
+    rows = _rows_of(study.name, cell, evaluations, changed, own=True)
     later = [] if study.grids else sorted((cell.directory / EVALUATIONS).glob("*.json"))
     for path in later:
-        if path.stem not in evaluations:
-            rows.append({**rows[0], "eval": path.stem, "status": OK, **_scores(path)})
+        scores = _scores(path)
+        name = scores.pop("name", None) or path.stem
+        if name not in evaluations:
+            rows.append({**rows[0], "eval": name, "status": OK, **scores})
     config = {
         key: value for key, value in config.items() if key not in ("seed", "out_dir", "evaluations")
     }
@@ -287,7 +311,7 @@ def _scores(path: Path) -> dict[str, Any]:
         evaluation = read_scores(path) or {}
     except ConfigError as error:
         return {**scores, "status": UNREADABLE, "error": str(error)}
-    return {key: evaluation.get(key) for key in scores}
+    return {key: evaluation.get(key) for key in scores} | {"name": evaluation.get("name")}
 
 
 def _present(names: tuple[str, ...], rows: list[dict[str, Any]]) -> list[str]:

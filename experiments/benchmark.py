@@ -29,6 +29,7 @@ from experiments.hydra_options import split_options
 from experiments.log import Output, logged, printing
 from experiments.rank import check_world
 from experiments.run_dir.files import RESULT, claim_directory, config_text
+from experiments.run_dir.identity import check_asked
 from experiments.run_dir.lock import locked
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS, forget_result, is_ok, read_result, record
 from experiments.run_dir.provenance import PACKAGES
@@ -79,6 +80,7 @@ def check_case(config: RunConfig, case: list[str]) -> RunConfig:
 
 
 def run_one(config: RunConfig) -> int:
+    check_asked(config)
     with locked(Path(config.out_dir)):
         directory = claim_directory(config)
         done = read_result(directory)

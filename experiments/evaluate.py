@@ -25,6 +25,7 @@ from experiments.hydra_options import split_options
 from experiments.log import Output, printing
 from experiments.rank import check_world, first_rank
 from experiments.run_dir.files import config_text, load_run_config, read_config
+from experiments.run_dir.identity import check_data, check_trained_by
 from experiments.run_dir.outcome import write_evaluation
 from reformer_pl.config import ConfigError
 from reformer_pl.config.local_path import local_place
@@ -74,18 +75,21 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     check_world(config.trainer.devices)
     with without_collector():
         from experiments.device import set_threads
-        from experiments.training.checkpoint import check_same_run, trained_checkpoint
+        from experiments.training.checkpoint import trained_checkpoint
         from experiments.training.scoring import load_weights, score
         from experiments.training.trainer import build_trainer
         from reformer_pl.module import LitSequenceModel
         from reformer_pl.tasks import build_task
 
+    trained = load_run_config(directory)
     path, checkpoint = trained_checkpoint(directory)
+    check_trained_by(path, checkpoint, trained)
     if checkpoint["global_step"] < config.trainer.max_steps:
         steps = f"step {checkpoint['global_step']} of {config.trainer.max_steps}"
         print(f"this run stands at {steps}", file=sys.stderr)
     data = build_task(config)
-    check_same_run(path, checkpoint, load_run_config(directory), data)
+    if config.task.source == trained.task.source:
+        check_data(directory, config.task.source, data.identity(), keep=False)
     set_threads(config)
     module = LitSequenceModel(config, data.vocab_size)
     name = "_".join(overrides) or "own"

@@ -6,6 +6,7 @@ examples:
   python -m experiments.train experiment=enwik8 "model.attention=local local lsh local" out_dir=mix
   python -m experiments.train experiment=smoke trainer=ddp trainer.devices=2
   python -m experiments.train experiment=smoke optim.lr=1e-2 --cfg job
+  python -m experiments.train experiment=smoke trainer.max_steps=900 out_dir=RUN_DIR --extend
 
 The arguments are Hydra overrides of configs/run.yaml. The run's directory, which it prints, is
 out_dir, or else lies below runs/single and is named by the overrides. The same command resumes a
@@ -33,7 +34,9 @@ from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
 from experiments.log import Output, logged, printing
 from experiments.rank import check_world, first_rank
+from experiments.run_dir.extend import extend
 from experiments.run_dir.files import RESULT, claim_directory, config_text
+from experiments.run_dir.identity import check_asked
 from experiments.run_dir.lock import locked
 from experiments.run_dir.outcome import (
     RESULT_NUMBERS,
@@ -46,6 +49,8 @@ from experiments.safe_path import safe_path
 from experiments.times.disturbed import disturbance, is_disturbed
 from reformer_pl.config import ConfigError, RunConfig, check_installed
 from reformer_pl.metrics import SCORES
+
+EXTEND = "--extend"
 
 
 def main(arguments: list[str]) -> int:
@@ -65,7 +70,10 @@ def _main(arguments: list[str], output: Output) -> int:
         return 2
     end_with_the_first_rank()
     try:
-        overrides, shows_config = split_options(arguments)
+        extends = EXTEND in arguments
+        overrides, shows_config = split_options(
+            [argument for argument in arguments if argument != EXTEND]
+        )
         config = compose(overrides)
         if shows_config:
             print(config_text(config), end="")
@@ -73,9 +81,12 @@ def _main(arguments: list[str], output: Output) -> int:
         output.is_all = False
         check_trains(config, overrides)
         check_world(config.trainer.devices)
+        check_asked(config)
         if config.trainer.devices > 1:  # Lightning starts the other ranks with this environment
             os.environ.update(safe_path())
         with locked(Path(config.out_dir)) if first_rank() else nullcontext():
+            if extends and first_rank():
+                extend(Path(config.out_dir), config)
             directory = claim_directory(config)
             done = read_result(directory)
             if done is not None and is_ok(done):

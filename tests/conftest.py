@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+import ablations.study.changed
 import ablations.study.study
 from ablations.launch.local import sweep
 from ablations.study import Study, load_study
@@ -37,6 +38,12 @@ BASES = Bases()  # of all tests, for Hydra takes a tenth of a second
 
 
 @pytest.fixture
+def stub_configs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For runs whose config.yaml is a few keys: what a changed one does stands in test_changed_study.py."""
+    monkeypatch.setattr("ablations.results.changed_cells", lambda study: {})
+
+
+@pytest.fixture
 def study_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study]:
     """A study of fake cells, one for each name, below the test's own runs directory; more of its YAML by name."""
     script = tmp_path / "fake_cell.py"
@@ -49,6 +56,7 @@ def study_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., S
     monkeypatch.setattr(
         ablations.study.study, "compose", lambda overrides, bases: compose(overrides, BASES)
     )
+    monkeypatch.setattr(ablations.study.changed, "BASES", BASES)
     monkeypatch.chdir(tmp_path)
 
     def study(*names: str, **values: Any) -> Study:

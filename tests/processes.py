@@ -27,7 +27,6 @@ TIMES = (
     "tokens_per_second",
     "train_seconds",
     "finished_at",
-    "starts",
     "seconds",
     "startup_seconds",
     "closing_seconds",
@@ -36,6 +35,7 @@ TIMES = (
     "step_seconds_q3",
     "waited_share",
     "involuntary_switches",
+    "sessions",
 )  # the rest of a run repeats
 
 

@@ -18,6 +18,8 @@ from ablations.study.folder import open_source
 from reformer_pl.config import ConfigError
 from test_report import EVALUATIONS, _study, duplication_study, fail, memory_study, write_run
 
+pytestmark = pytest.mark.usefixtures("stub_configs")
+
 LABELS = ("Full", "LSH + chunked")
 BASELINE = {"name": "byte frequencies", "loss_nats": 3.5, "bits_per_dim": 5.13, "accuracy": 0.1}
 

@@ -19,8 +19,8 @@ from experiments.run_dir.files import (
     checkpoint_path,
     previous_checkpoint_path,
     read_json,
-    read_rows,
 )
+from experiments.run_dir.rows import read_rows
 from experiments.training.callbacks import Checkpoints
 
 RUN = [
@@ -35,7 +35,17 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 def numbers(directory: Path) -> dict[str, Any]:
     """What a run must come to, whatever happened on the way."""
-    timed = ("seconds", "finished_at", "tokens_per_second", "starts", "peak_memory_gib")
+    timed = (
+        "seconds",
+        "finished_at",
+        "tokens_per_second",
+        "sessions",
+        "peak_memory_gib",
+        "waited_share",
+        "switches",
+        "q1",
+        "q3",
+    )
     result = json.loads((directory / RESULT).read_text())
     rows = [
         {key: value for key, value in row.items() if key != "seconds"}

@@ -179,7 +179,6 @@ def write_run(
         "versions": {"torch": "2.13.0", "lightning": "2.6.6"}, "git_commit": "0123abc",
         "finished_at": "2026-11-21T12:00:00+00:00",
     })  # fmt: skip
-    (directory / "config.yaml").write_text("seed: 0\n")
     (directory / "log.txt").write_text("done\n")
 
 

@@ -133,7 +133,8 @@ def test_a_driver_does_little_for_each_of_many_cells(
     ), files
     with opened() as files:
         assert len(load_results(many)) == 2 * N_CELLS  # as trained, and LSH-8
-    assert files["result.json"] == files["config.yaml"] == files["LSH-8.json"] == N_CELLS, files
+    assert files["result.json"] == files["LSH-8.json"] == N_CELLS, files
+    assert files["config.yaml"] == 2 * N_CELLS, "whether it has changed, and its values"
     assert counted["hydra_compose"] <= 1 and counted["typed"] <= 1, "of all these commands together"
 
 

@@ -46,7 +46,6 @@ def write_result(cell: Cell, measure: str, **numbers: float) -> None:
         "git_commit": "0123abc", "finished_at": "2026-11-21T12:00:00+00:00",
     }  # fmt: skip
     (cell.directory / "result.json").write_text(json.dumps(values))
-    (cell.directory / "config.yaml").write_text("seed: 0\n")
 
 
 def spoil(cell: Cell, status: str, error: str) -> None:

@@ -3,23 +3,34 @@
 The launcher follows the decisions, and --dry-run only shows them.
 """
 
+import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from ablations.launch.job import Job, is_lost
 from ablations.launch.options import Options
 from ablations.launch.predicted_memory import too_large
 from ablations.study import Study
 from ablations.study.cell import Cell, numbers_of
-from experiments.run_dir.files import CONFIG, has_begun
+from ablations.study.changed import changed_config
+from experiments.run_dir.durable import replace_text
+from experiments.run_dir.extend import check_extends, extend
+from experiments.run_dir.files import (
+    ASKED,
+    CONFIG,
+    checkpoint_path,
+    has_begun,
+    load_run_config,
+    no_checkpoint,
+)
 from experiments.run_dir.outcome import (
     FAILED,
     OK,
+    UNEVALUATED,
     UNREADABLE,
     WOULD_NOT_FIT,
     is_ok,
@@ -28,10 +39,9 @@ from experiments.run_dir.outcome import (
     result_row,
     write_failure,
 )
-from experiments.run_dir.reading import has_file
-from reformer_pl.config import ConfigError, RunConfig, changes_since, check_installed
+from reformer_pl.config import ConfigError, RunConfig, check_installed, to_dict
 
-STARTING = ("run", "resume", "retry", "evaluate", "start over")
+STARTING = ("run", "resume", "retry", "evaluate", "extend", "start over")
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,9 @@ def _decide(
     if options.force:
         return Decision("start over") if cell.directory.exists() else Decision("run")
     changed = changed_config(study, cell, config)
+    if changed and options.extend and cell.trains:
+        check_extends(cell.directory, load_run_config(cell.directory), config)
+        return Decision("extend", changed)
     if changed:
         return Decision("changed", changed)
     result = read_result(cell.directory)
@@ -139,32 +152,31 @@ def _decide(
     status = result["status"]
     if status == OK:
         missing = missing_evaluations(cell.directory, study.evaluations)
-        return (
-            Decision("evaluate", f"trained, without {', '.join(missing)}")
-            if missing
-            else Decision("skip", OK, status=OK)
-        )
+        if not missing:
+            return Decision("skip", OK, status=OK)
+        why = f"trained, without {', '.join(missing)}"
+        checkpoint = checkpoint_path(cell.directory)
+        if checkpoint.is_file() or not (cell.directory / CONFIG).exists():
+            return Decision("evaluate", why)
+        return Decision("skip", f"{why}: {no_checkpoint(checkpoint)}", status=UNEVALUATED)
     if options.retry or (status == WOULD_NOT_FIT and options.memory_limit_gib is not None):
         return Decision("retry", status)
     return Decision("skip", f"{status}, --retry runs it again", status=status)
 
 
-def changed_config(study: Study, cell: Cell, config: RunConfig) -> str:
-    """How the config of a finished or half-trained cell differs from the study's; else empty.
+def hand_over(plan: Plan) -> None:
+    """Leave beside each cell that starts the config that it is to train, which it compares."""
+    for cell, config in zip(plan.study.cells, plan.configs, strict=True):
+        if plan.decisions[cell].starts:
+            with suppress(OSError):  # in such a directory the cell cannot start, and says why
+                replace_text(cell.directory / ASKED, json.dumps(to_dict(config)))
 
-    A cell that never began to train holds nothing to lose.
-    """
-    path = cell.directory / CONFIG
-    if not has_begun(cell.directory) or not has_file(path):
-        return ""
-    try:
-        return changes_since(path, config)
-    except (yaml.YAMLError, OSError, ConfigError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(
-            f"study {study.name}: {path} cannot be read ({reason}): put back the file that the run "
-            f"wrote, or move {cell.directory} away and run it again"
-        ) from error
+
+def extend_cells(plan: Plan) -> None:
+    """Make the directories of the cells that are to go on those of longer runs (ConfigError)."""
+    for cell, config in zip(plan.study.cells, plan.configs, strict=True):
+        if plan.decisions[cell].word == "extend":
+            extend(cell.directory, config)
 
 
 def set_aside(cells: list[Cell]) -> None:
@@ -198,7 +210,7 @@ def check_decisions(plan: Plan) -> None:
             raise ConfigError(
                 f"study {plan.study.name}: {cell.directory} holds a run of another config "
                 f"({decision.why}): rename the study, move it away, "
-                "or start all cells over with --force"
+                "start all cells over with --force, or, for more steps alone, --extend them"
             )
         if decision.starts:
             check_installed(config)

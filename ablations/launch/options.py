@@ -20,6 +20,7 @@ class Options:
     retry: bool = False  # run failed, oom, timeout and would_not_fit cells again
     memory_limit_gib: float | None = None  # of one process of a cell, as predicted
     force: bool = False  # start every cell over; what is there is renamed
+    extend: bool = False  # go on with cells whose study has more steps now
     gpus: tuple[int, ...] = ()  # empty: cells see whatever GPUs the driver sees
     gpus_per_cell: int | None = None  # None: one
     round_minutes: float | None = None  # of the rounds of a timed study; None: ROUND_MINUTES

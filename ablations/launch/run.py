@@ -8,7 +8,14 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 
-from ablations.launch.decide import Plan, check_decisions, decide, set_aside
+from ablations.launch.decide import (
+    Plan,
+    check_decisions,
+    decide,
+    extend_cells,
+    hand_over,
+    set_aside,
+)
 from ablations.launch.dry_run import print_decisions
 from ablations.launch.job import Job
 from ablations.launch.jobs import (
@@ -56,6 +63,8 @@ def run(studies: list[Study], options: Options, launcher: Launcher) -> int:
             set_aside([cell for plan in plans for cell in plan.readable if cell.directory.exists()])
         for plan in plans:
             if not stop.signals:
+                extend_cells(plan)
+                hand_over(plan)
                 forget_jobs(plan.starting)
             codes.append(launcher.start(plan, options, stop))
             if stop.signals:

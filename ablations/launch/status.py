@@ -15,9 +15,11 @@ from ablations.launch.jobs import cancel_commands, settle
 from ablations.launch.pace import Pace, pace, state
 from ablations.study import Study
 from ablations.study.cell import Cell
+from ablations.study.changed import changed_config, how_to_go_on
 from ablations.study.problems import problem_lines
-from experiments.run_dir.files import LOG, log_tail
+from experiments.run_dir.files import CONFIG, LOG, checkpoint_path, log_tail, no_checkpoint
 from experiments.run_dir.outcome import (
+    CHANGED,
     OK,
     UNEVALUATED,
     UNREADABLE,
@@ -27,7 +29,7 @@ from experiments.run_dir.outcome import (
 )
 from experiments.run_dir.rounds import over_rounds, read_rounds
 from experiments.times.disturbed import MARK_MEANS, marked
-from reformer_pl.config import RunConfig
+from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.metrics import SCORES, loss_name, score_names
 
 # The columns of a benchmark and the numbers in them: the first is whole.
@@ -79,8 +81,14 @@ def print_status(
 def _cell_status(study: Study, cell: Cell, config: RunConfig, job: Job | None) -> CellStatus:
     """A running cell shows its last training row, its pace and the time it has left.
 
-    An unfinished one, which resumes, shows only the row.
+    An unfinished one, which resumes, shows only the row. One whose config has changed shows none.
     """
+    try:
+        changed = changed_config(study, cell, config)
+    except ConfigError:  # a line below names the file
+        changed = ""
+    if changed:
+        return CellStatus(cell, CHANGED, {}, problem=f"{CHANGED}: {how_to_go_on(changed)}")
     status = state(study, cell, job)
     result = result_row(cell.directory) or {}
     if is_ok(result or None):
@@ -92,7 +100,10 @@ def _cell_status(study: Study, cell: Cell, config: RunConfig, job: Job | None) -
         return _unfinished(cell, status, pace(cell, config), loss_name(config.task.name))
     if status == UNEVALUATED:
         missing = ", ".join(missing_evaluations(cell.directory, study.evaluations))
-        problem = f"trained, without {missing}, which the next run makes"
+        checkpoint, config_file = checkpoint_path(cell.directory), cell.directory / CONFIG
+        makes = checkpoint.is_file() or not config_file.exists()
+        how = ", which the next run makes" if makes else f": {no_checkpoint(checkpoint)}"
+        problem = f"trained, without {missing}{how}"
         return CellStatus(cell, status, result, problem=problem)
     failed = bool(result) and status != OK
     problem = f"{status}: {result.get('error')}" if failed else ""

@@ -9,6 +9,13 @@ from contextlib import contextmanager
 from ablations.study import Study
 from ablations.study.cell import Cell
 from experiments.run_dir.lock import is_running
+from experiments.run_dir.owner import (
+    WITHOUT_FLOCK,
+    owned_by_another,
+    release,
+    take,
+    warn_without_flock,
+)
 from reformer_pl.config import ConfigError
 
 DYING_SECONDS = 2.0
@@ -18,7 +25,8 @@ DYING_SECONDS = 2.0
 def locked(study: Study) -> Iterator[None]:
     """A study for this driver alone, with none of its cells running. Raises ConfigError.
 
-    The lock is the kernel's (flock), so that it ends with the driver, however the driver ends.
+    The lock is the kernel's (flock), so that it ends with the driver, however the driver ends; the
+    owner's file beside it keeps drivers of other hosts out.
     """
     path = study.directory / ".lock"
     try:
@@ -35,14 +43,22 @@ def locked(study: Study) -> Iterator[None]:
             raise ConfigError(
                 f"study {study.name} is being run by process {driver}: wait for it, or stop it"
             ) from None
+        except OSError as error:
+            if error.errno not in WITHOUT_FLOCK:
+                raise _unwritable(study, error) from error
+            warn_without_flock(path)
         try:
             file.truncate(0)
             file.write(str(os.getpid()).encode())
+            take(study.directory)
         except OSError as error:  # a full disk
             raise _unwritable(study, error) from error
-        for cell in study.cells:
-            _check_not_running(study, cell)
-        yield
+        try:
+            for cell in study.cells:
+                _check_not_running(study, cell)
+            yield
+        finally:
+            release(study.directory)
 
 
 def _unwritable(study: Study, error: OSError) -> ConfigError:
@@ -60,6 +76,9 @@ def _check_not_running(study: Study, cell: Cell) -> None:
     patience = time.monotonic() + DYING_SECONDS
     while is_running(cell.directory):
         if time.monotonic() > patience:
+            owner = owned_by_another(cell.directory)
+            if owner:
+                raise ConfigError(f"study {study.name}, {cell}: {owner}")
             raise ConfigError(
                 f"study {study.name}: {cell} is still running without its driver: "
                 "stop that process first"

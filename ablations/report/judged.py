@@ -1,14 +1,10 @@
 """What a study is judged by: the metrics of its task, read from a config."""
 
-from functools import cache
-
 from ablations.study import Study
-from experiments.compose import Bases, compose
+from ablations.study.changed import composed
 from experiments.run_dir.files import read_config_values
-from reformer_pl.config import ConfigError, RunConfig
+from reformer_pl.config import ConfigError
 from reformer_pl.metrics import Metric, task_metrics
-
-BASES = Bases()
 
 
 def judged_by(study: Study) -> Metric:
@@ -32,9 +28,3 @@ def study_metrics(study: Study) -> tuple[Metric, ...]:
     raise ConfigError(
         f"no config.yaml below {study.directory} has a task.name: copy it beside each result.json"
     )
-
-
-@cache  # composing takes longer than a table
-def composed(overrides: tuple[str, ...]) -> RunConfig:
-    """The config of a cell."""
-    return compose(overrides, BASES)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ablations.report.drawing.figure import Drawing
 from ablations.report.table import Table, with_mark_explained
+from ablations.report.variant_means import changed_note
 from ablations.report.words import Part, build_part
 from ablations.results import finished_cells, study_problems
 from ablations.study import Study
@@ -43,7 +44,9 @@ def build_report(study: Study, cells: pd.DataFrame) -> Report:
     A grid none of whose cells ended well has no figures; its tables say why.
     """
     parts = [part for grid in study.grids for part in _parts(study, grid, cells)]
-    tables = tuple(with_mark_explained(table) for part in parts for table in part.tables)
+    note = changed_note(cells)
+    marked = (with_mark_explained(table) for part in parts for table in part.tables)
+    tables = tuple(replace(table, caption=table.caption + note) for table in marked)
     figures = tuple(figure for part in parts for figure in part.figures)
     return Report(study, cells, tables, figures, tuple(study_problems(study)))
 

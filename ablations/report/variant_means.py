@@ -14,7 +14,7 @@ from ablations.report.table import Entry, Value, Words
 from ablations.result_columns import COUNTS
 from ablations.results import variant_labels
 from ablations.study import Study
-from experiments.run_dir.outcome import OK
+from experiments.run_dir.outcome import CHANGED, OK
 from experiments.times.disturbed import MARK, MARK_MEANS
 from reformer_pl.metrics import Metric
 
@@ -107,6 +107,37 @@ def counted(statuses: pd.Series) -> str:
         f"{counts[status]} {status}"
         for status in sorted(counts.index, key=lambda status: (status != OK, status))
     )
+
+
+def changed_note(cells: pd.DataFrame) -> str:
+    """For a caption: the cells left out since their directories hold runs of another config."""
+    changed = cells[cells["status"] == CHANGED]
+    if changed.empty:
+        return ""
+    first = changed.iloc[0]
+    count = "1 cell is" if len(changed) == 1 else f"{len(changed)} cells are"
+    return (
+        f" {count} left out as {CHANGED}; of {first['cell']} seed={first['seed']} {first['error']}."
+    )
+
+
+def several_sessions(cells: pd.DataFrame) -> list[str]:
+    """A line for each cell that several commits, devices, hosts or numbers of threads trained."""
+    lines = []
+    for row in cells.to_dict("records"):
+        sessions = row.get("sessions")
+        if not isinstance(sessions, list) or len(sessions) < 2:
+            continue
+        changes = []
+        for key in ("git_commit", "device", "threads", "host"):
+            values = list(dict.fromkeys(str(session.get(key)) for session in sessions))
+            if len(values) > 1:
+                changes.append(f"{key.replace('_', ' ')} {', then '.join(values)}")
+        if changes:
+            steps = ", ".join(str(session.get("step")) for session in sessions[1:])
+            cell = f"{row['cell']} seed={row['seed']}"
+            lines.append(f"{cell} went on at step {steps}: {'; '.join(changes)}")
+    return lines
 
 
 def ended_badly(statuses: Iterable[str]) -> str:

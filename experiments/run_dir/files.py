@@ -10,6 +10,7 @@ import math
 import os
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,17 @@ COVERAGE = "coverage.jsonl"
 RESULT = "result.json"
 ROUNDS = "rounds.jsonl"
 JOB = "slurm.json"
+ASKED = "asked.json"  # the config that a study's driver composed for its cell
+OWNER = ".owner"  # host and process of who has the directory
+DATA = "data.json"  # size and hash of the file that was read
+SESSIONS = "sessions.jsonl"  # each process that trained a part of it
 CHECKPOINTS = "checkpoints"
 CHECKPOINT = "last.ckpt"  # below checkpoints/
 PREVIOUS = "previous.ckpt"  # the one before, until the run has ended
 EVALUATIONS = "evaluations"
 SHOWN = (CONFIG, LOG, METRICS, RESULT, ROUNDS)  # what a report links to
 MARKS = (CONFIG, RESULT)  # a folder with one of them is a run's
-FILES = (CONFIG, LOG, METRICS, COVERAGE, RESULT, JOB)  # of a run, and no folders
+FILES = (CONFIG, LOG, METRICS, COVERAGE, RESULT, JOB, DATA, SESSIONS)  # of a run, and no folders
 
 
 # What torch.load raises for a file that is no whole checkpoint.
@@ -60,7 +65,26 @@ def previous_checkpoint_path(directory: Path) -> Path:
     return directory / CHECKPOINTS / PREVIOUS
 
 
+def no_checkpoint(path: Path) -> str:
+    """The sentence for a checkpoint that is not there, such as one deleted to save space."""
+    return (
+        f"{path} is not there, and the weights with it: its numbers stay, "
+        "but to score it once more, train the run again in another out_dir"
+        if (path.parent.parent / RESULT).exists()
+        else f"{path} is missing: train the run first"
+    )
+
+
 def evaluation_path(directory: Path, name: str) -> Path:
+    """Of a name that is no file name as it stands, such as "a b", with a hash: "a-b" is another."""
+    stem = safe_name(name)
+    if stem != name and len(stem) == len(name):
+        stem = safe_name(f"{stem}-{short_hash(name)}")
+    return directory / EVALUATIONS / f"{stem}.json"
+
+
+def plain_evaluation_path(directory: Path, name: str) -> Path:
+    """Where the scores of an evaluation were written before its file had a hash."""
     return directory / EVALUATIONS / f"{safe_name(name)}.json"
 
 
@@ -117,7 +141,9 @@ def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
         file.write("".join(json_text(row, indent=None) for row in rows))
 
 
-def drop_rows_after(path: Path, step: int) -> list[dict[str, Any]]:
+def drop_rows_after(
+    path: Path, step: int, parse: Callable[[str], dict[str, Any] | None] = parse_row
+) -> list[dict[str, Any]]:
     """Keep the rows of a JSON-lines file up to a step, and return them.
 
     A row that a crash cut short goes too, and so does a damaged one. Raises ConfigError for a file
@@ -125,7 +151,7 @@ def drop_rows_after(path: Path, step: int) -> list[dict[str, Any]]:
     """
     kept = []
     for line in (read_bytes(path) or b"").decode(errors="replace").splitlines():
-        row = parse_row(line)
+        row = parse(line)
         if row is not None and row["step"] <= step:
             kept.append((line, row))
     if has_file(path):
@@ -163,8 +189,11 @@ def shortened(name: str, text: str, n_letters: int, n_bytes: int = 200) -> str:
     if len(name) <= n_letters and len(data) <= n_bytes:
         return name
     start = data[: n_letters - 9].decode(errors="ignore")
-    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
-    return f"{start}-{digest}"
+    return f"{start}-{short_hash(text)}"
+
+
+def short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
 
 
 def claim_directory(config: RunConfig) -> Path:

@@ -1,7 +1,8 @@
 """A run directory has one run at a time: its log.txt is locked (flock) as long as the run lives.
 
 Where stdout is that file, as in a cell of a study, the process that started the run holds the lock.
-On SLURM nobody does: the queue shows what runs.
+On SLURM nobody does: the queue shows what runs. A file beside the lock, owner.py, guards where the
+kernel's lock does not reach.
 """
 
 import fcntl
@@ -14,6 +15,13 @@ from typing import IO, Any
 
 from experiments.run_dir.durable import make_folder
 from experiments.run_dir.files import LOG
+from experiments.run_dir.owner import (
+    WITHOUT_FLOCK,
+    owned_by_another,
+    release,
+    take,
+    warn_without_flock,
+)
 from experiments.run_dir.reading import has_file
 from reformer_pl.config import ConfigError
 
@@ -36,9 +44,20 @@ def locked(directory: Path) -> Iterator[None]:
             f"out_dir={directory} cannot be written ({error.strerror}): give another out_dir"
         ) from error
     with log:
-        if not is_stdout(path):
-            lock(log)
-        yield
+        if is_stdout(path):
+            yield
+            return
+        lock(log)
+        try:
+            take(directory)
+        except OSError as error:
+            raise ConfigError(
+                f"out_dir={directory} cannot be written ({error.strerror}): give another out_dir"
+            ) from error
+        try:
+            yield
+        finally:
+            release(directory)
 
 
 def is_stdout(path: Path) -> bool:
@@ -61,6 +80,8 @@ def lock(log: IO[Any]) -> None:
                 ) from None
             time.sleep(0.01)
         except OSError as error:
+            if error.errno in WITHOUT_FLOCK:
+                return warn_without_flock(Path(log.name))
             raise ConfigError(
                 f"{log.name} cannot be locked ({error.strerror}): "
                 "give an out_dir on another file system"
@@ -73,6 +94,8 @@ def is_running(directory: Path) -> bool:
     False where the log cannot be opened: no process starts there, either.
     """
     path = directory / LOG
+    if owned_by_another(directory):
+        return True
     try:
         if not has_file(path):
             return False

@@ -18,6 +18,7 @@ from experiments.run_dir.files import (
     RESULT,
     evaluation_path,
     json_text,
+    plain_evaluation_path,
     read_json,
     write_json,
     written_at,
@@ -33,6 +34,7 @@ FAILED = "failed"
 TIMEOUT = "timeout"
 WOULD_NOT_FIT = "would_not_fit"  # refused for its predicted memory
 MISSING = "missing"  # of a reader: there is no result
+CHANGED = "changed"  # of a reader: the directory holds a run of another config
 UNEVALUATED = "unevaluated"  # of a reader: trained, without one of its evaluations
 UNREADABLE = "unreadable"  # of a reader: a file that says how it ended cannot be read
 
@@ -127,8 +129,13 @@ def read_evaluation(directory: Path, name: str, overrides: list[str]) -> Result 
     None when there are none yet, and when they were made under other overrides. Raises ConfigError
     for a file that cannot be read.
     """
-    scores = read_scores(evaluation_path(directory, name))
-    return scores if scores and scores.get("overrides") == overrides else None
+    paths = (evaluation_path(directory, name), plain_evaluation_path(directory, name))
+    for path in dict.fromkeys(paths):
+        scores = read_scores(path)
+        # Another evaluation may have had the plain path.
+        if scores and scores.get("overrides") == overrides and scores.get("name", name) == name:
+            return scores
+    return None
 
 
 def read_scores(path: Path) -> Result | None:

@@ -2,50 +2,61 @@
 
 import os
 import subprocess
+import tomllib
 from datetime import UTC, datetime
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from experiments.safe_path import ROOT
 
-PACKAGES = ("reformer-pl", "torch", "lightning", "torchmetrics", "hydra-core")
+OWN = "reformer-pl"
+PACKAGES = (OWN, "torch", "lightning", "torchmetrics", "hydra-core")
 
 
 def provenance(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
     """The versions of the packages, and the git commit, with -dirty when files differ from it."""
-    return {"versions": {name: _version(name) for name in packages}, "git_commit": commit()}
+    return {"versions": {name: _version(name) for name in packages}, "git_commit": git_commit(ROOT)}
 
 
-@cache
-def commit() -> str | None:
-    """The commit of this clone, with -dirty where files differ from it.
+def git_commit(root: Path) -> str | None:
+    """The commit of the code below `root`; None where git does not track it there.
 
-    None outside of a clone, where the version of the package says enough: an installed copy, or an
-    archive that was unpacked, may lie within a repository of something else. It is asked whoever
-    owns the clone, and whatever repository the environment names.
+    A copy may lie within a repository of something else, or be unpacked over one.
     """
-    if not (ROOT / ".git").exists():
+    root = root.resolve()
+    top = _git(root, "rev-parse", "--show-toplevel")
+    if not top or Path(top).resolve() != root:
         return None
-    git = ["git", "-C", str(ROOT), "-c", f"safe.directory={ROOT}"]
-    top = _answer([*git, "rev-parse", "--show-toplevel"])
-    if top is None or not Path(top).samefile(ROOT):
+    if not _git(root, "ls-files", str(Path(__file__).resolve().relative_to(ROOT.resolve()))):
         return None
-    return _answer([*git, "describe", "--always", "--dirty", "--abbrev=12"])
+    return _git(root, "describe", "--always", "--dirty", "--abbrev=12")
 
 
-def _answer(command: list[str]) -> str | None:
-    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR")
-    environment = {key: value for key, value in os.environ.items() if key not in elsewhere}
+def _git(root: Path, *words: str) -> str | None:
+    """What git prints, without the variables that would point it at another repository.
+
+    A clone of another owner counts: its code is what runs here.
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    options = ("-c", f"safe.directory={root}", "-c", "core.fsmonitor=false")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        done = subprocess.run(
+            ["git", *options, "-C", str(root), *words],
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
     except OSError:  # no git on this machine
         return None
-    return done.stdout.strip() or None
+    return done.stdout.strip() or None if done.returncode == 0 else None
 
 
 def _version(package: str) -> str | None:
+    """Of this project, that of the folder that runs: another copy may be installed."""
+    own = ROOT / "pyproject.toml"
+    if package == OWN and own.is_file():
+        return str(tomllib.loads(own.read_text(encoding="utf-8"))["project"]["version"])
     try:
         return version(package)
     except PackageNotFoundError:

@@ -29,12 +29,18 @@ def read_rows(
 
 def parse_row(line: str) -> Row | None:
     """None of a damaged one: a row has its step and otherwise numbers, and the name of its part."""
-    row = parse_object(line)
-    if row is None or type(row.get("step")) is not int or row["step"] < 0:
+    row = parse_step(line)
+    if row is None:
         return None
     numbers = (value for name, value in row.items() if name != "split")
     whole = all(value is None or isinstance(value, int | float) for value in numbers)
     return row if whole and isinstance(row.get("split", ""), str) else None
+
+
+def parse_step(line: str) -> Row | None:
+    """None of a line that is no whole object with a step."""
+    row = parse_object(line)
+    return row if row is not None and type(row.get("step")) is int and row["step"] >= 0 else None
 
 
 def parse_object(line: str) -> Row | None:

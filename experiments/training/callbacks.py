@@ -21,17 +21,16 @@ from experiments.run_dir.durable import put_in_place, sync
 from experiments.run_dir.files import (
     COVERAGE,
     METRICS,
+    SESSIONS,
     append_rows,
     checkpoint_path,
     drop_rows_after,
     previous_checkpoint_path,
 )
-from experiments.run_dir.provenance import commit
 from experiments.times.waited import Counters, TimedSteps, read_counters
 from experiments.training.tensorboard import TensorBoardFile
 from reformer_pl.measure import PeakMemory, training_tensors
 from reformer_pl.module import lr_factor
-from reformer_pl.tasks.batches import SequenceData
 
 UNTIMED_STEPS = 2  # the first steps of a process warm caches up: step_seconds leaves them out
 
@@ -179,23 +178,9 @@ class Checkpoints(Callback):
         self.directory, self.path = directory, checkpoint_path(directory)
         # Only a whole one may become the one before the last.
         self.last_is_whole = resumed_from in (None, self.path)
-        self.data: dict[str, int | str] | None = None  # the fingerprint of the task's data
-        self.starts: list[dict[str, Any]] = []  # of each process that trained a part of this run
         self.eval_every_steps = eval_every_steps
         self.asked = False  # this rank got a Ctrl-C
         self.interrupted = False  # all ranks agreed to stop
-
-    def begin(self, data: SequenceData, step: int, device: str) -> None:
-        """What this process trains with; those that were before it stand in its checkpoint."""
-        self.data = data.fingerprint()
-        made_by = {"git_commit": commit(), "device": device, "threads": torch.get_num_threads()}
-        self.starts.append({"step": step, **made_by})
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"data": self.data, "starts": self.starts}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.starts = [*state["starts"], *self.starts]
 
     def forget_previous(self, trainer: Trainer) -> None:
         """Of a run that has come to its end: the last checkpoint is all that it needs."""
@@ -259,7 +244,7 @@ class Checkpoints(Callback):
         if not trainer.is_global_zero:
             return
         # The rows first: a checkpoint must not be ahead of them after a power cut.
-        for rows in (METRICS, COVERAGE):
+        for rows in (METRICS, COVERAGE, SESSIONS):
             sync(self.directory / rows)
         sync(partial)
         if self.last_is_whole and self.path.exists():

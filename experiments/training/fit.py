@@ -12,11 +12,18 @@ from lightning import Callback, Trainer, seed_everything
 
 from experiments import STARTED
 from experiments.device import set_threads
+from experiments.run_dir.files import METRICS, checkpoint_path
+from experiments.run_dir.identity import (
+    begin_session,
+    check_data,
+    check_trained_by,
+    read_sessions,
+)
 from experiments.run_dir.outcome import OK, forget_result, write_evaluation
 from experiments.run_dir.problems import missing_rows
 from experiments.run_dir.rounds import forget_rounds
 from experiments.training.callbacks import Checkpoints, Cost, MetricsFile
-from experiments.training.checkpoint import check_same_run, newest_checkpoint, trained_checkpoint
+from experiments.training.checkpoint import newest_checkpoint, trained_checkpoint
 from experiments.training.coverage_file import CoverageFile
 from experiments.training.loggers import TENSORBOARD, build_loggers, log_config
 from experiments.training.scoring import load_weights, score
@@ -85,6 +92,7 @@ def train(
 def build_parts(config: RunConfig, directory: Path, callbacks: Iterable[Callback]) -> Parts:
     """Raises ConfigError for a corrupt checkpoint and for an evaluation that cannot be."""
     data = build_task(config)
+    check_data(directory, config.task.source, data.identity(), keep=False)
     set_threads(config)
     seed_everything(config.seed, verbose=False)
     module = LitSequenceModel(config, data.vocab_size)
@@ -93,7 +101,7 @@ def build_parts(config: RunConfig, directory: Path, callbacks: Iterable[Callback
     newest = newest_checkpoint(directory)
     if newest is not None:
         resumed_from, checkpoint = newest
-        check_same_run(resumed_from, checkpoint, config, data)
+        check_trained_by(resumed_from, checkpoint, config)
         step = checkpoint["global_step"]
     options, tokens = config.trainer, config.task.batch_size * config.task.length
     cost, checkpoints = Cost(), Checkpoints(directory, options.eval_every_steps, resumed_from)
@@ -124,8 +132,12 @@ def begin(parts: Parts) -> None:
     layers = ", ".join(attention_pattern(config.model.attention, config.model.n_layers))
     size, device = f"{parts.parameters:,} parameters", device_name(parts.trainer)
     print(f"{directory}: {size}, attention {layers}, on {device}")
+    if not step and (directory / METRICS).exists():
+        print(f"{checkpoint_path(directory)} is not there: the run starts over at step 0")
     where = f"from step {step} of" if step else "for"
     print(f"training {where} {config.trainer.max_steps} steps", flush=True)
+    check_data(directory, config.task.source, parts.data.identity(), keep=True)
+    begin_session(directory, step, device_name(parts.trainer), torch.get_num_threads())
     rows = parts.metrics.drop_after(step)
     for line in missing_rows(directory, to_dict(config), step):
         print(f"warning: {line}", flush=True)
@@ -140,7 +152,6 @@ def begin(parts: Parts) -> None:
 
 def fit(parts: Parts) -> None:
     """Train to the last step, or until Ctrl-C. Loggers get the rows of training alone."""
-    parts.checkpoints.begin(parts.data, parts.step, device_name(parts.trainer))
     resumed = parts.resumed_from and parts.resumed_from.absolute()  # no name of a registry
     parts.trainer.fit(parts.module, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
     parts.trainer.loggers = []  # the scores of evaluations would look like rows of training
@@ -172,8 +183,9 @@ def evaluate(
 def evaluate_again(config: RunConfig, directory: Path, names: Iterable[str]) -> None:
     """Score a trained run under evaluations that were added to its config since."""
     path, checkpoint = trained_checkpoint(directory)
+    check_trained_by(path, checkpoint, config)
     data = build_task(config)
-    check_same_run(path, checkpoint, config, data)
+    check_data(directory, config.task.source, data.identity(), keep=False)
     set_threads(config)
     weights = checkpoint["state_dict"]
     evaluate(build_trainer(config), config, data, weights, directory, names)
@@ -202,6 +214,5 @@ def gather_result(parts: Parts, scores: dict[str, float]) -> dict[str, Any]:
         "baseline": parts.data.baseline(),
         "device": device_name(parts.trainer),
         "threads": torch.get_num_threads(),
-        "data": parts.data.fingerprint(),
-        "starts": parts.checkpoints.starts,
+        "sessions": read_sessions(parts.directory),
     }

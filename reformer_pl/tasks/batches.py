@@ -6,7 +6,7 @@ So a resumed run sees what an undisturbed one would have seen. Shapes: B sequenc
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningDataModule
@@ -72,12 +72,9 @@ class SequenceData(LightningDataModule):
     def baseline(self) -> dict[str, float | str]:
         """What a model that has learnt nothing from context scores: its name, and each metric."""
 
-    def fingerprint(self) -> dict[str, int | str] | None:
-        """`bytes` and `sha256` of the file that the sequences come from; None where there is none.
-
-        A run that is resumed must find the same.
-        """
-        return None
+    def identity(self) -> dict[str, Any]:
+        """The bytes that the task read, as their number and SHA-256; empty where it draws all."""
+        return {}
 
     @property
     def n_eval_sequences(self) -> int:

@@ -29,6 +29,7 @@ from experiments.run_dir.outcome import (
     result_row,
     write_failure,
 )
+from experiments.run_dir.owner import release, take
 from experiments.run_dir.reading import has_file, read_bytes
 from experiments.safe_path import safe_path
 from reformer_pl.config import ConfigError
@@ -69,7 +70,10 @@ class Process:
             self.popen.wait()
             self.reaped_at = time.monotonic()
         left = self.reaped_at is not None and time.monotonic() < self.reaped_at + DYING_SECONDS
-        return not (left and is_running(self.cell.directory))
+        if left and is_running(self.cell.directory):
+            return False
+        release(self.cell.directory)
+        return True
 
     def interrupt(self, grace_seconds: float) -> None:
         """SIGINT: a cell saves a checkpoint and ends. `enforce` kills it when the grace is over."""
@@ -101,18 +105,23 @@ def start(
     has_file(cell.directory / LOG)
     with (cell.directory / LOG).open("ab") as log:
         lock(log)
+        take(cell.directory)
         if not is_ok(read_result(cell.directory)):
             forget_result(cell.directory)
         log_start = os.fstat(log.fileno()).st_size
-        popen = subprocess.Popen(
-            cell.command(),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**outside_of_a_job(), **CELL_ENVIRONMENT, **safe_path(), **environment},
-            start_new_session=True,
-            preexec_fn=_in_the_child(),
-        )
+        try:
+            popen = subprocess.Popen(
+                cell.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**outside_of_a_job(), **CELL_ENVIRONMENT, **safe_path(), **environment},
+                start_new_session=True,
+                preexec_fn=_in_the_child(),
+            )
+        except OSError:  # no process could be started
+            release(cell.directory)
+            raise
     return Process(cell, popen, time.monotonic(), log_start, gpus, port)
 
 

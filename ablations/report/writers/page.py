@@ -14,6 +14,7 @@ import pandas as pd
 from ablations.report.drawing.figure import Drawing
 from ablations.report.numbers import MISSING
 from ablations.report.report import Report
+from ablations.report.variant_means import several_sessions
 from ablations.report.writers.page_cells import cells_html, links_html, mood, targets, variant_of
 from ablations.report.writers.page_tables import table_html
 from ablations.report.writers.svg import inline_svg
@@ -131,7 +132,10 @@ def _provenance(study: Study, cells: pd.DataFrame) -> str:
             '<p class="error">The cells ran on different devices or numbers of threads: '
             "their times cannot be compared.</p>"
         )
-    return f"{warning}<dl>{listed}<dt>all numbers</dt><dd>{links}, {rows}</dd></dl>"
+    resumed = "".join(
+        f"<dt>resumed</dt><dd>{escape(line)}</dd>" for line in several_sessions(cells)
+    )
+    return f"{warning}<dl>{listed}{resumed}<dt>all numbers</dt><dd>{links}, {rows}</dd></dl>"
 
 
 def _first_to_last(column: pd.Series) -> str:

@@ -9,6 +9,8 @@ from rich.text import Text
 
 from ablations.report.report import Report
 from ablations.report.table import Table, is_best
+from ablations.report.variant_means import several_sessions
+from experiments.run_dir.outcome import CHANGED
 
 LOG_WIDTH = 160  # of a file, which has no width of its own
 
@@ -18,6 +20,19 @@ def print_tables(report: Report, console: Console | None = None) -> None:
         print_table(table, report.study.name, console or Console())
     for line in report.problems:
         (console or Console()).print(Text(line), soft_wrap=True)
+
+
+def print_sessions(report: Report) -> None:
+    """A line for each cell that was trained in several ways, one after the other."""
+    for line in several_sessions(report.cells):
+        print(line)
+
+
+def print_changed(report: Report) -> None:
+    """A line for each cell whose directory holds a run of another config."""
+    changed = report.cells[report.cells["status"] == CHANGED]
+    for row in changed.itertuples():
+        print(f"{row.cell} seed={row.seed}: {CHANGED}, for {row.error}")
 
 
 def print_table(table: Table, name: str, console: Console) -> None:
