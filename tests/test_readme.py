@@ -217,6 +217,7 @@ def test_the_ten_lines_of_python_run(
     assert names["model"].config == names["config"]
 
 
+@pytest.mark.usefixtures("stub_configs")
 def test_the_page_about_python_runs_from_top_to_bottom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
