@@ -241,6 +241,7 @@ def test_the_page_about_python_runs_from_top_to_bottom(
     assert len(names["left"].lines) == 6 and Path("figure4.png").stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("stub_configs")
 def test_the_notebook_runs_on_it(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
