@@ -258,6 +258,7 @@ def test_the_notebook_runs_on_it(
     assert "LSH-8" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("stub_configs")
 def test_the_columns_of_load_results_are_the_ones_that_are_documented(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
