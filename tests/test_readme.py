@@ -217,6 +217,7 @@ def test_the_ten_lines_of_python_run(
     assert names["model"].config == names["config"]
 
 
+@pytest.mark.usefixtures("stub_configs")
 def test_the_page_about_python_runs_from_top_to_bottom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,6 +241,7 @@ def test_the_page_about_python_runs_from_top_to_bottom(
     assert len(names["left"].lines) == 6 and Path("figure4.png").stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("stub_configs")
 def test_the_notebook_runs_on_it(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,6 +258,7 @@ def test_the_notebook_runs_on_it(
     assert "LSH-8" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("stub_configs")
 def test_the_columns_of_load_results_are_the_ones_that_are_documented(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
