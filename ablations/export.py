@@ -9,6 +9,7 @@ from ablations.result_columns import OWN
 from ablations.study.changed import changed_cells
 from ablations.study.folder import open_source
 from ablations.study.problems import problem_lines
+from experiments.run_dir.durable import replace_file
 from experiments.run_dir.outcome import UNREADABLE, is_ok, result_row
 from reformer_pl.config import ConfigError
 
@@ -36,7 +37,7 @@ def export(sources: list[str], format: str, out: Path, runs_dir: Path) -> int:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if format == "parquet":
-            frame.to_parquet(out, engine="pyarrow", index=False)
+            replace_file(out, lambda path: frame.to_parquet(path, engine="pyarrow", index=False))
         else:
             write_frame(frame, out)
     except OSError as error:

@@ -31,7 +31,14 @@ from experiments.rank import check_world
 from experiments.run_dir.files import RESULT, claim_directory, config_text
 from experiments.run_dir.identity import check_asked
 from experiments.run_dir.lock import locked
-from experiments.run_dir.outcome import BENCHMARK_NUMBERS, forget_result, is_ok, read_result, record
+from experiments.run_dir.outcome import (
+    BENCHMARK_NUMBERS,
+    forget_result,
+    is_ok,
+    read_result,
+    record,
+    result_row,
+)
 from experiments.run_dir.provenance import PACKAGES
 from experiments.run_dir.rounds import forget_rounds
 from experiments.safe_path import safe_path
@@ -148,7 +155,7 @@ def run_each(cases: list[list[str]], configs: list[RunConfig]) -> int:
         codes.append(subprocess.run(command, env={**os.environ, **safe_path()}).returncode)
         if codes[-1] == 130:
             raise KeyboardInterrupt
-    print_table(cases, [read_result(Path(directory)) or {} for directory in directories])
+    print_table(cases, [result_row(Path(directory)) or {} for directory in directories])
     # A case that the system killed has a negative code.
     return max(code if code in (0, 1, 2) else 1 for code in codes)
 

@@ -1,5 +1,6 @@
 """One cell's broken files are its own failed row, and the sweep goes on."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def test_what_a_cell_breaks_is_its_own_row(
         assert f"{name} seed=0: unreadable in" in output, output
     for command in (["status"], ["report"], ["run", "--dry-run"], ["run", "--retry"]):
         code = main([command[0], "./mine.yaml", *command[1:]])
-        output = capfd.readouterr().out
+        printed = capfd.readouterr()
+        output = printed.out + printed.err
         assert code == (1 if "--retry" in command else 0), output
         assert "fine" in output or "--retry" in command, output
         assert "Traceback" not in output and "\x1b" not in output
@@ -77,3 +79,30 @@ def test_no_free_port_is_the_row_of_one_cell(
     output = capfd.readouterr().out
     assert f"two seed=0: failed to start: {error}" in output and "one seed=0: ok" in output
     assert not Path(study.cells[0].directory / "result.json").exists()
+
+
+@pytest.mark.parametrize("end", ["kill -SEGV $$", "kill -ABRT $$", "exit 120"])
+def test_a_crash_after_the_work_is_done_takes_nothing_back(
+    end: str,
+    study_of: Callable[..., Study],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A library that fails while its process ends, with the result, or the last evaluation, there."""
+    overrides = ["model.lsh.n_hashes=8"]
+    scored = f"""{{"name": "LSH-8", "overrides": {json.dumps(overrides)}, "accuracy": 0.5}}"""
+    write = f"mkdir -p evaluations; echo '{scored}' > evaluations/LSH-8.json"
+    study = study_of(
+        axes={"train": {"whole": [], "unscored": []}}, evaluations={"LSH-8": overrides}
+    )
+
+    def command(cell: Cell) -> list[str]:
+        done = f"{write}; {FINE}" if cell.name == "whole" else FINE
+        return ["sh", "-c", f"cd '{cell.directory}' && {done}; {end}"]
+
+    monkeypatch.setattr(Cell, "command", command)
+    assert main(["run", "./mine.yaml"]) == 1
+    output = capfd.readouterr().out
+    assert "whole seed=0: ok in" in output and "its process then ended with" in output
+    assert "unscored seed=0: trained, but an evaluation failed" in output
+    assert "1 of 2 cells ok" in output and len(study.cells) == 2

@@ -22,6 +22,7 @@ from experiments.run_dir.files import (
 )
 from experiments.run_dir.rows import read_rows
 from experiments.training.callbacks import Checkpoints
+from processes import TIMES
 
 RUN = [
     "experiment=smoke", "model.n_layers=1", "trainer.max_steps=6", "trainer.eval_every_steps=2",
@@ -35,24 +36,13 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 def numbers(directory: Path) -> dict[str, Any]:
     """What a run must come to, whatever happened on the way."""
-    timed = (
-        "seconds",
-        "finished_at",
-        "tokens_per_second",
-        "sessions",
-        "peak_memory_gib",
-        "waited_share",
-        "switches",
-        "q1",
-        "q3",
-    )
     result = json.loads((directory / RESULT).read_text())
     rows = [
-        {key: value for key, value in row.items() if key != "seconds"}
+        {key: value for key, value in row.items() if key not in TIMES}
         for row in read_rows(directory / METRICS)
     ]
     return {
-        "result": {k: v for k, v in result.items() if not k.endswith(timed)},
+        "result": {k: v for k, v in result.items() if k not in TIMES},
         "rows": rows,
         "weights": {k: v.tolist() for k, v in weights(checkpoint_path(directory)).items()},
     }

@@ -3,7 +3,6 @@
 The launcher follows the decisions, and --dry-run only shows them.
 """
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from experiments.run_dir.files import (
     CONFIG,
     checkpoint_path,
     has_begun,
+    json_text,
     load_run_config,
     no_checkpoint,
 )
@@ -169,7 +169,7 @@ def hand_over(plan: Plan) -> None:
     for cell, config in zip(plan.study.cells, plan.configs, strict=True):
         if plan.decisions[cell].starts:
             with suppress(OSError):  # in such a directory the cell cannot start, and says why
-                replace_text(cell.directory / ASKED, json.dumps(to_dict(config)))
+                replace_text(cell.directory / ASKED, json_text(to_dict(config)))
 
 
 def extend_cells(plan: Plan) -> None:

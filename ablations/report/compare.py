@@ -15,6 +15,7 @@ from ablations.report.writers.latex import latex
 from ablations.report.writers.markdown import markdown
 from ablations.results import finished_cells
 from ablations.study import Study
+from experiments.run_dir.durable import replace_text
 from reformer_pl.config import ConfigError
 
 
@@ -74,8 +75,8 @@ def write_comparison(table: Table, study: Study, directory: Path) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         write_frame(table.data, path.with_suffix(".csv"))
-        path.with_suffix(".tex").write_text(latex(table, study.name), encoding="utf-8")
-        path.write_text(markdown(table), encoding="utf-8")
+        replace_text(path.with_suffix(".tex"), latex(table, study.name))
+        replace_text(path, markdown(table))
     except OSError as error:
         raise ConfigError(
             f"the comparison cannot be written to {directory}: {error.strerror}"

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 from ablations.study import Study
 from ablations.study.cell import Cell
 from ablations.study.ratio_base import ratio_bases
-from experiments.run_dir.outcome import read_result
+from experiments.run_dir.outcome import result_row
 from experiments.run_dir.rounds import Round, ratios, read_rounds
 from experiments.times.waited import quartiles
 
@@ -38,7 +38,7 @@ def time_ratios(study: Study, place: Callable[[Cell], Place]) -> dict[Place, Tim
     A place has none where nothing was measured but the run itself.
     """
     rounds: dict[Cell, list[Round]] = {
-        cell: read_rounds(cell.directory, read_result(cell.directory)) for cell in study.cells
+        cell: read_rounds(cell.directory, result_row(cell.directory)) for cell in study.cells
     }
     values: dict[Place, list[float]] = {}
     disturbed: dict[Place, bool] = {}

@@ -6,7 +6,9 @@ after it. A file that is empty, or all zeros, is what a cut leaves of a file tha
 
 import glob
 import os
+import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 PARTIAL = ".partial"  # ends the name of a file that is still being written
@@ -22,11 +24,11 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
     A link stays one, and what is no file, such as /dev/stdout, is written to as it is.
     """
-    path = path.resolve()
     if path.exists() and not path.is_file():
         write(path)
-    else:
-        put_in_place(write_partial(path, write), path)
+        return
+    path = path.resolve()
+    put_in_place(write_partial(path, write), path)
 
 
 def write_partial(path: Path, write: Callable[[Path], object]) -> Path:
@@ -35,17 +37,24 @@ def write_partial(path: Path, write: Callable[[Path], object]) -> Path:
     Raises what `write` raises, and leaves nothing then.
     """
     make_folder(path.parent)
-    for rest in path.parent.glob(f"{glob.escape(path.name)}.*{PARTIAL}"):
+    for rest in path.parent.glob(f"{glob.escape(_stem(path.name))}.*{PARTIAL}"):
         if not _is_alive(rest.name.split(".")[-2]):
             rest.unlink(missing_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    partial = path.with_name(f"{_stem(path.name)}.{os.getpid()}{PARTIAL}")
     try:
         write(partial)
+        with suppress(FileNotFoundError):  # a group that shares the folder keeps its permission
+            partial.chmod(stat.S_IMODE(path.stat().st_mode))
         sync(partial)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     return partial
+
+
+def _stem(name: str) -> str:
+    """A name, or as much of it as leaves room for the ending of a partial file."""
+    return name.encode(errors="surrogateescape")[:220].decode(errors="ignore")
 
 
 def _is_alive(pid: str) -> bool:

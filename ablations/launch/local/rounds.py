@@ -17,7 +17,7 @@ from ablations.launch.options import Options
 from ablations.study.cell import Cell
 from ablations.study.ratio_base import ratio_bases
 from experiments.run_dir.files import LOG, log_tail
-from experiments.run_dir.outcome import is_ok, read_result
+from experiments.run_dir.outcome import is_ok, result_row
 from experiments.run_dir.rounds import Round, append_round, forget_failed_rounds, read_rounds
 from experiments.times.disturbed import disturbance
 from reformer_pl.config import ConfigError, RunConfig
@@ -35,7 +35,7 @@ def measure_rounds(
     bases = {
         cell: base
         for cell, base in ratio_bases(plan.study).items()
-        if is_ok(read_result(cell.directory)) and configs[cell].trainer.devices == 1
+        if is_ok(result_row(cell.directory)) and configs[cell].trainer.devices == 1
     }
     for cell in bases if options.retry else ():
         forget_failed_rounds(cell.directory)
@@ -65,7 +65,7 @@ def measure_rounds(
 
 
 def _rounds_of(cells: dict[Cell, Cell]) -> dict[Cell, list[Round]]:
-    return {cell: read_rounds(cell.directory, read_result(cell.directory)) for cell in cells}
+    return {cell: read_rounds(cell.directory, result_row(cell.directory)) for cell in cells}
 
 
 def _measure(
@@ -77,7 +77,7 @@ def _measure(
     environment = environment_of(config, None, options.gpus[: options.share], None)
     process = start(replace(cell, program=PROGRAM, overrides=overrides), environment)
     _wait(process, options.timeout_seconds, stop)
-    rows = read_rounds(cell.directory, read_result(cell.directory))
+    rows = read_rounds(cell.directory, result_row(cell.directory))
     row = next((row for row in rows if row["round"] == turn.number), None)
     if row is None and stop.signals:
         return 0

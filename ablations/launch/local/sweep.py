@@ -20,7 +20,14 @@ from ablations.launch.options import Options
 from ablations.launch.pace import duration
 from ablations.study.cell import Cell
 from experiments.run_dir.files import LOG, log_tail
-from experiments.run_dir.outcome import FAILED, OK, WOULD_NOT_FIT, is_ok, result_row
+from experiments.run_dir.outcome import (
+    FAILED,
+    OK,
+    WOULD_NOT_FIT,
+    is_ok,
+    missing_evaluations,
+    result_row,
+)
 from experiments.times.disturbed import disturbance
 from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.metrics import loss_name
@@ -167,7 +174,8 @@ class Sweep:
                 self.statuses[cell] = FAILED
                 line(f"  {cell}: failed, which cannot be recorded: {error}")
                 return
-        unevaluated = process.popen.returncode != 0 and is_ok(result)
+        code = process.popen.returncode
+        unevaluated = code != 0 and is_ok(result) and self._lacks_an_evaluation(cell)
         if unevaluated and self.stop.signals:
             line(f"  {cell}: trained, interrupted in an evaluation")
         elif unevaluated:
@@ -182,7 +190,16 @@ class Sweep:
                 if cell.trains
                 else _cost(result)
             )
-            line(f"  {cell}: {result['status']} in {duration(process.seconds)}, {summary}")
+            # The work was done: a library that crashes while the process ends takes nothing back.
+            note = f" (its process then ended with {code})" if code and is_ok(result) else ""
+            line(f"  {cell}: {result['status']} in {duration(process.seconds)}, {summary}{note}")
+
+    def _lacks_an_evaluation(self, cell: Cell) -> bool:
+        """Where a file of one cannot be read, too: it is not there for a reader."""
+        try:
+            return bool(missing_evaluations(cell.directory, self.plan.study.evaluations))
+        except ConfigError:
+            return True
 
     def end_cells(self) -> None:
         """Where the driver itself fails, those that still run save a checkpoint as after Ctrl-C."""

@@ -17,7 +17,8 @@ from typing import Any
 
 from ablations.launch.job import Job
 from ablations.study.cell import Cell
-from experiments.run_dir.files import JOB
+from experiments.run_dir.durable import replace_text
+from experiments.run_dir.files import JOB, json_text
 from experiments.run_dir.outcome import FAILED, OOM, TIMEOUT, UNREADABLE, is_ok, result_row
 from experiments.run_dir.reading import read_bytes
 from reformer_pl.config import ConfigError
@@ -67,9 +68,8 @@ def write_record(cell: Cell, name: str, task: int | None, job: str | None) -> No
     Should the driver die in between, the queue still knows the name.
     """
     cell.directory.mkdir(parents=True, exist_ok=True)
-    (cell.directory / JOB).write_text(
-        json.dumps({"name": name, "task": task, "job": job, "user": os.getuid()}) + "\n"
-    )
+    record = {"name": name, "task": task, "job": job, "user": os.getuid()}
+    replace_text(cell.directory / JOB, json_text(record, indent=None))
 
 
 def read_jobs(cells: Iterable[Cell]) -> dict[Cell, Job]:

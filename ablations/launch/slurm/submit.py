@@ -16,7 +16,7 @@ from ablations.launch.slurm.settings import Slurm
 from ablations.study import Study
 from ablations.study.cell import Cell
 from experiments.run_dir.files import JOB, LOG, RESULT
-from experiments.run_dir.outcome import Result, is_ok, read_result
+from experiments.run_dir.outcome import Result, is_ok, result_row
 from experiments.safe_path import safe_path
 from reformer_pl.config import ConfigError
 
@@ -29,7 +29,7 @@ def submit_array(study: Study, cells: list[Cell], slurm: Slurm, processes_per_no
     Raises ConfigError where sbatch fails. No result is touched then.
     """
     name = f"{re.sub(r'[^A-Za-z0-9_.-]', '-', study.name)[:40]}.{uuid.uuid4().hex[:8]}"
-    before = {cell: read_result(cell.directory) for cell in cells}
+    before = {cell: result_row(cell.directory) for cell in cells}
     _write_names(study, cells, name)
     job_ids = _sbatch(study, cells, slurm, processes_per_node, name)
     number = job_ids[0].split("_")[0]
@@ -101,7 +101,7 @@ def _executor(study: Study, slurm: Slurm, processes_per_node: int, name: str, n_
 
 def _forget_failure(cell: Cell, before: Result | None) -> None:
     """The failure that is tried again, unless another result has come meanwhile."""
-    if before is not None and not is_ok(before) and read_result(cell.directory) == before:
+    if before is not None and not is_ok(before) and result_row(cell.directory) == before:
         (cell.directory / RESULT).unlink()
 
 

@@ -10,6 +10,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -27,6 +28,7 @@ from ablations.report.variant_means import baselines, seeds_text
 from ablations.report.writers.csv_file import write_frame
 from ablations.results import variant_labels
 from ablations.study import Study
+from experiments.run_dir.durable import replace_file
 from experiments.run_dir.outcome import OK
 from reformer_pl.metrics import Metric
 
@@ -68,8 +70,9 @@ class Drawing:
         if self.data is not None:
             write_frame(self.data, directory / f"{self.name}.csv")
         with mpl.rc_context(STYLE):
-            self.figure.savefig(directory / f"{self.name}.png")
-            self.figure.savefig(directory / f"{self.name}.pdf", metadata={"CreationDate": None})
+            for suffix, options in (("png", {}), ("pdf", {"metadata": {"CreationDate": None}})):
+                save = partial(self.figure.savefig, format=suffix, **options)
+                replace_file(directory / f"{self.name}.{suffix}", save)
 
     def svg(self) -> str:
         """The same figure for the page, text as outlines; equal figures give equal text."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from ablations.report.numbers import MISSING
 from ablations.report.report import Report
 from ablations.report.table import Entry, Formula, Table, is_best, number_and_interval
+from experiments.run_dir.durable import replace_text
 
 PACKAGES = "booktabs, graphicx"
 SPECIAL = {
@@ -52,7 +53,7 @@ def write_latex(report: Report, directory: Path) -> None:
     """<table>.tex."""
     for table in report.tables:
         text = latex(table, report.study.name)
-        (directory / f"{table.name}.tex").write_text(text, encoding="utf-8")
+        replace_text(directory / f"{table.name}.tex", text)
 
 
 def latex(table: Table, study: str) -> str:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from ablations.report.report import Report
 from ablations.report.table import Row, Table, is_best, text_of
+from experiments.run_dir.durable import replace_text
 
 
 def write_markdown(report: Report, directory: Path) -> None:
     """<table>.md."""
     for table in report.tables:
-        (directory / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
+        replace_text(directory / f"{table.name}.md", markdown(table))
 
 
 def markdown(table: Table) -> str:

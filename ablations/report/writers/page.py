@@ -19,6 +19,7 @@ from ablations.report.writers.page_cells import cells_html, links_html, mood, ta
 from ablations.report.writers.page_tables import table_html
 from ablations.report.writers.svg import inline_svg
 from ablations.study import Study
+from experiments.run_dir.durable import replace_text
 
 PAGE, STYLE, SCRIPT = (
     Path(__file__).with_name(f"page.{suffix}").read_text(encoding="utf-8")
@@ -61,7 +62,7 @@ def write_page(report: Report, directory: Path) -> Path:
         written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
     )
     path = directory / "index.html"
-    path.write_text(page, encoding="utf-8")
+    replace_text(path, page)
     return path
 
 
