@@ -18,6 +18,7 @@ RESIDUALS = ("standard", "checkpoint", "reversible")
 MERGES = ("mean", "concat")
 POSITIONS = ("learned", "axial")
 WINDOWS = ("chunk", "causal", "wrap")
+ROADS = ("auto", "triton", "efficient", "flash", "plain")
 TASKS = ("duplication", "enwik8")
 OPTIMIZERS = ("adam", "adafactor")
 SCHEDULES = ("constant", "rsqrt", "cosine")
@@ -112,6 +113,7 @@ def check_lsh(
     bucket_mask: bool,
     dedupe: bool,
     window: str,
+    road: str,
 ) -> None:
     """Refuse every illegal mode of LSH attention with the sentence that says why."""
     check_positive("n_hashes", n_hashes)
@@ -122,6 +124,7 @@ def check_lsh(
         )
     bucket_factors(n_buckets, chunk_len, chunk_len)
     check_word("window", window, WINDOWS)
+    check_word("road", road, ROADS)
     if window == "causal" and not (causal and bucket_mask):
         raise ConfigError(
             "window=causal reaches the keys before a token in its own bucket: "

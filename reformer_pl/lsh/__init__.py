@@ -1,5 +1,5 @@
-"""LSH attention (paper, section 2 and appendix A): hash (hashing.py), sort (plan.py), attend tile
-by tile (autograd.py).
+"""LSH attention (paper, section 2 and appendix A): hash (hashing.py), sort (plan.py), choose the
+kernels (roads.py), attend tile by tile (autograd.py) or round by round (triton_road.py).
 
 Pure functions of tensors. Shapes: B batch, H heads, R hash rounds, L length, P = L padded to a
 multiple of the chunk, D head size.
@@ -14,6 +14,8 @@ from torch import Tensor
 from reformer_pl.lsh.autograd import LSHAttend
 from reformer_pl.lsh.hashing import draw_rotations, hash_buckets
 from reformer_pl.lsh.plan import Plan, plan_attention
+from reformer_pl.lsh.roads import choose_road
+from reformer_pl.lsh.triton_road import TritonAttend
 
 __all__ = ["attend", "draw_rotations", "hash_buckets", "lsh_attention", "plan_attention"]
 
@@ -33,6 +35,7 @@ def lsh_attention(
     buckets: Tensor | None = None,
     key_padding_mask: Tensor | None = None,
     generator: torch.Generator | None = None,
+    road: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """Shared-QK attention over the keys that hashing brings near.
 
@@ -57,8 +60,11 @@ def lsh_attention(
     rotations: (H, D, R, sum(factors) // 2); drawn from `generator` where None.
     buckets: (B, H, R, L), where hashing is to be skipped: those of an earlier call replay it.
     key_padding_mask: (B, L), True where padded. Such a token is no key, and its output is 0.
+    road: which kernels attend. "auto" takes the fastest that fits the device, dtype and shape:
+        "triton" or "efficient" on CUDA, "flash" on the CPU, else "plain". Each gives the same
+        numbers but for rounding.
 
-    Raises ValueError for an illegal mode or a wrong shape.
+    Raises ValueError for an illegal mode, a wrong shape, or a road that is not for these tensors.
     """
     if qk.shape != v.shape or qk.dim() != 4:
         raise ValueError(
@@ -77,6 +83,7 @@ def lsh_attention(
         buckets=buckets,
         key_padding_mask=key_padding_mask,
         generator=generator,
+        road=road,
     )
     return attend(qk, v, plan), buckets
 
@@ -87,6 +94,9 @@ def attend(qk: Tensor, v: Tensor, plan: Plan) -> Tensor:
     """
     length, p = qk.shape[2], plan.order.shape[2]
     v = v.to(qk.dtype)  # autocast leaves them alike
+    road = choose_road(qk, plan)
+    if road == "triton":
+        return TritonAttend.apply(qk, v, plan)
     if p > length:
         qk, v = (F.pad(x, (0, 0, 0, p - length)) for x in (qk, v))
-    return LSHAttend.apply(qk, v, plan)[:, :, :length]
+    return LSHAttend.apply(qk, v, plan, road)[:, :, :length]

@@ -33,6 +33,7 @@ class Plan(NamedTuple):
     dedupe: bool
     window: str
     largest_code: int  # no code is larger
+    road: str = "auto"  # which kernels attend: `roads.choose_road`
 
 
 @torch.no_grad()
@@ -50,6 +51,7 @@ def plan_attention(
     buckets: Tensor | None = None,
     key_padding_mask: Tensor | None = None,
     generator: torch.Generator | None = None,
+    road: str = "auto",
 ) -> tuple[Plan, Tensor]:
     """Draw rotations, hash, sort: (the plan, buckets (B, H, R, L) int32). `lsh_attention` explains
     the options; qk (B, H, L, D).
@@ -65,6 +67,7 @@ def plan_attention(
         bucket_mask=bucket_mask,
         dedupe=dedupe,
         window=window,
+        road=road,
     )
     b, h, length, d = qk.shape
     if length == 0:
@@ -94,7 +97,7 @@ def plan_attention(
     plan = make_plan(
         buckets, n, chunk_len, causal, bucket_mask, dedupe, window, padded=key_padding_mask
     )
-    return plan, buckets
+    return plan._replace(road=road), buckets
 
 
 @torch.no_grad()

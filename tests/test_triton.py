@@ -1,0 +1,142 @@
+"""The Triton road without a GPU (`make test-triton`): Triton's interpreter holds every mode to the
+definition, and its compiler builds every kernel for two kinds of GPU.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import definition
+from reformer_pl.lsh import lsh_attention, triton_road
+from test_cuda_road import relative_error
+from test_lsh import LEGAL, name
+
+pytestmark = [
+    pytest.mark.triton,
+    pytest.mark.skipif(
+        not triton_road.interpreted(), reason="needs TRITON_INTERPRET=1 (make test-triton)"
+    ),
+]
+TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 5e-3}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fast_interpreter() -> Iterator[None]:
+    """The interpreter patches the language again for each call within a kernel: most of its time.
+    Once for each module is enough.
+    """
+    interpreter = pytest.importorskip(
+        "triton.runtime.interpreter", reason="needs the extra triton (make test-triton)"
+    )
+    patched = set()
+
+    def call(function: Any, *args: Any, **options: Any) -> Any:
+        if function.fn.__module__ not in patched:
+            patched.add(function.fn.__module__)
+            interpreter._patch_lang(function.fn)
+        return function.rewrite()(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpreter.InterpretedFunction, "__call__", call)
+        yield
+
+
+def draw(
+    length: int, heads: int, head_size: int, dtype: torch.dtype, heads_inside: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
+    """qk, v and the weights of a scalar loss, of two sequences; heads lie last or first."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 2, length, heads, head_size, generator=generator, dtype=torch.float64)
+    x = x.to(dtype).transpose(2, 3)
+    qk, v, weights = x if heads_inside else x.contiguous()
+    return qk.requires_grad_(), v.requires_grad_(), weights
+
+
+def assert_definition(
+    m: dict[str, Any], chunk_len: int, inputs: tuple[Tensor, ...], padded: Tensor | None, **options
+) -> None:
+    """Output and both gradients, relative to the definition in float64."""
+    qk, v, weights = inputs
+    options = {"n_hashes": 3, "generator": torch.Generator().manual_seed(1), **options}
+    out, buckets = lsh_attention(
+        qk, v, chunk_len=chunk_len, key_padding_mask=padded, road="triton", **options, **m
+    )
+    gradients = torch.autograd.grad((out * weights).sum(), (qk, v))
+    q64, v64 = (x.detach().double().requires_grad_() for x in (qk, v))
+    expected = definition.lsh_attention(
+        q64, v64, buckets, chunk_len=chunk_len, key_padding_mask=padded, **m
+    )
+    wanted = torch.autograd.grad((expected * weights.double()).sum(), (q64, v64))
+    assert out.dtype == qk.dtype and out.shape == qk.shape
+    for actual, want in zip((out.detach(), *gradients), (expected.detach(), *wanted), strict=True):
+        assert relative_error(actual, want) <= TOLERANCES[qk.dtype]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("m", LEGAL, ids=name)
+def test_every_mode_is_the_definition(m: dict[str, Any], dtype: torch.dtype) -> None:
+    """A ragged length, and a sequence of which half is padding."""
+    padded = torch.arange(40) >= torch.tensor([[40], [20]])
+    assert_definition(m, 16, draw(40, 1, 16, dtype), padded)
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "a chunk and a head that fill no block": {"chunk_len": 20, "head_size": 24},
+    "a chunk of several blocks": {"chunk_len": 48, "block": 16, "length": 96},
+    "one round": {"n_hashes": 1},
+    "one round in bfloat16": {"n_hashes": 1, "dtype": torch.bfloat16},
+    "heads that lie first": {"heads": 2, "heads_inside": False},
+    "float16": {"dtype": torch.float16},
+    "shorter than a chunk": {"length": 5},
+}
+
+
+@pytest.mark.parametrize("m", [LEGAL[0], LEGAL[8], LEGAL[-2]], ids=name)
+@pytest.mark.parametrize("case", CASES)
+def test_every_shape_is_the_definition(
+    case: str, m: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"length": 40, "heads": 1, "head_size": 16, "dtype": torch.float32} | CASES[case]
+    chunk_len, block = options.pop("chunk_len", 16), options.pop("block", triton_road.BLOCK)
+    monkeypatch.setattr(triton_road, "BLOCK", block)
+    rounds = {"n_hashes": options.pop("n_hashes", 2)}
+    assert_definition(m, chunk_len, draw(**options), None, **rounds)
+
+
+def test_a_lone_token_sees_exactly_itself() -> None:
+    qk, v, weights = draw(40, 1, 16, torch.float32)
+    buckets = torch.stack(
+        [torch.randperm(40, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    ).expand(2, 1, 3, 40)
+    options = {"n_hashes": 3, "chunk_len": 16, "n_buckets": 40, "road": "triton"}
+    out, _ = lsh_attention(qk, v, buckets=buckets, **options)
+    dqk, dv = torch.autograd.grad((out * weights).sum(), (qk, v))
+    assert torch.equal(out, v) and torch.equal(dv, weights) and not dqk.any()
+
+
+def test_the_kernels_compile_for_two_kinds_of_gpu_without_spilling() -> None:
+    """Cubins of sm_80 and sm_90, by a process that does not interpret."""
+    environment = {key: x for key, x in os.environ.items() if key != "TRITON_INTERPRET"}
+    script = Path(__file__).with_name("triton_cubins.py")
+    process = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+    cubins = [json.loads(line) for line in process.stdout.splitlines()]
+    for cubin in cubins:
+        print(
+            "{kernel:18} {dtype:9} sm_{arch}: {registers} registers, {shared} bytes "
+            "shared, {spilled} spilled".format(**cubin)
+        )
+    assert len(cubins) == 12 and {cubin["arch"] for cubin in cubins} == {80, 90}
+    assert [cubin for cubin in cubins if cubin["spilled"]] == []
+    # What every GPU of compute capability 8.0 on has for a program.
+    assert max(cubin["shared"] for cubin in cubins) <= 99 * 1024
