@@ -48,7 +48,7 @@ def test_the_cuda_road_is_the_definition(
     """Output and both gradients, whether a tile is one chunk, some chunks of a sequence or several
     sequences.
     """
-    monkeypatch.setattr(lsh, "choose_road", lambda q, plan: "efficient")
+    monkeypatch.setattr(lsh, "choose_road", lambda *_: "efficient")
     monkeypatch.setitem(lsh_budget.TILE_BYTES, "cpu", chunks * 2 * CHUNK * CHUNK * dtype.itemsize)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, 2, LENGTH, HEADS, HEAD_SIZE, generator=generator, dtype=torch.float64)

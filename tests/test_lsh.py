@@ -186,7 +186,7 @@ def test_neither_tiles_nor_the_plain_road_change_the_result(
         lsh_budget.TILE_BYTES, "cpu", 2 * 2 * CHUNK * CHUNK * dtype.itemsize
     )  # two chunks a tile
     if not fused:
-        monkeypatch.setattr(lsh, "choose_road", lambda q, plan: "plain")
+        monkeypatch.setattr(lsh, "choose_road", lambda *_: "plain")
     assert_definition(m, 37, 3, draw_padding(37), dtype, tolerance)
 
 
@@ -196,7 +196,7 @@ def test_the_cuda_ops_take_these_tiles_and_return_these_shapes(
     m: dict[str, Any], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their meta kernels run without a GPU; the numbers are for `make test-gpu`."""
-    monkeypatch.setattr(lsh, "choose_road", lambda q, plan: "efficient")
+    monkeypatch.setattr(lsh, "choose_road", lambda *_: "efficient")
     called: list[str] = []
 
     class Called(TorchDispatchMode):
@@ -234,7 +234,7 @@ def test_autocast_rounds_nothing_within_the_attention(
     """Its float32 scores stay float32, in the forward pass and in a backward pass that happens to
     run under autocast, too.
     """
-    monkeypatch.setattr(lsh, "choose_road", lambda q, plan: road)
+    monkeypatch.setattr(lsh, "choose_road", lambda *_: road)
     qk, v, weights = draw(40, torch.float32)
 
     _, buckets = lsh_attention(

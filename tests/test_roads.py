@@ -12,9 +12,9 @@ from torch import Tensor
 
 from cuda_ops import cuda_ops_on_cpu
 from reformer_pl.config import ConfigError
-from reformer_pl.lsh import kernels, lsh_attention, plan_attention, roads, triton_road, trust
+from reformer_pl.lsh import kernels, lsh_attention, roads, triton_road, trust
 from reformer_pl.lsh.budget import sizes_alone
-from reformer_pl.lsh.plan import Plan
+from reformer_pl.lsh.trust import Kind
 from test_lsh import LEGAL, draw, name
 
 CPU = torch.device("cpu")
@@ -28,16 +28,8 @@ class Fake(NamedTuple):
     shape: tuple[int, ...]
 
 
-def plan(chunk_len: int, road: str = "auto") -> Plan:
-    meta = torch.empty(1, 1, 256, 64, device="meta")
-    buckets = torch.zeros(1, 1, 1, 256, dtype=torch.int32)
-    return plan_attention(
-        torch.zeros_like(meta, device="cpu"),
-        n_hashes=1,
-        chunk_len=chunk_len,
-        buckets=buckets,
-        road=road,
-    )[0]
+def kind(chunk_len: int) -> Kind:
+    return Kind(chunk_len, causal=True, bucket_mask=True, dedupe=True, window="chunk")
 
 
 @pytest.fixture(autouse=True)
@@ -53,11 +45,11 @@ def on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """An A100 with Triton, on which every road agrees with plain."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     monkeypatch.setattr(roads, "find_spec", lambda package: object())
-    monkeypatch.setattr(roads, "find_fault", lambda road, q, plan: None)
+    monkeypatch.setattr(roads, "find_fault", lambda road, q, kind: None)
 
 
 def road(device: str, dtype: torch.dtype, m: int = 64, d: int = 64, word: str = "auto") -> str:
-    return roads.choose_road(Fake(torch.device(device), dtype, (1, d)), plan(m, word))
+    return roads.choose_road(Fake(torch.device(device), dtype, (1, d)), word, kind(m))
 
 
 def test_auto_is_the_fastest_that_fits(on_cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +170,7 @@ def test_where_only_sizes_count_triton_makes_its_tensors_and_launches_nothing(
 def find_fault(road: str, m: dict[str, Any], dtype: torch.dtype = torch.float32) -> str | None:
     """Of the check as a CUDA device runs it, on the CPU."""
     options = m["causal"], m["bucket_mask"], m["dedupe"], m["window"]
-    return trust._check(road, CPU, dtype, 16, 32, *options)
+    return trust._check(road, CPU, dtype, 16, Kind(32, *options))
 
 
 @pytest.mark.parametrize(
@@ -248,22 +240,22 @@ def test_the_check_runs_once_for_each_kind_and_leaves_autograd_and_random_number
     monkeypatch.setattr(
         trust, "run_both_passes", lambda road, *rest: (runs.append(road), both(road, *rest))[1]
     )
-    q, kind = draw(64, torch.float32)[0], plan(32)._replace(dedupe=True)
+    q, tile = draw(64, torch.float32)[0], kind(32)
     state, saved = torch.get_rng_state(), []
     with torch.autograd.graph.saved_tensors_hooks(saved.append, lambda x: x):
-        assert [trust.find_fault("flash", q, kind) for _ in range(3)] == [None] * 3
+        assert [trust.find_fault("flash", q, tile) for _ in range(3)] == [None] * 3
     assert runs == ["flash", "plain"] and not saved
     assert torch.equal(torch.get_rng_state(), state)
-    trust.find_fault("flash", q, kind._replace(dedupe=False))
+    trust.find_fault("flash", q, tile._replace(dedupe=False))
     assert runs == ["flash", "plain"] * 2
-    assert trust.find_fault("plain", q, kind) is None and len(runs) == 4
+    assert trust.find_fault("plain", q, tile) is None and len(runs) == 4
 
 
 def test_after_a_fault_the_next_road_is_taken_and_one_line_says_why(
     on_cuda: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     faults = {"triton": "differs from plain by 0.3 in the output on bfloat16"}
-    monkeypatch.setattr(roads, "find_fault", lambda road, q, plan: faults.get(road))
+    monkeypatch.setattr(roads, "find_fault", lambda road, q, kind: faults.get(road))
     with caplog.at_level(logging.WARNING):
         assert [road("cuda", torch.bfloat16) for _ in range(2)] == ["efficient"] * 2
         assert road("cuda", torch.bfloat16, word="triton") == "triton"

@@ -13,20 +13,23 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from reformer_pl.lsh import triton_attend
+from reformer_pl.lsh import triton_attend, triton_hash
 from reformer_pl.lsh.plan import Plan
-from reformer_pl.lsh.triton_road import kernel_options
+from reformer_pl.lsh.triton_road import hash_options, kernel_options
 
 TOOL = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 ELEMENTS = {torch.bfloat16: "*bf16", torch.float32: "*fp32"}
+NAMES = ("hash_tokens", "forward_round", "backward_queries", "backward_keys")
 OF_THE_MODEL = ("Q", "V", "Out", "Grad", "GradQ", "GradV")
-WORDS = {"Order": "*i32", "Code": "*i32", "Padding": "*i64"}
-SUMS = ("Sum", "SumQ", "SumV", "Lse", "Delta")
+WORDS = {"Order": "*i32", "Code": "*i32", "Buckets": "*i32", "Padding": "*i64"}
+SUMS = ("Rotations", "Sum", "SumQ", "SumV", "Lse", "Delta")
 
 
 def compiled(name: str, dtype: torch.dtype, arch: int, plan: Plan) -> dict[str, object]:
-    kernel = getattr(triton_attend, name)
-    options = kernel_options(plan, 64, dtype)
+    if name == "hash_tokens":
+        kernel, options = triton_hash.hash_tokens, hash_options(64, (64, 32))
+    else:
+        kernel, options = getattr(triton_attend, name), kernel_options(plan, 64, dtype)
     launch = {key: options.pop(key) for key in ("num_warps", "num_stages")}
     types = dict.fromkeys(OF_THE_MODEL, ELEMENTS[dtype]) | WORDS | dict.fromkeys(SUMS, "*fp32")
     types |= dict.fromkeys(options, "constexpr")
@@ -60,5 +63,5 @@ if __name__ == "__main__":
     plan = Plan(empty, empty, empty, 64, True, True, True, "chunk", 0)
     for arch in (80, 90):
         for dtype in ELEMENTS:
-            for name in ("forward_round", "backward_queries", "backward_keys"):
+            for name in NAMES:
                 print(json.dumps(compiled(name, dtype, arch, plan)), flush=True)

@@ -5,17 +5,20 @@ Pure functions of tensors. Shapes: B batch, H heads, R hash rounds, L length, P 
 multiple of the chunk, D head size.
 """
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reformer_pl.config.rules import bucket_factors, check_lsh
+from reformer_pl.lsh import triton_road
 from reformer_pl.lsh.autograd import LSHAttend
 from reformer_pl.lsh.hashing import draw_rotations, hash_buckets
-from reformer_pl.lsh.plan import Plan, plan_attention
+from reformer_pl.lsh.plan import Plan, make_plan
 from reformer_pl.lsh.roads import choose_road
-from reformer_pl.lsh.triton_road import TritonAttend
+from reformer_pl.lsh.trust import Kind
 
 __all__ = ["attend", "draw_rotations", "hash_buckets", "lsh_attention", "plan_attention"]
 
@@ -88,15 +91,83 @@ def lsh_attention(
     return attend(qk, v, plan), buckets
 
 
+@torch.no_grad()
+def plan_attention(
+    qk: Tensor,
+    *,
+    n_hashes: int,
+    chunk_len: int,
+    n_buckets: Any = None,
+    causal: bool = True,
+    bucket_mask: bool = True,
+    dedupe: bool = True,
+    window: str = "chunk",
+    rotations: Tensor | None = None,
+    buckets: Tensor | None = None,
+    key_padding_mask: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    road: str = "auto",
+) -> tuple[Plan, Tensor]:
+    """Draw rotations, hash, sort: (the plan, buckets (B, H, R, L) int32). `lsh_attention` explains
+    the options; qk (B, H, L, D).
+
+    Rotations are drawn only where neither they nor the buckets are there already. Raises ValueError
+    as `lsh_attention` does.
+    """
+    check_lsh(
+        n_hashes=n_hashes,
+        chunk_len=chunk_len,
+        n_buckets=n_buckets,
+        causal=causal,
+        bucket_mask=bucket_mask,
+        dedupe=dedupe,
+        window=window,
+        road=road,
+    )
+    b, h, length, d = qk.shape
+    if length == 0:
+        raise ValueError("lsh_attention needs at least one token: L is 0")
+    factors = bucket_factors(n_buckets, length, chunk_len)
+    n = math.prod(factors)
+    if key_padding_mask is not None and key_padding_mask.shape != (b, length):
+        raise ValueError(
+            f"key_padding_mask must be (B, L) = {(b, length)}, not {tuple(key_padding_mask.shape)}"
+        )
+    if buckets is None:
+        if rotations is None:
+            rotations = draw_rotations(h, d, n_hashes, factors, generator)
+        elif rotations.dim() != 4 or rotations.shape[2] != n_hashes:
+            raise ValueError(
+                f"rotations must be (H, D, n_hashes = {n_hashes}, sum(factors) // 2), "
+                f"not {tuple(rotations.shape)}"
+            )
+        kind = Kind(chunk_len, causal, bucket_mask, dedupe, window)
+        if choose_road(qk, road, kind) == "triton":
+            buckets = triton_road.hash_buckets(qk, rotations, factors)
+        else:
+            buckets = hash_buckets(qk, rotations, factors)
+    elif buckets.shape != (b, h, n_hashes, length) or (
+        buckets.numel() and not 0 <= int(buckets.min()) <= int(buckets.max()) < n
+    ):
+        raise ValueError(
+            f"buckets must be (B, H, n_hashes, L) = {(b, h, n_hashes, length)} "
+            f"with values below {n}"
+        )
+    plan = make_plan(
+        buckets, n, chunk_len, causal, bucket_mask, dedupe, window, padded=key_padding_mask
+    )
+    return plan._replace(road=road), buckets
+
+
 def attend(qk: Tensor, v: Tensor, plan: Plan) -> Tensor:
     """Attention of every token over what the plan reaches: qk, v and the result are (B, H, L, D).
     Differentiable in qk and v.
     """
     length, p = qk.shape[2], plan.order.shape[2]
     v = v.to(qk.dtype)  # autocast leaves them alike
-    road = choose_road(qk, plan)
+    road = choose_road(qk, plan.road, Kind(*plan[3:8]))
     if road == "triton":
-        return TritonAttend.apply(qk, v, plan)
+        return triton_road.TritonAttend.apply(qk, v, plan)
     if p > length:
         qk, v = (F.pad(x, (0, 0, 0, p - length)) for x in (qk, v))
     return LSHAttend.apply(qk, v, plan, road)[:, :, :length]

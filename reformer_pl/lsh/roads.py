@@ -13,9 +13,8 @@ from torch import Tensor
 
 from reformer_pl.config.rules import ROADS, ConfigError
 from reformer_pl.lsh.budget import only_sizes_count
-from reformer_pl.lsh.plan import Plan
 from reformer_pl.lsh.triton_road import interpreted
-from reformer_pl.lsh.trust import find_fault
+from reformer_pl.lsh.trust import Kind, find_fault
 
 # The fastest first; plain fits everything.
 FASTEST_FIRST = {"cuda": ("triton", "efficient", "plain"), "cpu": ("flash", "plain")}
@@ -23,24 +22,25 @@ HEAD_SIZES, CHUNK_LENS = range(16, 129), range(16, 257)  # of the Triton kernels
 TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def choose_road(q: Tensor, plan: Plan) -> str:
-    """The road of the plan, or with "auto" the fastest for q (B, H, L, D) of this device and dtype.
+def choose_road(q: Tensor, word: str, kind: Kind) -> str:
+    """The road that the word names, or with "auto" the fastest for q (B, H, L, D) of this device
+    and dtype.
 
     On CUDA the first use of a road checks it, and one line of the log says why a faster one is not
-    taken. Raises ConfigError where the plan's road is not for such a tensor.
+    taken. Raises ConfigError where the word's road is not for such a tensor.
     """
-    m, device = plan.chunk_len, q.device.type
-    if plan.road != "auto":
-        if reason := refusal(plan.road, q, m):
-            raise ConfigError(f"model.lsh.road={plan.road} {reason}: choose auto")
-        if device == "cuda" and (fault := find_fault(plan.road, q, plan)):
-            say(f"LSH attention keeps to model.lsh.road={plan.road}, though it {fault}")
-        return plan.road
+    m, device = kind.chunk_len, q.device.type
+    if word != "auto":
+        if reason := refusal(word, q, m):
+            raise ConfigError(f"model.lsh.road={word} {reason}: choose auto")
+        if device == "cuda" and (fault := find_fault(word, q, kind)):
+            say(f"LSH attention keeps to model.lsh.road={word}, though it {fault}")
+        return word
     road, reasons = "plain", []
     for road in FASTEST_FIRST.get(device, ("plain",)):
         reason = refusal(road, q, m)
         if reason is None and device == "cuda":
-            reason = find_fault(road, q, plan)
+            reason = find_fault(road, q, kind)
         if reason is None:
             break
         reasons.append(f"{road} {reason}")

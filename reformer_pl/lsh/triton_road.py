@@ -14,11 +14,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from reformer_pl.lsh.budget import only_sizes_count
+from reformer_pl.lsh.hashing import check_rotations
 from reformer_pl.lsh.plan import Plan
 from reformer_pl.lsh.tiles import Rows
 
 # Tokens in sorted order that a program owns, and those of its window that it takes at once. With
 # more, or with rows above NARROW_ROW bytes, four warps have too few registers.
+HASH_BLOCK, HASH_COLUMNS = 128, 32  # tokens that a program hashes, and directions at once
 BLOCK, BLOCK_OF_WIDE_ROWS, NARROW_ROW, STEP = 64, 32, 128, 16
 
 
@@ -86,6 +88,36 @@ def attend_backward(grad: Tensor, saved: Saved, plan: Plan, rows: Rows) -> tuple
     return rows.back(grad_q, b, h), rows.back(grad_v, b, h)
 
 
+def hash_buckets(qk: Tensor, rotations: Tensor, factors: tuple[int, ...]) -> Tensor:
+    """What `hashing.hash_buckets` returns, in one launch; qk (B, H, L, D)."""
+    check_rotations(qk, rotations, factors)
+    b, h, length, d = qk.shape
+    rounds, directions = rotations.shape[2:]
+    rows = Rows.of(qk)
+    rotations = rotations.to(qk.device, torch.float32).contiguous()
+    buckets = torch.empty(b, h, rounds, length, dtype=torch.int32, device=qk.device)
+    sizes = rounds, length, h, *rows, directions
+    options = hash_options(d, tuple(factors))
+    grid = b * h * -(-length // options["BLOCK"])
+    tensors = rows.flat(qk), rotations, buckets
+    launch("hash_tokens", grid, *tensors, *sizes, **options)
+    return buckets
+
+
+def hash_options(d: int, factors: tuple[int, ...]) -> dict[str, Any]:
+    """What the hash is compiled for."""
+    width = 1 << (d - 1).bit_length()
+    return {
+        "FACTORS": factors,
+        "D": d,
+        "BLOCK": HASH_BLOCK if width <= 64 else HASH_BLOCK // 2,
+        "COLUMNS": HASH_COLUMNS,
+        "WIDTH": width,
+        "num_warps": 8,
+        "num_stages": 1,
+    }
+
+
 def sum_beside(result: Tensor, rounds: int) -> Tensor:
     """Where the rounds before the last add up, in float32: the result itself where it can be."""
     if rounds == 1 or result.dtype == torch.float32:
@@ -150,6 +182,7 @@ def launch(name: str, grid: int, *tensors_and_sizes: Any, **options: Any) -> Non
     """Run one kernel of triton_attend, as `grid` programs; nothing where only sizes count."""
     if only_sizes_count():
         return
-    from reformer_pl.lsh import triton_attend  # an extra of this package installs Triton
+    from reformer_pl.lsh import triton_attend, triton_hash  # an extra installs Triton
 
-    getattr(triton_attend, name)[(grid,)](*tensors_and_sizes, **options)
+    module = triton_hash if name == "hash_tokens" else triton_attend
+    getattr(module, name)[(grid,)](*tensors_and_sizes, **options)

@@ -4,30 +4,45 @@ road, in float64, on a few chunks.
 No road has a test on each GPU, driver and compiler that it will meet.
 """
 
+import math
 from functools import cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reformer_pl.config.rules import bucket_factors
 from reformer_pl.lsh import autograd, triton_road
+from reformer_pl.lsh.hashing import draw_rotations, hash_buckets
 from reformer_pl.lsh.kernels import without_autocast
-from reformer_pl.lsh.plan import Plan, plan_attention
+from reformer_pl.lsh.plan import Plan, make_plan
 from reformer_pl.lsh.tiles import Rows
 
 # Of the norm of a difference to that of the result.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}
 TF32_TOLERANCE = 1e-2  # where the user lets float32 products be rounded
+OTHER_BUCKETS = 0.02  # of the tokens: two directions can be equally near, but for rounding
 NAMES = ("the output", "the gradient of qk", "the gradient of v")
 
 
-def find_fault(road: str, q: Tensor, plan: Plan) -> str | None:
-    """What the check of this road found, for the dtype and head size of q and the mode of the plan,
-    as the rest of a sentence; None where it agrees.
+class Kind(NamedTuple):
+    """What decides which code a tile takes, beside dtype and head size; as in `plan.Plan`."""
+
+    chunk_len: int
+    causal: bool
+    bucket_mask: bool
+    dedupe: bool
+    window: str
+
+
+def find_fault(road: str, q: Tensor, kind: Kind) -> str | None:
+    """What the check of this road found for the dtype and head size of q and a kind of tile, as the
+    rest of a sentence; None where it agrees.
     """
     if road == "plain" or torch.compiler.is_compiling():
         return None
-    return _check(road, q.device, q.dtype, q.shape[-1], *plan[3:8])
+    return _check(road, q.device, q.dtype, q.shape[-1], kind)
 
 
 @cache  # once for each kind of tile
@@ -37,39 +52,31 @@ def _check(
     device: torch.device,
     dtype: torch.dtype,
     d: int,
-    chunk_len: int,
-    causal: bool,
-    bucket_mask: bool,
-    dedupe: bool,
-    window: str,
+    kind: Kind,
 ) -> str | None:
     """Two sequences of some chunks, the last one ragged, the second sequence padded; two rounds."""
-    generator = torch.Generator().manual_seed(0)
+    generator, chunk_len = torch.Generator().manual_seed(0), kind.chunk_len
     length = 2 * chunk_len + chunk_len // 2
     x = torch.randn(3, 2, 2, length, d, generator=generator)
     qk, v, grad = x.to(device, dtype)
-    mode = f"window={window}, causal={causal}, bucket_mask={bucket_mask}, dedupe={dedupe}"
-    kind = f"{dtype}, head size {d}, chunk_len={chunk_len}, {mode}"
+    what = f"{dtype}, head size {d}, {', '.join(f'{k}={x}' for k, x in kind._asdict().items())}"
+    few = bucket_factors(None, length, chunk_len)
+    rotations = draw_rotations(2, d, 2, few, generator)
+    padded = torch.arange(length, device=device) >= length - chunk_len // 2
+    padded = torch.stack([torch.zeros_like(padded), padded])
     with without_autocast(device):
-        plan, _ = plan_attention(
-            qk,
-            n_hashes=2,
-            chunk_len=chunk_len,
-            causal=causal,
-            bucket_mask=bucket_mask,
-            dedupe=dedupe,
-            window=window,
-            generator=generator,
-            key_padding_mask=torch.tensor([[False], [True]], device=device)
-            & (torch.arange(length, device=device) >= length - chunk_len // 2),
-            road="plain",
-        )
+        buckets = hash_buckets(qk, rotations, few)
+        plan = make_plan(buckets, math.prod(few), *kind, padded=padded)
         try:
             results = run_both_passes(road, qk, v, grad, plan)
+            if road == "triton":
+                hashed = triton_road.hash_buckets(qk, rotations, few)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # whatever a compiler or a driver raises
-            return f"failed with {type(error).__name__} on {kind}: {first_line(error)}"
+            return f"failed with {type(error).__name__} on {what}: {first_line(error)}"
+        if road == "triton" and (hashed != buckets).double().mean() > OTHER_BUCKETS:
+            return f"hashes otherwise than plain on {what}"
         exact = run_both_passes("plain", qk.double(), v.double(), grad.double(), plan)
     tolerance = TOLERANCE.get(dtype, 1e-8)
     if dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32:
@@ -77,7 +84,7 @@ def _check(
     for name, result, expected in zip(NAMES, results, exact, strict=True):
         difference = ((result.double() - expected).norm() / expected.norm()).item()
         if not difference <= tolerance:  # nor where it is no number
-            return f"differs from plain by {difference:.1g} in {name} on {kind}"
+            return f"differs from plain by {difference:.1g} in {name} on {what}"
     return None
 
 
