@@ -16,7 +16,7 @@ from torch import Tensor
 
 import definition
 import triton_traffic
-from reformer_pl.lsh import draw_rotations, lsh_attention, triton_road
+from reformer_pl.lsh import draw_rotations, lsh_attention, triton_road, trust
 from test_cuda_road import relative_error
 from test_lsh import LEGAL, name
 
@@ -170,6 +170,12 @@ def test_the_budget_counts_what_the_kernels_load_and_store(
     torch.autograd.grad((out * weights).sum(), (qk, v))
     moved = counts["moved"] + 32 * len(sectors["numbers"])
     assert 0.8 * counts["counted"] <= moved <= counts["counted"]
+
+
+def test_the_check_of_the_first_use_trusts_these_kernels() -> None:
+    """As on a CUDA device: the kernels beside plain operations in float64."""
+    kind = trust.Kind(16, causal=True, bucket_mask=True, dedupe=True, window="chunk")
+    assert trust._check("triton", torch.device("cpu"), torch.bfloat16, 16, kind) is None
 
 
 def test_a_lone_token_sees_exactly_itself() -> None:

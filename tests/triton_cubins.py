@@ -25,11 +25,13 @@ WORDS = {"Order": "*i32", "Code": "*i32", "Buckets": "*i32", "Padding": "*i64"}
 SUMS = ("Rotations", "Sum", "SumQ", "SumV", "Lse", "Delta")
 
 
-def compiled(name: str, dtype: torch.dtype, arch: int, plan: Plan) -> dict[str, object]:
+def compiled(
+    name: str, dtype: torch.dtype, arch: int, plan: Plan, d: int = 64
+) -> dict[str, object]:
     if name == "hash_tokens":
-        kernel, options = triton_hash.hash_tokens, hash_options(64, (64, 32))
+        kernel, options = triton_hash.hash_tokens, hash_options(d, (64, 32))
     else:
-        kernel, options = getattr(triton_attend, name), kernel_options(plan, 64, dtype)
+        kernel, options = getattr(triton_attend, name), kernel_options(plan, d, dtype)
     launch = {key: options.pop(key) for key in ("num_warps", "num_stages")}
     types = dict.fromkeys(OF_THE_MODEL, ELEMENTS[dtype]) | WORDS | dict.fromkeys(SUMS, "*fp32")
     types |= dict.fromkeys(options, "constexpr")

@@ -107,11 +107,12 @@ def hash_buckets(qk: Tensor, rotations: Tensor, factors: tuple[int, ...]) -> Ten
 def hash_options(d: int, factors: tuple[int, ...]) -> dict[str, Any]:
     """What the hash is compiled for."""
     width = 1 << (d - 1).bit_length()
+    part = 1 if width <= 64 else 2  # of what fits the registers
     return {
         "FACTORS": factors,
         "D": d,
-        "BLOCK": HASH_BLOCK if width <= 64 else HASH_BLOCK // 2,
-        "COLUMNS": HASH_COLUMNS,
+        "BLOCK": HASH_BLOCK // part,
+        "COLUMNS": HASH_COLUMNS // part,
         "WIDTH": width,
         "num_warps": 8,
         "num_stages": 1,
