@@ -178,6 +178,17 @@ def test_the_check_of_the_first_use_trusts_these_kernels() -> None:
     assert trust._check("triton", torch.device("cpu"), torch.bfloat16, 16, kind) is None
 
 
+def test_a_key_of_length_zero_leaves_the_other_gradients_finite_in_float16() -> None:
+    """The inverse of its length is 1e12, which no float16 holds."""
+    qk, v, weights = draw(20, 1, 16, torch.float16)
+    qk = qk.detach().index_fill(2, torch.tensor([3]), 0.0).requires_grad_()
+    options = {"n_hashes": 1, "chunk_len": 16, "bucket_mask": False, "road": "triton"}
+    out, _ = lsh_attention(qk, v, generator=torch.Generator().manual_seed(0), **options)
+    dqk, dv = torch.autograd.grad((out * weights).sum(), (qk, v))
+    others = torch.arange(20) != 3
+    assert out.isfinite().all() and dv.isfinite().all() and dqk[:, :, others].isfinite().all()
+
+
 def test_a_lone_token_sees_exactly_itself() -> None:
     qk, v, weights = draw(40, 1, 16, torch.float32)
     buckets = torch.stack(

@@ -167,15 +167,17 @@ def backward_queries(
         )
         rows = base + key.to(tl.int64) * token
         k, v = load_rows(Q, rows, key_real, D, WIDTH), load_rows(V, rows, key_real, D, WIDTH)
-        inverse = inverse_norm(k)[None, :]
-        scores = product(q, tl.trans(k), nothing, PRECISION, INTERPRETED) * inverse
+        inverse = inverse_norm(k)
+        scores = product(q, tl.trans(k), nothing, PRECISION, INTERPRETED) * inverse[None, :]
         scores = mask_scores(
             scores, Code, r, R, query, key, real, key_real, CAUSAL, CODED, DEDUPE, LOW, HIGH, False
         )
         p = tl.exp(scores - lse[:, None])
         change = product(grad, tl.trans(v), nothing, PRECISION, INTERPRETED)
-        change = p * (change - delta[:, None]) * inverse
-        grad_query = product(change.to(k.dtype), k, grad_query, PRECISION, INTERPRETED)
+        change = p * (change - delta[:, None])
+        # A short key has a large inverse, which float16 could not hold beside the change.
+        unit = (k.to(tl.float32) * inverse[:, None]).to(k.dtype)
+        grad_query = product(change.to(k.dtype), unit, grad_query, PRECISION, INTERPRETED)
     grad_query += load_rows(SumQ, own, real & (r > 0), D, WIDTH)
     store_rows(SumQ, own, grad_query, real, D, WIDTH)
 

@@ -18,9 +18,9 @@ from reformer_pl.lsh.hashing import check_rotations
 from reformer_pl.lsh.plan import Plan
 from reformer_pl.lsh.tiles import Rows
 
+HASH_BLOCK, HASH_COLUMNS = 128, 32  # tokens that a program hashes, and directions at once
 # Tokens in sorted order that a program owns, and those of its window that it takes at once. With
 # more, or with rows above NARROW_ROW bytes, four warps have too few registers.
-HASH_BLOCK, HASH_COLUMNS = 128, 32  # tokens that a program hashes, and directions at once
 BLOCK, BLOCK_OF_WIDE_ROWS, NARROW_ROW, STEP = 64, 32, 128, 16
 
 
@@ -186,4 +186,5 @@ def launch(name: str, grid: int, *tensors_and_sizes: Any, **options: Any) -> Non
     from reformer_pl.lsh import triton_attend, triton_hash  # an extra installs Triton
 
     module = triton_hash if name == "hash_tokens" else triton_attend
-    getattr(module, name)[(grid,)](*tensors_and_sizes, **options)
+    with torch.cuda.device_of(tensors_and_sizes[0]):  # Triton launches on the current one
+        getattr(module, name)[(grid,)](*tensors_and_sizes, **options)
