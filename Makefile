@@ -5,7 +5,7 @@ ABLATIONS := $(BIN)/python -m ablations
 CORES := $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 8 ? n : 8)))
 FIGURES := fig3_shared_qk fig3_reversible fig4_hash_rounds fig5_depth
 
-.PHONY: setup demo gallery test test-browser test-slurm test-gpu lint table2 peers clean
+.PHONY: setup demo gallery test test-browser test-slurm test-gpu test-triton lint table2 peers clean
 
 setup: .venv/installed
 
@@ -54,6 +54,11 @@ test-slurm: setup  # on a SLURM of two nodes that is started here, as root, and 
 
 test-gpu: setup  # on a CUDA machine; elsewhere every test says that it needs one
 	$(BIN)/python -m pytest -m gpu -s -rs tests/test_gpu.py
+
+test-triton: setup  # the Triton kernels without a GPU: interpreted on the CPU, and compiled for two kinds of GPU
+	$(BIN)/python -c 'import triton' 2> /dev/null || \
+		PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[triton]'
+	OMP_NUM_THREADS=1 TRITON_INTERPRET=1 $(BIN)/python -m pytest -n $(CORES) -m triton -rs tests/test_triton.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reformer_pl.config.rules import check_positive
-from reformer_pl.lsh.plan import Plan, first_rounds, plan_attention
+from reformer_pl.lsh import plan_attention
+from reformer_pl.lsh.plan import Plan, first_rounds
 
 ROUNDS = (1, 2, 4, 8)
 

@@ -35,6 +35,7 @@ from reformer_pl.config.rules import (
 )
 from reformer_pl.feed_forward import FeedForward
 from reformer_pl.loss import TokenLoss
+from reformer_pl.lsh import autograd
 from reformer_pl.measure import predict_memory
 from reformer_pl.module import LitSequenceModel, lr_factor
 from reformer_pl.tasks import build_task
@@ -237,6 +238,7 @@ CHANGES = {
     "model.lsh.bucket_mask": "false",
     "model.lsh.dedupe": "false",
     "model.lsh.window": "causal",
+    "model.lsh.road": "plain",
     "model.local.chunk_len": "4 model.attention=local",
     "model.axial.shape": "[8,4] model.positions=axial",
     "model.axial.dims": "[2,6] model.positions=axial",
@@ -279,15 +281,21 @@ OF_A_BENCHMARK = {
 def observe(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What can be seen of a config without a Trainer.
 
-    Shapes, batches, three steps, how often chunks run, and the Trainer's arguments.
+    Shapes, batches, three steps, how often chunks run and on which road, and the Trainer's
+    arguments.
     """
     calls: list[str] = []
-    dense, sums = FeedForward._dense, TokenLoss.of
+    dense, sums, attend = FeedForward._dense, TokenLoss.of, autograd.tile_forward
     with monkeypatch.context() as patch:
         patch.setattr(
             FeedForward, "_dense", lambda self, x: (calls.append("dense"), dense(self, x))[1]
         )
         patch.setattr(TokenLoss, "of", lambda *args: (calls.append("sums"), sums(*args))[1])
+        patch.setattr(
+            autograd,
+            "tile_forward",
+            lambda road, *tile: (calls.append(road), attend(road, *tile))[1],
+        )
         patch.setattr(trainer, "Trainer", lambda callbacks, **options: options)
         options = trainer.build_trainer(config)
         options["plugins"] = [type(plugin) for plugin in options["plugins"]]

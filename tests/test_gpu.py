@@ -16,10 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import definition
-from reformer_pl.lsh import autograd as lsh_attend
 from reformer_pl.lsh import budget as lsh_budget
 from reformer_pl.lsh import lsh_attention
-from reformer_pl.lsh.kernels import CUDA_EFFICIENT, PLAIN, choose_road
 
 pytestmark = [
     pytest.mark.gpu,
@@ -51,14 +49,13 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
     [(torch.float32, 1e-4), (torch.bfloat16, 2e-2), (torch.float16, 1e-2)],
     ids=["float32", "bfloat16", "float16"],
 )
-@pytest.mark.parametrize("road", [CUDA_EFFICIENT, PLAIN])
+@pytest.mark.parametrize("road", ["triton", "efficient", "plain"])
 @pytest.mark.parametrize("m", MODES, ids=lambda m: "-".join(str(v) for v in m.values()))
 def test_lsh_is_its_definition_on_cuda(
     m: dict[str, Any],
     road: str,
     dtype: torch.dtype,
     tolerance: float,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     x = (
@@ -67,11 +64,16 @@ def test_lsh_is_its_definition_on_cuda(
         .transpose(2, 3)
     )
     qk, v, weights = x[0].cuda().requires_grad_(), x[1].cuda().requires_grad_(), x[2].cuda()
-    assert choose_road(qk, CHUNK) == CUDA_EFFICIENT
-    monkeypatch.setattr(lsh_attend, "choose_road", lambda q, m: road)
     padded = torch.arange(LENGTH) >= torch.tensor([[LENGTH], [70]])
     out, buckets = lsh_attention(
-        qk, v, n_hashes=3, chunk_len=CHUNK, key_padding_mask=padded.cuda(), generator=generator, **m
+        qk,
+        v,
+        n_hashes=3,
+        chunk_len=CHUNK,
+        key_padding_mask=padded.cuda(),
+        generator=generator,
+        road=road,
+        **m,
     )
     gradients = torch.autograd.grad((out * weights).sum(), (qk, v))
     q64, v64 = (t.detach().double().cpu().requires_grad_() for t in (qk, v))

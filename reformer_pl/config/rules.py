@@ -18,6 +18,7 @@ RESIDUALS = ("standard", "checkpoint", "reversible")
 MERGES = ("mean", "concat")
 POSITIONS = ("learned", "axial")
 WINDOWS = ("chunk", "causal", "wrap")
+ROADS = ("auto", "triton", "efficient", "flash", "plain")
 TASKS = ("duplication", "enwik8", "recall")
 OPTIMIZERS = ("adam", "adafactor")
 SCHEDULES = ("constant", "rsqrt", "cosine")
@@ -132,6 +133,7 @@ def check_lsh(
     bucket_mask: bool,
     dedupe: bool,
     window: str,
+    road: str,
 ) -> None:
     """Refuse every illegal mode of LSH attention with the sentence that says why."""
     check_positive("n_hashes", n_hashes)
@@ -142,6 +144,7 @@ def check_lsh(
         )
     bucket_factors(n_buckets, chunk_len, chunk_len)
     check_word("window", window, WINDOWS)
+    check_word("road", road, ROADS)
     if window == "causal" and not (causal and bucket_mask):
         raise ConfigError(
             "window=causal reaches the keys before a token in its own bucket: "

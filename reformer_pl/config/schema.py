@@ -25,6 +25,11 @@ class LSHConfig:
     bucket_mask: bool = key(True, "a query reaches its own bucket only")
     dedupe: bool = key(True, "a key that several rounds reach counts once")
     window: str = key("chunk", "chunk | causal | wrap")
+    road: str = key(
+        "auto",
+        "which kernels attend: auto (the fastest that fits and agrees with plain) "
+        "| triton | efficient | flash | plain; the same numbers but for rounding",
+    )
 
 
 @dataclass

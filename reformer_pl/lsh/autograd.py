@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from reformer_pl.lsh.kernels import choose_road, tile_backward, tile_forward, without_autocast
+from reformer_pl.lsh.kernels import tile_backward, tile_forward, without_autocast
 from reformer_pl.lsh.masks import windows
 from reformer_pl.lsh.plan import Plan
 from reformer_pl.lsh.tiles import Rows, Tile, tiles
@@ -55,51 +55,75 @@ def in_own_precision(function: Callable[..., Any]) -> Callable[..., Any]:
     return plain
 
 
+class Saved(NamedTuple):
+    """What the backward pass needs beside the plan."""
+
+    q: Tensor  # (rows, D)
+    v: Tensor  # (rows, D)
+    out: Tensor  # (rows, D)
+    lse: Tensor  # (rows,), inf where no gradient passes
+    alone: Tensor  # (rows, 1) bool: the output is the token's own v
+
+
 class LSHAttend(torch.autograd.Function):
-    """qk, v (B, H, P, D) and a Plan -> out (B, H, P, D). A token that reaches nothing gets its own
-    v, a padded one 0.
+    """qk, v (B, H, P, D), a Plan and a road of tiles -> out (B, H, P, D). A token that reaches
+    nothing gets its own v, a padded one 0.
     """
 
     @staticmethod
     @in_own_precision
-    def forward(ctx: Any, qk: Tensor, v: Tensor, plan: Plan) -> Tensor:
-        b, h, p, _ = qk.shape
-        rows, road = Rows.of(qk), choose_road(qk, plan.chunk_len)
-        q, v = rows.flat(qk), rows.flat(v)
-        inputs = Inputs(q, inverse_norm(q), v)
-        wide = inputs.inverse.dtype  # bfloat16 is added up in float32
-        out = torch.empty(q.shape, dtype=wide, device=q.device)
-        lse = torch.empty(q.shape[:1], dtype=wide, device=q.device)
-        for tile in tiles(plan, rows, b, q.element_size()):
-            add_tile(road, tile, inputs, Outputs(out, lse))
-            del tile  # or it would live beside the next one
-        alone = (lse == -math.inf)[:, None]
-        out = out.to(q.dtype)
-        torch.where(alone, v, out, out=out)
-        if plan.padded is not None:
-            padded = rows.flat(plan.padded[:, None, :, None].expand(b, h, p, 1))
-            out.masked_fill_(padded, 0.0)
-            alone &= ~padded
-            lse.masked_fill_(padded[:, 0], math.inf)
-        lse.masked_fill_(alone[:, 0], math.inf)  # no gradient passes through its softmax
-        ctx.rows, ctx.road, ctx.shape, ctx.options = rows, road, (b, h), plan[3:]
+    def forward(ctx: Any, qk: Tensor, v: Tensor, plan: Plan, road: str) -> Tensor:
+        out, saved = attend_forward(qk, v, plan, road)
+        ctx.rows, ctx.road, ctx.options = Rows.of(qk), road, plan[3:]
         # The plan's tensors too, so that checkpointing drops them.
-        ctx.save_for_backward(q, v, out, lse, alone, *plan[:3])
-        return rows.back(out, b, h)
+        ctx.save_for_backward(*saved, *plan[:3])
+        return out
 
     @staticmethod
     @once_differentiable
     @in_own_precision
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, v, out, lse, alone, *planned = ctx.saved_tensors
-        plan, rows, (b, h) = Plan(*planned, *ctx.options), ctx.rows, ctx.shape
-        grad, inputs = rows.flat(grad), Inputs(q, inverse_norm(q), v)
-        dq = torch.zeros(q.shape, dtype=lse.dtype, device=q.device)
-        dv = torch.where(alone, grad, 0.0).to(lse.dtype)
-        for tile in tiles(plan, rows, b, q.element_size()):
-            add_tile_gradients(ctx.road, tile, inputs, Outputs(out, lse), grad, Gradients(dq, dv))
-            del tile
-        return rows.back(dq.to(q.dtype), b, h), rows.back(dv.to(q.dtype), b, h), None
+        tensors = ctx.saved_tensors
+        saved, plan = Saved(*tensors[:5]), Plan(*tensors[5:], *ctx.options)
+        return *attend_backward(grad, saved, plan, ctx.rows, ctx.road), None, None
+
+
+def attend_forward(qk: Tensor, v: Tensor, plan: Plan, road: str) -> tuple[Tensor, Saved]:
+    """The output (B, H, P, D), and what `attend_backward` needs."""
+    b, h, p, _ = qk.shape
+    rows = Rows.of(qk)
+    q, v = rows.flat(qk), rows.flat(v)
+    inputs = Inputs(q, inverse_norm(q), v)
+    wide = inputs.inverse.dtype  # bfloat16 is added up in float32
+    out = torch.empty(q.shape, dtype=wide, device=q.device)
+    lse = torch.empty(q.shape[:1], dtype=wide, device=q.device)
+    for tile in tiles(plan, rows, b, q.element_size()):
+        add_tile(road, tile, inputs, Outputs(out, lse))
+        del tile  # or it would live beside the next one
+    alone = (lse == -math.inf)[:, None]
+    out = out.to(q.dtype)
+    torch.where(alone, v, out, out=out)
+    if plan.padded is not None:
+        padded = rows.flat(plan.padded[:, None, :, None].expand(b, h, p, 1))
+        out.masked_fill_(padded, 0.0)
+        alone &= ~padded
+        lse.masked_fill_(padded[:, 0], math.inf)
+    lse.masked_fill_(alone[:, 0], math.inf)  # no gradient passes through its softmax
+    return rows.back(out, b, h), Saved(q, v, out, lse, alone)
+
+
+def attend_backward(
+    grad: Tensor, saved: Saved, plan: Plan, rows: Rows, road: str
+) -> tuple[Tensor, Tensor]:
+    """The gradients (B, H, P, D) of qk and v."""
+    (b, h, _, _), (q, v, out, lse, alone) = grad.shape, saved
+    grad, inputs = rows.flat(grad), Inputs(q, inverse_norm(q), v)
+    dq = torch.zeros(q.shape, dtype=lse.dtype, device=q.device)
+    dv = torch.where(alone, grad, 0.0).to(lse.dtype)
+    for tile in tiles(plan, rows, b, q.element_size()):
+        add_tile_gradients(road, tile, inputs, Outputs(out, lse), grad, Gradients(dq, dv))
+        del tile
+    return rows.back(dq.to(q.dtype), b, h), rows.back(dv.to(q.dtype), b, h)
 
 
 def add_tile(road: str, tile: Tile, inputs: Inputs, outputs: Outputs) -> None:

@@ -35,13 +35,8 @@ def hash_buckets(qk: Tensor, rotations: Tensor, factors: tuple[int, ...]) -> Ten
     in bfloat16 about one token in a hundred has another bucket. Raises ValueError where rotations
     are not (H, D, R, S).
     """
-    b, h, length, d = qk.shape
-    directions = sum(factors) // 2
-    if rotations.dim() != 4 or (*rotations.shape[:2], rotations.shape[3]) != (h, d, directions):
-        raise ValueError(
-            "rotations must be (H, D, n_hashes, sum(factors) // 2) = "
-            f"{(h, d, 'n_hashes', directions)}, not {tuple(rotations.shape)}"
-        )
+    check_rotations(qk, rotations, factors)
+    b, h, length, _ = qk.shape
     rounds, wide = rotations.shape[2], torch.promote_types(qk.dtype, torch.float32)
     rotations = rotations.to(device=qk.device, dtype=wide).flatten(2)  # (H, D, R*S)
     buckets = torch.empty(b, h, rounds, length, dtype=torch.int32, device=qk.device)
@@ -54,6 +49,17 @@ def hash_buckets(qk: Tensor, rotations: Tensor, factors: tuple[int, ...]) -> Ten
             projected = (qk[:, :, some].to(wide) @ rotations).unflatten(-1, (rounds, -1))
             buckets[..., some] = largest_direction(projected, factors).transpose(2, 3)
     return buckets
+
+
+def check_rotations(qk: Tensor, rotations: Tensor, factors: tuple[int, ...]) -> None:
+    """Raises ValueError where rotations are not (H, D, R, S) for qk (B, H, L, D)."""
+    wanted = (qk.shape[1], qk.shape[3], sum(factors) // 2)
+    if rotations.dim() != 4 or (*rotations.shape[:2], rotations.shape[3]) != wanted:
+        h, d, directions = wanted
+        raise ValueError(
+            "rotations must be (H, D, n_hashes, sum(factors) // 2) = "
+            f"{(h, d, 'n_hashes', directions)}, not {tuple(rotations.shape)}"
+        )
 
 
 def largest_direction(projected: Tensor, factors: tuple[int, ...]) -> Tensor:

@@ -1,5 +1,5 @@
-"""The three roads of one tile of LSH attention: CPU flash ops, CUDA memory-efficient ops, ordinary
-operations. One interface.
+"""The roads of one tile of LSH attention: CPU flash ops, CUDA memory-efficient ops, ordinary
+operations. One interface; `roads` chooses.
 
 Shapes: g rows x T chunks of m queries over 2m keys, D head size: q (g, T, m, D), k and v (g, T, 2m,
 D), bias (g, T, m, 2m), lse (g, T, m).
@@ -15,8 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CPU_FLASH, CUDA_EFFICIENT, PLAIN = "cpu_flash", "cuda_efficient", "plain"
-
 
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """Within, every operation keeps its inputs' precision; autocast would round float32 products to
@@ -27,43 +25,14 @@ def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def choose_road(q: Tensor, m: int) -> str:
-    """The fastest road that PyTorch ships for this device, dtype and chunk; plain where an op is
-    missing or would have to pad.
-    """
-    aten, d = torch.ops.aten, q.shape[-1]
-    match q.device.type:
-        case "cpu" if q.dtype != torch.float16 and hasattr(
-            aten, "_scaled_dot_product_flash_attention_for_cpu"
-        ):
-            return CPU_FLASH
-        case "cuda" if (
-            m % 32 == 0
-            and d % 8 == 0
-            and hasattr(aten, "_scaled_dot_product_efficient_attention")
-            and _is_fused(q)
-        ):
-            return CUDA_EFFICIENT
-    return PLAIN
-
-
-def _is_fused(q: Tensor) -> bool:
-    """The dtypes of CUDA's memory-efficient kernels: bfloat16 from compute capability 8.0 on
-    (A100), never float64.
-    """
-    return q.dtype in (torch.float16, torch.float32) or (
-        q.dtype == torch.bfloat16 and torch.cuda.get_device_capability(q.device) >= (8, 0)
-    )
-
-
 def tile_forward(road: str, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Softmax attention with an additive bias: (out like q, lse). Every query must reach a key."""
     match road:
-        case "cpu_flash":
+        case "flash":
             return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
                 q, k, v, attn_mask=bias, scale=1.0
             )
-        case "cuda_efficient":
+        case "efficient":
             return torch.ops.aten._scaled_dot_product_efficient_attention(
                 q, k, v, bias, True, scale=1.0
             )[:2]
@@ -82,10 +51,10 @@ def tile_backward(
     gets and gives no gradient.
     """
     match road:
-        case "cpu_flash":
+        case "flash":
             backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
             return backward(grad, q, k, v, out, lse, 0.0, False, attn_mask=bias, scale=1.0)
-        case "cuda_efficient":
+        case "efficient":
             no_dropout = torch.zeros(
                 (), dtype=torch.int64, device=q.device
             )  # the seed and offset of a dropout of 0

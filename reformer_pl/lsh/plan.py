@@ -10,15 +10,11 @@ the one before. A change of bucket adds 2 more. In window="causal", i reaches j 
 and a change of bucket adds m + 1 more.
 """
 
-import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from reformer_pl.config.rules import bucket_factors, check_lsh
-from reformer_pl.lsh.hashing import draw_rotations, hash_buckets
 
 
 class Plan(NamedTuple):
@@ -33,68 +29,7 @@ class Plan(NamedTuple):
     dedupe: bool
     window: str
     largest_code: int  # no code is larger
-
-
-@torch.no_grad()
-def plan_attention(
-    qk: Tensor,
-    *,
-    n_hashes: int,
-    chunk_len: int,
-    n_buckets: Any = None,
-    causal: bool = True,
-    bucket_mask: bool = True,
-    dedupe: bool = True,
-    window: str = "chunk",
-    rotations: Tensor | None = None,
-    buckets: Tensor | None = None,
-    key_padding_mask: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> tuple[Plan, Tensor]:
-    """Draw rotations, hash, sort: (the plan, buckets (B, H, R, L) int32). `lsh_attention` explains
-    the options; qk (B, H, L, D).
-
-    Rotations are drawn only where neither they nor the buckets are there already. Raises ValueError
-    as `lsh_attention` does.
-    """
-    check_lsh(
-        n_hashes=n_hashes,
-        chunk_len=chunk_len,
-        n_buckets=n_buckets,
-        causal=causal,
-        bucket_mask=bucket_mask,
-        dedupe=dedupe,
-        window=window,
-    )
-    b, h, length, d = qk.shape
-    if length == 0:
-        raise ValueError("lsh_attention needs at least one token: L is 0")
-    factors = bucket_factors(n_buckets, length, chunk_len)
-    n = math.prod(factors)
-    if key_padding_mask is not None and key_padding_mask.shape != (b, length):
-        raise ValueError(
-            f"key_padding_mask must be (B, L) = {(b, length)}, not {tuple(key_padding_mask.shape)}"
-        )
-    if buckets is None:
-        if rotations is None:
-            rotations = draw_rotations(h, d, n_hashes, factors, generator)
-        elif rotations.dim() != 4 or rotations.shape[2] != n_hashes:
-            raise ValueError(
-                f"rotations must be (H, D, n_hashes = {n_hashes}, sum(factors) // 2), "
-                f"not {tuple(rotations.shape)}"
-            )
-        buckets = hash_buckets(qk, rotations, factors)
-    elif buckets.shape != (b, h, n_hashes, length) or (
-        buckets.numel() and not 0 <= int(buckets.min()) <= int(buckets.max()) < n
-    ):
-        raise ValueError(
-            f"buckets must be (B, H, n_hashes, L) = {(b, h, n_hashes, length)} "
-            f"with values below {n}"
-        )
-    plan = make_plan(
-        buckets, n, chunk_len, causal, bucket_mask, dedupe, window, padded=key_padding_mask
-    )
-    return plan, buckets
+    road: str = "auto"  # which kernels attend: `roads.choose_road`
 
 
 @torch.no_grad()
@@ -124,8 +59,9 @@ def make_plan(
     bucket = buckets.reshape(n, rounds, p)
 
     # One flat sort of (sequence, round, bucket) is several times faster than one sort per row;
-    # stability keeps position order.
-    row = torch.arange(n * rounds, device=device, dtype=torch.int64).view(n, rounds, 1)
+    # stability keeps position order. A GPU sorts 32 bits in half the passes of 64.
+    narrow = torch.int32 if n * rounds * (n_buckets + 1) < 2**31 else torch.int64
+    row = torch.arange(n * rounds, device=device, dtype=narrow).view(n, rounds, 1)
     keys = (bucket + row * (n_buckets + 1)).view(-1)
     order = torch.sort(keys, stable=True).indices.remainder_(p).view(n, rounds, p)
     s = torch.arange(p, device=device, dtype=torch.int32)
