@@ -326,9 +326,11 @@ def _typed(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame
     )
     for column in columns:
         if column in FLAGS:
-            frame[column] = frame[column].astype("boolean")
+            flags = frame[column].map(lambda flag: flag if isinstance(flag, bool) else None)
+            frame[column] = flags.astype("boolean")
         elif column in WHOLE:
-            frame[column] = frame[column].astype("Int64")
+            numbers = pd.to_numeric(frame[column], errors="coerce")
+            frame[column] = numbers.where(numbers % 1 == 0).astype("Int64")
         elif column in (*SCORES, *OTHER_SCORES, *COSTS, *BENCHMARK_ONLY):
-            frame[column] = frame[column].astype(float)
+            frame[column] = pd.to_numeric(frame[column], errors="coerce").astype(float)
     return frame

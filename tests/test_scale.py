@@ -127,7 +127,7 @@ def test_a_driver_does_little_for_each_of_many_cells(
     assert f"{N_CELLS} ok" in capfd.readouterr().out
     assert (
         files["result.json"] <= 2 * N_CELLS
-        and files["config.yaml"] <= N_CELLS  # whose rows lack is counted from these two
+        and files["config.yaml"] <= 2 * N_CELLS  # whether it has changed, and whose rows lack
         and files["metrics.jsonl"] <= N_CELLS
         and not files["log.txt"]
     ), files

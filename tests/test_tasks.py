@@ -333,8 +333,8 @@ def test_missing_empty_and_too_short_files_are_refused(tmp_path: Path) -> None:
     refused(str(tmp_path / "nowhere"), "is not a file.*task.source=sample")
     refused(str(tmp_path), "is not a file")
     refused("", "is not a file")
-    for unreadable in ("x" * 300, "~nobody-of-that-name/enwik8"):
-        refused(unreadable, "cannot be read.*task.source=sample")
+    refused("x" * 300, "cannot be read.*task.source=sample")
+    refused("~nobody-of-that-name/enwik8", "home directory ~nobody-of-that-name is not known")
     empty, short = tmp_path / "empty", tmp_path / "short"
     empty.write_bytes(b"")
     refused(str(empty), "is empty")

@@ -105,7 +105,8 @@ def decide(
     """One decision a cell; `jobs` are those that a launcher was given.
 
     The memory limit comes last, for it takes seconds. It ends early when one of `signals` comes.
-    A config.yaml or a result that cannot be read is that cell's decision.
+    A config.yaml or a result that cannot be read is that cell's decision. Raises ConfigError for a
+    run that cannot be extended.
     """
     decisions = {}
     for cell, config in zip(study.cells, configs, strict=True):
@@ -113,6 +114,9 @@ def decide(
             decisions[cell] = _decide(study, cell, config, options, jobs.get(cell))
         except ConfigError as error:
             decisions[cell] = Decision(UNREADABLE, str(error), status=UNREADABLE)
+    for cell, config in zip(study.cells, configs, strict=True):
+        if decisions[cell].word == "extend":  # or the whole study is refused
+            check_extends(cell.directory, load_run_config(cell.directory), config)
     trains = {
         cell: config
         for cell, config in zip(study.cells, configs, strict=True)
@@ -140,7 +144,6 @@ def _decide(
         return Decision("start over") if cell.directory.exists() else Decision("run")
     changed = changed_config(study, cell, config)
     if changed and options.extend and cell.trains:
-        check_extends(cell.directory, load_run_config(cell.directory), config)
         return Decision("extend", changed)
     if changed:
         return Decision("changed", changed)

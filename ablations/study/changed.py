@@ -11,7 +11,8 @@ import yaml
 from ablations.study.cell import Cell
 from ablations.study.study import Study
 from experiments.compose import Bases, compose
-from experiments.run_dir.files import CONFIG, has_begun, has_config
+from experiments.run_dir.files import CONFIG, has_begun
+from experiments.run_dir.reading import has_file
 from reformer_pl.config import ConfigError, RunConfig, changes_since
 
 BASES = Bases()
@@ -30,7 +31,7 @@ def changed_config(study: Study, cell: Cell, config: RunConfig) -> str:
     that cannot be read.
     """
     path = cell.directory / CONFIG
-    if not has_begun(cell.directory) or not has_config(cell.directory):
+    if not has_begun(cell.directory) or not has_file(path):
         return ""
     try:
         return changes_since(path, config)

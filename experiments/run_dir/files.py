@@ -245,7 +245,12 @@ def load_run_config(directory: Path) -> RunConfig:
     values = read_config_values(directory)
     if not values:
         raise ConfigError(f"{directory / CONFIG} is no config: {_restore(directory)}")
-    return load(values)
+    try:
+        return load(values)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{directory / CONFIG} cannot be read ({error}): {_restore(directory)}"
+        ) from error
 
 
 def read_config_values(directory: Path) -> dict[str, Any]:
@@ -254,7 +259,7 @@ def read_config_values(directory: Path) -> dict[str, Any]:
     Raises ConfigError for one that cannot be read, or is no YAML of keys and values.
     """
     path = directory / CONFIG
-    if not has_config(directory):
+    if not has_file(path):
         return {}
     try:
         values = read_yaml(path)

@@ -27,24 +27,30 @@ def newest_checkpoint(directory: Path) -> tuple[Path, Checkpoint] | None:
     ConfigError where neither is whole.
     """
     last, previous = checkpoint_path(directory), previous_checkpoint_path(directory)
+    has_last, reason = has_file(last), f"{last} is not there"
     if not has_file(previous):
-        return (last, load_checkpoint(last)) if has_file(last) else None
-    try:
-        return last, load_checkpoint(last)
-    except ConfigError as error:
-        checkpoint = load_checkpoint(previous)
-        step = checkpoint["global_step"]
-        if first_rank():
-            print(f"{error}; {previous.name}, of step {step}, is taken instead", file=sys.stderr)
-        return previous, checkpoint
+        return (last, load_checkpoint(last)) if has_last else None
+    if has_last:
+        try:
+            return last, load_checkpoint(last)
+        except ConfigError as error:
+            reason = str(error)
+    checkpoint = load_checkpoint(previous)
+    step = checkpoint["global_step"]
+    if first_rank():
+        print(f"{reason}; {previous.name}, of step {step}, is taken instead", file=sys.stderr)
+    return previous, checkpoint
 
 
 def trained_checkpoint(directory: Path) -> tuple[Path, Checkpoint]:
-    """That of a run which is to be scored. Raises ConfigError where there is none."""
-    newest = newest_checkpoint(directory)
-    if newest is None:
-        raise ConfigError(no_checkpoint(checkpoint_path(directory)))
-    return newest
+    """The last one of a run that is to be scored, with its path. Raises ConfigError.
+
+    The one before would be another model.
+    """
+    path = checkpoint_path(directory)
+    if not has_file(path):
+        raise ConfigError(no_checkpoint(path))
+    return path, load_checkpoint(path)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -57,11 +57,13 @@ def changes(before: RunConfig, after: RunConfig) -> str:
 
 
 def changes_since(path: Path, config: RunConfig) -> str:
-    """`changes` from a config.yaml to a config.
+    """`changes` from a config.yaml to a config; none from one that a power cut has emptied.
 
     Raises OSError, YAMLError and ConfigError for a file that cannot be read.
     """
     values = read_yaml(path)
+    if values is None:
+        return ""
     if not isinstance(values, dict):
         raise ConfigError("it holds no config")
     # They nearly always are the same, and a load takes ten times as long.
@@ -81,10 +83,11 @@ def _that_count(values: dict[str, Any]) -> dict[str, Any]:
 def read_yaml(path: Path) -> Any:
     """By libyaml, where PyYAML has it, ten times as fast.
 
-    Raises OSError, and YAMLError also for what is no UTF-8 and for what is nested too deeply, which
-    would end the process.
+    None of a file that is empty, or all zeros as a power cut leaves it. Raises OSError, and
+    YAMLError also for what is no UTF-8 and for what is nested too deeply, which would end the
+    process.
     """
-    data, loader = path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    data, loader = path.read_bytes().strip(b"\0"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     if sum(map(data.count, (b"[", b"{", b"- ", b"? "))) > MOST_NESTED:
         depth = 0
         for event in yaml.parse(data, Loader=loader):
