@@ -54,10 +54,11 @@ def changed_cells(study: Study) -> dict[Cell, str]:
             continue
         try:
             reason = changed_config(study, cell, composed(cell.overrides))
-        except ConfigError:  # a damaged file is a problem of its own, which readers name
-            continue
-        if reason:
-            changed[cell] = how_to_go_on(reason)
+        except ConfigError as error:  # nobody knows of which run the numbers are
+            changed[cell] = str(error)
+        else:
+            if reason:
+                changed[cell] = how_to_go_on(reason)
     return changed
 
 
