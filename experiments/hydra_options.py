@@ -51,7 +51,7 @@ def split_options(arguments: list[str]) -> tuple[list[str], bool]:
             case "--multirun" | "-m":
                 raise ConfigError(f"{option} is not here: {USE_A_STUDY}")
             case _ if argument.startswith("-"):
-                raise ConfigError(f"{argument} is no option: there are --help and --cfg job")
+                raise ConfigError(f"{argument} is no option: see --help")
             case _:
                 overrides.append(argument)
     return overrides, shows_config

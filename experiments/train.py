@@ -20,6 +20,7 @@ or a closed terminal
 """
 
 import ctypes
+import math
 import os
 import shlex
 import signal
@@ -118,7 +119,7 @@ def tell(done: dict[str, Any] | None, directory: Path | None) -> int:
         print("stopped: the same command resumes", file=sys.stderr)
         return 130
     names = (*(score.name for score in SCORES), "peak_memory_gib", "step_seconds")
-    values = [f"{name} {done[name]:.4g}" for name in names if done.get(name) is not None]
+    values = [f"{name} {done[name]:.4g}" for name in names if is_number(done.get(name))]
     note = f"; {disturbance(done)}" if is_ok(done) and is_disturbed(done) else ""
     numbers = ", ".join(values) or done.get("error")
     print(f"{done['status']}: {numbers}{note} ({directory})", flush=True)
@@ -130,6 +131,10 @@ def tell(done: dict[str, Any] | None, directory: Path | None) -> int:
     scores = ", ".join(f"{name} {baseline[name]:.4g}" for name in names if name in baseline)
     print(f"{baseline.get('name')} alone: {scores}", flush=True)
     return 0
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def run(config: RunConfig, directory: Path) -> dict[str, Any] | None:

@@ -10,6 +10,8 @@ from ablations.__main__ import main
 from ablations.launch.local import sweep
 from ablations.study import Study
 from ablations.study.cell import Cell
+from experiments.compose import compose
+from experiments.run_dir.files import config_text
 from fake_cells import result
 
 FINE = """echo '{"status": "ok", "error": null, "steps": 1, "loss_nats": 1.5}' > result.json"""
@@ -106,3 +108,28 @@ def test_a_crash_after_the_work_is_done_takes_nothing_back(
     assert "whole seed=0: ok in" in output and "its process then ended with" in output
     assert "unscored seed=0: trained, but an evaluation failed" in output
     assert "1 of 2 cells ok" in output and len(study.cells) == 2
+
+
+def test_only_what_retry_would_run_is_promised_to_it(
+    study_of: Callable[..., Study],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A trained cell without its checkpoint gains no evaluation: the line says why."""
+    monkeypatch.setattr(
+        Cell, "command", lambda cell: ["sh", "-c", f"cd '{cell.directory}' && {FINE}"]
+    )
+    study_of("trained")
+    assert main(["run", "./mine.yaml"]) == 0
+    study = study_of("trained", evaluations={"LSH-8": ["model.lsh.n_hashes=8"]})
+    (cell,) = study.cells
+    (cell.directory / "config.yaml").write_text(config_text(compose(cell.overrides)))
+    capfd.readouterr()
+    for command in (["run"], ["run", "--retry"]):
+        assert main([command[0], "./mine.yaml", *command[1:]]) == 1
+        output = capfd.readouterr().out
+        assert "last.ckpt is not there" in output and "--retry" not in output, output
+    (cell.directory / "result.json").write_text("[1]")
+    assert main(["run", "./mine.yaml"]) == 1
+    output = capfd.readouterr().out
+    assert "move it away" in output and "--retry" not in output, output

@@ -12,7 +12,8 @@ from experiments import evaluate, train
 from experiments.training import fit
 
 OVERRIDES = ["experiment=smoke", "trainer.loggers=[]", "trainer.max_steps=6",
-             "trainer.log_every_steps=1", "trainer.eval_every_steps=3", "out_dir=run"]  # fmt: skip
+             "trainer.log_every_steps=1", "trainer.eval_every_steps=3", "out_dir=run",
+             "trainer.coverage_every_steps=3"]  # fmt: skip
 
 
 def garbage(path: Path) -> None:
@@ -51,7 +52,9 @@ def half_trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(fit, "final_scores", lambda parts: (_ for _ in ()).throw(FloatingPointError))
         assert train.main(OVERRIDES) == 1
     run = place / "run"
-    (run / "result.json").unlink()
+    for name in ("result.json", "evaluations/LSH-1.json"):  # as a run that had ended would have
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text('{"status": "failed", "error": "x", "name": "LSH-1"}')
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 6
     return run
@@ -59,7 +62,17 @@ def half_trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("damage", [garbage, cut, of_lists, folder, dangling, loop])
 @pytest.mark.parametrize(
-    "file", ["config.yaml", "metrics.jsonl", "log.txt", "checkpoints/last.ckpt"]
+    "file",
+    [
+        "config.yaml",
+        "metrics.jsonl",
+        "log.txt",
+        "checkpoints/last.ckpt",
+        "sessions.jsonl",
+        "coverage.jsonl",
+        "result.json",
+        "evaluations/LSH-1.json",
+    ],
 )
 def test_training_goes_on_or_says_in_one_line_why_not(
     file: str,
@@ -78,7 +91,8 @@ def test_training_goes_on_or_says_in_one_line_why_not(
     captured = capfd.readouterr()
     output = captured.out + captured.err
     assert "Traceback" not in output and code in (1, 2), output
-    whole = damage in (garbage, cut, of_lists)  # another file of rows or words is written on
+    # Another file of rows or words is written on. No training reads the evaluations of before.
+    whole = damage in (garbage, cut, of_lists) or file.startswith("evaluations")
     if code == 1:
         assert whole and "FloatingPointError: here" in output, "training was about to go on"
     else:

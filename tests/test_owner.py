@@ -40,16 +40,21 @@ def test_the_file_is_there_while_the_run_lives(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["node-7", "elsewhere.example.org"])
 def test_a_run_of_another_host_is_left_alone(
-    tmp_path: Path, host: str, study_of: Callable[..., Study]
+    tmp_path: Path, host: str, study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_owner(tmp_path, host=host, pid=4711)
     words = f"4711 on the host {host} .*delete .*owner"
     with pytest.raises(ConfigError, match=words), locked(tmp_path):
         pass
     assert is_running(tmp_path)
-    study = study_of("one")
+    study = study_of("one", "other")
     write_owner(study.cells[0].directory, host=host, pid=4711)
-    assert main(["run", "./mine.yaml"]) == 2
+    assert main(["run", "./mine.yaml"]) == 1  # that cell alone keeps waiting
+    words = capfd.readouterr().out
+    assert f"one seed=0: failed to start: process 4711 on the host {host}" in words
+    assert "other seed=0: ok" in words
+    assert main(["status", "./mine.yaml"]) == 0
+    assert f"process 4711 on the host {host}" in capfd.readouterr().out
     (study.cells[0].directory / ".owner").unlink()
     write_owner(study.directory, host=host, pid=4711)
     with pytest.raises(ConfigError, match=host), study_locked(study):
@@ -57,6 +62,29 @@ def test_a_run_of_another_host_is_left_alone(
     (study.directory / ".owner").unlink()
     assert main(["run", "./mine.yaml"]) == 0
     assert not list(study.directory.rglob(".owner"))
+
+
+def test_the_file_has_its_text_from_the_first_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty one is taken for what a crash left, and its directory would be taken over."""
+    seen, link = [], os.link
+
+    def look(source: Path, target: Path) -> None:
+        link(source, target)
+        seen.append(json.loads((tmp_path / ".owner").read_text()))
+
+    monkeypatch.setattr(os, "link", look)
+    owner.take(tmp_path)
+    assert seen == [identity(os.getpid())]
+    owner.release(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_in_its_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".owner").mkdir()
+    with pytest.raises(ConfigError, match="is a folder, where a file should be"):
+        owner.take(tmp_path)
 
 
 def test_a_living_process_of_this_host_is_left_alone(tmp_path: Path) -> None:

@@ -163,8 +163,11 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     ),
     "a name of one dot": ("axes: {a: {.: []}}\n", "'.' cannot name"),
     "a name of two dots": ("axes: {a: {..: []}}\n", "'..' cannot name"),
-    "a way out": ("axes: {a: {../../x: []}}\n", "'..-..-x' cannot name"),
-    "a hidden folder": ("axes: {a: {.5: []}}\n", "use other labels, such as 0.5 for .5"),
+    "a way out": ("axes: {a: {../../x: []}}\n", "the label '../../x' cannot name"),
+    "a hidden folder": (
+        "axes: {a: {.5: []}}\n",
+        "use another one, of letters and digits, such as 0.5 for .5",
+    ),
     "a duplicate key": ("axes: {a: {x: []}}\naxes: {}\n", "line 2: duplicate key axes"),
     "a duplicate number": ("axes: {a: {1: [], '1': []}}\n", "duplicate key 1"),
     "tabs": ("axes:\n\ta: {x: []}\n", "indent with blanks, not with tabs"),

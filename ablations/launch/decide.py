@@ -228,6 +228,8 @@ def record_refusals(plan: Plan, print_line: Callable[[str], None]) -> list[Cell]
     for cell, decision in plan.decisions.items():
         if decision.word == UNREADABLE:
             print_line(f"  {cell}: {UNREADABLE}, {decision.why}")
+        if decision.status == UNEVALUATED:
+            print_line(f"  {cell}: {decision.why}")
         if decision.word != "refuse" or decision.predicted_gib is None:
             continue
         refused.append(cell)

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -27,6 +27,7 @@ from experiments.run_dir.outcome import (
     missing_evaluations,
     result_row,
 )
+from experiments.run_dir.owner import owned_elsewhere
 from experiments.run_dir.rounds import over_rounds, read_rounds
 from experiments.times.disturbed import MARK_MEANS, marked
 from reformer_pl.config import ConfigError, RunConfig
@@ -97,7 +98,8 @@ def _cell_status(study: Study, cell: Cell, config: RunConfig, job: Job | None) -
         problem = f"{status}: {job.why}" if job is not None and job.state == UNREADABLE else ""
         return CellStatus(cell, status, result, problem=problem)
     if status in ("running", "unfinished", "requeued"):
-        return _unfinished(cell, status, pace(cell, config), loss_name(config.task.name))
+        row = _unfinished(cell, status, pace(cell, config), loss_name(config.task.name))
+        return replace(row, problem=owned_elsewhere(cell.directory))
     if status == UNEVALUATED:
         missing = ", ".join(missing_evaluations(cell.directory, study.evaluations))
         checkpoint, config_file = checkpoint_path(cell.directory), cell.directory / CONFIG

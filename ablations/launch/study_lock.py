@@ -11,7 +11,7 @@ from ablations.study.cell import Cell
 from experiments.run_dir.lock import is_running
 from experiments.run_dir.owner import (
     WITHOUT_FLOCK,
-    owned_by_another,
+    owned_elsewhere,
     release,
     take,
     warn_without_flock,
@@ -71,14 +71,11 @@ def _unwritable(study: Study, error: OSError) -> ConfigError:
 def _check_not_running(study: Study, cell: Cell) -> None:
     """A process that outlived its driver would write into the same files (ConfigError).
 
-    One that is dying has two seconds for it.
+    One that is dying has two seconds for it. One of another host keeps its own cell from starting.
     """
     patience = time.monotonic() + DYING_SECONDS
-    while is_running(cell.directory):
+    while is_running(cell.directory) and not owned_elsewhere(cell.directory):
         if time.monotonic() > patience:
-            owner = owned_by_another(cell.directory)
-            if owner:
-                raise ConfigError(f"study {study.name}, {cell}: {owner}")
             raise ConfigError(
                 f"study {study.name}: {cell} is still running without its driver: "
                 "stop that process first"

@@ -22,7 +22,8 @@ def cell_name(words: Iterable[str]) -> str:
     name = "_".join(re.sub(r"[^\w=.-]+", "-", part).strip("-") for part in kept)
     if name.startswith(".") or not name or name == "report":
         raise ConfigError(
-            f"'{name}' cannot name a cell's directory: use other labels, such as 0.5 for .5"
+            f"the label {' / '.join(parts)!r} cannot name a cell's directory: "
+            "use another one, of letters and digits, such as 0.5 for .5"
         )
     return shortened(name, " / ".join(parts), NAME_BYTES, NAME_BYTES)
 

@@ -21,7 +21,6 @@ from experiments.run_dir.files import (
     has_begun,
     json_text,
     load_run_config,
-    no_checkpoint,
 )
 from experiments.run_dir.identity import can_be_longer
 from experiments.run_dir.rows import read_rows
@@ -64,10 +63,13 @@ def check_extends(directory: Path, before: RunConfig, after: RunConfig) -> None:
         why = (
             f"optim.schedule={before.optim.schedule} falls to 0 at trainer.max_steps, so that a "
             "longer run differs from its first steps on: train it from the start, "
-            "with --force or in another out_dir"
+            "in another out_dir, or as a cell of a study with run --force"
         )
     elif (directory / RESULT).exists() and not checkpoint_path(directory).is_file():
-        why = no_checkpoint(checkpoint_path(directory))
+        why = (
+            f"{checkpoint_path(directory)} is not there: put it back, or train the longer run from "
+            "the start, under another name"
+        )
     else:
         return
     raise ConfigError(f"{directory} cannot be extended: {why}")

@@ -11,6 +11,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,7 @@ def claim_directory(config: RunConfig) -> Path:
             if reason:
                 raise ConfigError(
                     f"out_dir={directory} holds a run with another config ({reason}): "
-                    "give another out_dir, or delete it to start over"
+                    f"give another out_dir{_or_extend(before, config)}"
                 )
             if to_dict(before) | {"out_dir": ""} == to_dict(config) | {"out_dir": ""}:
                 return directory
@@ -221,6 +222,13 @@ def claim_directory(config: RunConfig) -> Path:
             f"out_dir={directory} cannot be written ({error.strerror}): give another out_dir"
         ) from error
     return directory
+
+
+def _or_extend(before: RunConfig, config: RunConfig) -> str:
+    longer = deepcopy(before)
+    longer.trainer.max_steps = config.trainer.max_steps
+    more = config.trainer.max_steps > before.trainer.max_steps and not changes(longer, config)
+    return ", or go on to more steps with --extend" if more else ", or move it away to start over"
 
 
 def has_config(directory: Path) -> bool:

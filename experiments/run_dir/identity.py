@@ -34,7 +34,7 @@ def check_asked(config: RunConfig) -> None:
     if reason:
         raise ConfigError(
             f"configs/ was edited since the sweep began ({reason}): "
-            "put it back, or run the study again, which takes the new values"
+            "put it back; then run the study again with --retry"
         )
 
 

@@ -33,6 +33,7 @@ OOM = "oom"  # out of memory
 FAILED = "failed"
 TIMEOUT = "timeout"
 WOULD_NOT_FIT = "would_not_fit"  # refused for its predicted memory
+FAILURES = (OOM, FAILED, TIMEOUT, WOULD_NOT_FIT)  # which `run --retry` tries again
 MISSING = "missing"  # of a reader: there is no result
 CHANGED = "changed"  # of a reader: the directory holds a run of another config
 UNEVALUATED = "unevaluated"  # of a reader: trained, without one of its evaluations

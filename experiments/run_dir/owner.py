@@ -1,8 +1,8 @@
 """Who has a directory: a file with host, process and its start, beside the kernel's lock.
 
-On some network file systems the lock (flock) is each host's own, and on some there is none. The
-file is made with O_EXCL, which all of them share, and is removed at the end. One that a process of
-this host left behind is taken over; of another host nobody can tell, so a person decides.
+On some network file systems the lock (flock) is each host's own, and on some there is none. A name
+that must be new (link, O_EXCL) is the same to all hosts. The file is removed at the end. One that a
+process of this host left behind is taken over; of another host nobody can tell: a person decides.
 """
 
 import errno
@@ -26,18 +26,39 @@ def take(directory: Path) -> None:
     path, own = directory / OWNER, identity(os.getpid())
     for _ in range(3):
         try:
-            file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            _make(path, json.dumps(own))
         except FileExistsError:
+            if path.is_dir():
+                raise ConfigError(
+                    f"{path} is a folder, where a file should be: move it away"
+                ) from None
             reason = owned_by_another(directory)
             if reason:
                 raise ConfigError(reason) from None
             with suppress(FileNotFoundError):  # another process took it over meanwhile
                 os.unlink(path)
             continue
-        with os.fdopen(file, "w", encoding="utf-8") as owner:
-            json.dump(own, owner)
         return
     raise ConfigError(f"another process takes {directory} at this moment: try again")
+
+
+def _make(path: Path, text: str) -> None:
+    """A new file that has its text from the first moment. Raises FileExistsError.
+
+    An empty one would be taken for what a crash left. Where a file system has no hard links, the
+    text comes a moment after the name.
+    """
+    own = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}")
+    own.write_text(text, encoding="utf-8")
+    try:
+        os.link(own, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "w") as file:
+            file.write(text)
+    finally:
+        own.unlink(missing_ok=True)
 
 
 def release(directory: Path) -> None:
@@ -60,6 +81,14 @@ def owned_by_another(directory: Path) -> str:
         )
     alive = isinstance(pid, int) and owner == identity(pid)
     return f"process {pid} has {directory}: wait for it, or stop it" if alive else ""
+
+
+def owned_elsewhere(directory: Path) -> str:
+    """A sentence on an owner of another host, of whom nobody here can tell whether it lives."""
+    owner = _read(directory)
+    return (
+        owned_by_another(directory) if owner and owner.get("host") != socket.gethostname() else ""
+    )
 
 
 def identity(pid: int) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ from ablations.study.cell import Cell
 from experiments.run_dir.files import LOG, log_tail
 from experiments.run_dir.outcome import (
     FAILED,
+    FAILURES,
     OK,
     WOULD_NOT_FIT,
     is_ok,
@@ -110,7 +111,8 @@ class Sweep:
         except (OSError, ConfigError, subprocess.SubprocessError) as error:
             self._free(gpus)
             self.statuses[cell] = FAILED
-            self.progress.line(f"  {cell}: failed to start: {error}")
+            reason = f"{error.filename}: {error.strerror}" if _names_a_file(error) else error
+            self.progress.line(f"  {cell}: failed to start: {reason}")
             return
         where = f" on GPU {','.join(map(str, gpus))}" if gpus else ""
         self.progress.line(f"  {cell}: started{where}, log in {cell.directory / LOG}")
@@ -221,9 +223,17 @@ class Sweep:
             line += f", interrupted: the same command{without} resumes"
         elif not_ok:
             listed = ", ".join(f"{cell} ({self.statuses[cell]})" for cell in not_ok)
-            line += f"; not ok: {listed}; --retry runs them again"
+            line += f"; not ok: {listed}"
+            n_failed = sum(self.statuses[cell] in FAILURES for cell in not_ok)
+            if n_failed:
+                which = "them" if n_failed == len(not_ok) else "those that failed"
+                line += f"; --retry runs {which} again"
         self.progress.line(line)
         return 1 if not_ok else 0
+
+
+def _names_a_file(error: Exception) -> bool:
+    return isinstance(error, OSError) and bool(error.filename)
 
 
 def _loss(result: dict[str, Any], name: str) -> str:
