@@ -196,7 +196,7 @@ def test_over_rounds_ratios_are_medians_with_their_quartiles(tmp_path: Path) -> 
     assert data.loc["Reformer", "step_seconds_mean"] == pytest.approx(1.1 * 2.3)
     assert data.loc["Reformer", "n_rounds"] == 3
     assert rows["Reformer"][table.header.index("time ratio")] == "2.20 [2.15, 2.25]"
-    assert "the median and the quartiles of 3." in table.caption
+    assert "the median and the quartiles of 3 rounds." in table.caption
     assert marked_places(table) == set()
 
 
@@ -259,7 +259,7 @@ def test_the_rounds_of_a_benchmark_begin_with_its_result(tmp_path: Path) -> None
     speedup = tables["speedup"].data.set_index(["variant", "at"]).loc[("LSH-4", "4096")]
     assert speedup["value"] == pytest.approx(1 / (1.1 * ratio))
     assert speedup["high"] == pytest.approx(1 / (1.05 * ratio))
-    assert "the median and the quartiles of 3." in tables["cost"].caption
+    assert "the median and the quartiles of 3 rounds." in tables["cost"].caption
     assert "Medians over the rounds, with their quartiles." in tables["speedup"].caption
     assert "rounds" not in tables["length_memory"].caption
 

@@ -65,7 +65,8 @@ def rounds_words(ratios_by_place: dict[Place, TimeRatio], base: str) -> str:
     counts = sorted({ratio.n for ratio in ratios_by_place.values() if not ratio.is_base})
     if not counts:
         return ""
-    number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    number = f"{counts[0]} to {counts[-1]} rounds" if len(counts) > 1 else f"{counts[0]} rounds"
+    number = "one round" if counts == [1] else number
     return (
         f" Ratios of time are to {base} in the same round, with all variants timed in turn: the "
         f"median and the quartiles of {number}."
