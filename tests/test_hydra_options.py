@@ -74,7 +74,7 @@ REFUSED = {
     "hydra@x=basic": ["hydra@x=basic", "changes nothing"],
     "--cfg=hydra": ["--cfg job"],
     "--cfg": ["--cfg job"],
-    "--info": ["--info", "--help and --cfg job"],
+    "--info": ["--info", "see --help"],
 }
 
 

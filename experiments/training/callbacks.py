@@ -202,14 +202,14 @@ class Checkpoints(Callback):
         self._agree(trainer)  # on a Ctrl-C that came after the last step
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # closing the terminal is no second Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         print(
             "interrupted: saving a checkpoint after this step (again to stop at once)",
             file=sys.stderr,
             flush=True,
         )
-        self.asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # closing the terminal is no second Ctrl-C
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
