@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ablations.report.drawing.figure import Drawing
+from experiments.compose import compose
+from experiments.run_dir.files import config_text
 from test_report import (
     EVALUATIONS,
     TRAINED,
@@ -66,7 +68,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for cell in lm.cells:
         if cell.train == "LSH":
             fail(cell.directory, "oom", "tried to allocate <2> GiB & more")
-        (cell.directory / "config.yaml").write_text(f"label: {cell.train}\n")
+        config = config_text(compose(cell.overrides))
+        (cell.directory / "config.yaml").write_text(f"# label: {cell.train}\n{config}")
         (cell.directory / "log.txt").write_text(f"log of {cell.train}, seed {cell.seed}\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -255,7 +258,8 @@ def test_a_point_leads_to_its_cells_and_they_to_their_files(
         )
         with page.expect_download() as download:  # Chromium saves YAML
             cell.get_by_role("link", name="config.yaml").click()
-        assert Path(download.value.path()).read_text() == "label: Reversible + chunked\n"
+        first, *_ = Path(download.value.path()).read_text().splitlines()
+        assert first == "# label: Reversible + chunked"
         log = page.context.new_page()
         log.goto(cell.get_by_role("link", name="log.txt").evaluate("link => link.href"))
         assert (
