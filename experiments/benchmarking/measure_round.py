@@ -18,6 +18,7 @@ from experiments.compose import compose
 from experiments.fast_imports import without_collector
 from experiments.log import logged
 from experiments.run_dir.lock import locked
+from experiments.run_dir.outcome import first_line
 from experiments.run_dir.provenance import now
 from experiments.run_dir.rounds import append_round
 from experiments.times.disturbed import disturbance
@@ -48,7 +49,7 @@ def run(config: RunConfig, directory: Path, number: int) -> int:
         row |= measure_round(as_benchmark(config))
     except Exception as error:  # printed here and recorded below
         traceback.print_exc()
-        row["error"] = f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}"
+        row["error"] = first_line(error)
     row |= {"wall_seconds": time.perf_counter() - STARTED, "finished_at": now()}
     append_round(directory, row)
     if "error" in row:

@@ -46,7 +46,7 @@ def check_trained_by(path: Path, checkpoint: dict[str, Any], config: RunConfig) 
     """
     values = checkpoint.get("hyper_parameters", {}).get("config")
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} does not say its config: delete it and train again")
+        raise ConfigError(f"{path} does not say its config: move it away and train again")
     trained = load(values)
     if can_be_longer(trained) and checkpoint["global_step"] <= config.trainer.max_steps:
         trained.trainer.max_steps = config.trainer.max_steps
@@ -54,7 +54,7 @@ def check_trained_by(path: Path, checkpoint: dict[str, Any], config: RunConfig) 
     if reason:
         raise ConfigError(
             f"{path} is of another run ({reason}): put this run's own back, "
-            "or delete it and train again"
+            "or move it away and train again"
         )
 
 

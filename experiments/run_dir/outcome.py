@@ -39,7 +39,7 @@ CHANGED = "changed"  # of a reader: the directory holds a run of another config
 UNEVALUATED = "unevaluated"  # of a reader: trained, without one of its evaluations
 UNREADABLE = "unreadable"  # of a reader: a file that says how it ended cannot be read
 
-STATUSES = (OK, OOM, FAILED, TIMEOUT, WOULD_NOT_FIT)  # of a result.json
+STATUSES = (OK, *FAILURES)  # of a result.json
 
 # How well the time of a step is known: quartiles in seconds, and what disturbed the timed steps.
 # Null where the system does not count it.
@@ -219,7 +219,7 @@ def record(
         oom = out_of_memory(error)
         if not oom and not isinstance(error, FloatingPointError):
             traceback.print_exc()
-        first = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
+        first = first_line(error)
         print(first, file=sys.stderr)
         result = failed | {"status": OOM if oom else FAILED, "error": first}
         if written_at(path) not in (None, before):  # by another rank
@@ -230,6 +230,11 @@ def record(
     if result is not None:
         write_result(directory, result | made_by | {"finished_at": now()})
     return result
+
+
+def first_line(error: BaseException) -> str:
+    """An error as a result and a round keep it: its type, and the first line of its message."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
 
 
 def out_of_memory(error: BaseException) -> bool:
