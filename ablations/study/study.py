@@ -46,6 +46,7 @@ KEYS = (
     "measure",
     "base",
     "axes",
+    "when",
     "grids",
     "seeds",
     "evaluations",

@@ -112,7 +112,9 @@ def _series(study: Study, hashed: dict[str, RunConfig]) -> dict[str, str]:
     names: dict[str, str] = {}
     for variants in members.values():
         first, *others = (choices[variant] for variant in variants)
-        name = " / ".join(label for label in first if all(label in other for other in others))
+        name = " / ".join(
+            label for label in first if label and all(label in other for other in others)
+        )
         if len(members) == 1:
             name = "LSH"
         elif not name or name in names.values():
