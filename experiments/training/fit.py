@@ -24,6 +24,7 @@ from experiments.run_dir.problems import missing_rows
 from experiments.run_dir.rounds import forget_rounds
 from experiments.training.callbacks import Checkpoints, Cost, MetricsFile
 from experiments.training.checkpoint import newest_checkpoint, trained_checkpoint
+from experiments.training.count_models import count_models
 from experiments.training.coverage_file import CoverageFile
 from experiments.training.loggers import TENSORBOARD, build_loggers, log_config
 from experiments.training.scoring import load_weights, score
@@ -212,6 +213,7 @@ def gather_result(parts: Parts, scores: dict[str, float]) -> dict[str, Any]:
         "startup_seconds": cost.first_started - STARTED,
         "closing_seconds": time.perf_counter() - cost.ended,
         "baseline": parts.data.baseline(),
+        "count_models": count_models(parts.data),
         "device": device_name(parts.trainer),
         "threads": torch.get_num_threads(),
         "sessions": read_sessions(parts.directory),

@@ -13,6 +13,7 @@ import torch
 
 from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.tasks.batches import Batch, SequenceData, generator
+from reformer_pl.tasks.count_models import score_count_models
 from reformer_pl.tasks.source import read_source
 
 
@@ -73,6 +74,10 @@ class Enwik8(SequenceData):
             "bits_per_dim": nats / math.log(2),
             "accuracy": accuracy,
         }
+
+    def count_models(self) -> dict[int, float]:
+        windows = self.valid[: self.n_eval_sequences * self.config.length]
+        return score_count_models(self.train, windows.reshape(-1, self.config.length))
 
     def _windows(self, part: np.ndarray, starts: list[int]) -> Batch:
         tokens = torch.from_numpy(
