@@ -16,6 +16,7 @@ from reformer_pl.config import ModelConfig
 from reformer_pl.config.rules import ATTENTIONS, ConfigError
 from reformer_pl.lsh import attend, plan_attention
 from reformer_pl.lsh.plan import Plan
+from reformer_pl.positions import rotate
 
 
 class Memo(NamedTuple):
@@ -65,6 +66,7 @@ class MultiHeadAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.n_heads, self.kernel, self.shared_qk = config.n_heads, kernel, shared_qk
+        self.rotary = config.positions == "rotary"
         d = config.d_model
         if shared_qk:
             self.qk = nn.Linear(d, d, bias=False)
@@ -85,8 +87,16 @@ class MultiHeadAttention(nn.Module):
         """(q, k, v), or (qk, v) where they are shared; each (B, H, L, D)."""
         v = self._heads(self.v(x))
         if self.shared_qk:
-            return self._heads(self.qk(x)), v
-        return self._heads(self.q(x)), self._heads(self.k(x)), v
+            return self.place(self.qk(x)), v
+        return self.place(self.q(x)), self.place(self.k(x)), v
+
+    def place(self, x: Tensor) -> Tensor:
+        """Projected queries or keys (B, L, d_model) -> what the kernel gets, (B, H, L, D).
+
+        Rotary positions turn them here, so that LSH hashes what it attends with.
+        """
+        heads = self._heads(x)
+        return rotate(heads) if self.rotary else heads
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, L, d_model) -> (B, H, L, D)."""

@@ -66,6 +66,10 @@ STEPS |= {
         "model.attention=lsh local", "trainer.precision=bf16-mixed", "task.length=250",
         "model.residual=checkpoint",
     ],
+    "rotary": [
+        "model.attention=full lsh", "model.positions=rotary", "model.residual=reversible",
+        "trainer.precision=bf16-mixed",
+    ],
     "several tiles": [
         "model.attention=lsh", "model.lsh.window=causal", "model.n_layers=1", "task.length=2048",
         "model.lsh.n_hashes=2",

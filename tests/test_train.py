@@ -385,6 +385,10 @@ BAD = {
     "heads that do not divide": (["model.n_heads=3"], "n_heads 3"),
     "odd buckets": (["model.lsh.n_buckets=3"], "even"),
     "an illegal mode": (["model.lsh.window=wrap"], "dedupe=false"),
+    "rotary": (
+        ["model.positions=rotary", "model.d_model=6", "model.n_heads=2"],
+        "turns pairs of numbers, and a head has 3",
+    ),
     "axial": (["model.positions=axial", "model.axial.shape=[5,7]"], "not a multiple"),
     "evaluations": (["+evaluations={a:['model.lsh.n_hash=1']}"], "n_hash"),
     "an evaluation of other weights": (

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations.study.axes.choices import product_of, read_conditions
 from ablations.study.cell import Cell
-from ablations.study.choices import product_of, read_conditions
 from ablations.study.names import cell_name, check_label
 from ablations.study.report_words import REPORT_WORDS, words_for
 from ablations.study.yaml_values import (

@@ -81,6 +81,12 @@ def check(config: RunConfig) -> RunConfig:
         raise ConfigError(f"task.curve_sequences {task.curve_sequences} must not be negative")
     if model.positions == "axial":
         axial_split(model.axial.shape, model.axial.dims, model.d_model, task.length)
+    head_size = model.d_model // model.n_heads
+    if model.positions == "rotary" and head_size % 2:
+        raise ConfigError(
+            f"model.positions=rotary turns pairs of numbers, and a head has {head_size}: "
+            "let model.d_model / model.n_heads be even"
+        )
 
     check_word("optim.name", optim.name, OPTIMIZERS)
     check_word("optim.schedule", optim.schedule, SCHEDULES)

@@ -74,7 +74,9 @@ class ModelConfig:
     loss_chunks: int = key(
         1, "of the tokens, one after the other through the output and the loss; 1 is plain"
     )
-    positions: str = key("learned", "learned | axial")
+    positions: str = key(
+        "learned", "learned | axial (added to the embedding) | rotary (queries and keys) | none"
+    )
     lsh: LSHConfig = field(default_factory=LSHConfig)
     local: LocalConfig = field(default_factory=LocalConfig)
     axial: AxialConfig = field(default_factory=AxialConfig)
