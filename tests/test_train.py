@@ -44,7 +44,7 @@ KEYS = {
     "status", "error", "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib",
     "step_seconds", "tokens_per_second", "parameters", "train_seconds", "startup_seconds",
     "sessions", "closing_seconds", "n_timed_steps", "step_seconds_q1", "step_seconds_q3", "waited_share",
-    "involuntary_switches", "device_is_shared", "baseline", "device", "threads", "versions", "git_commit", "finished_at",
+    "involuntary_switches", "device_is_shared", "baseline", "count_models", "device", "threads", "versions", "git_commit", "finished_at",
 }  # fmt: skip
 NUMBERS = (
     "steps",

@@ -33,6 +33,7 @@ from experiments.training.trainer import build_trainer, device_name
 from reformer_pl.config import RunConfig, to_dict
 from reformer_pl.config.evaluations import load_named_evaluation
 from reformer_pl.config.rules import attention_pattern
+from reformer_pl.config.run_rules import check_scored
 from reformer_pl.measure import GIB
 from reformer_pl.metrics import score_names
 from reformer_pl.module import LitSequenceModel
@@ -92,6 +93,7 @@ def train(
 
 def build_parts(config: RunConfig, directory: Path, callbacks: Iterable[Callback]) -> Parts:
     """Raises ConfigError for a corrupt checkpoint and for an evaluation that cannot be."""
+    check_scored(config)
     data = build_task(config)
     check_data(directory, config.task.source, data.identity(), keep=False)
     set_threads(config)
@@ -174,9 +176,11 @@ def evaluate(
 ) -> None:
     """Score trained weights under named evaluations of the config, each into its own file."""
     for name in names:
-        module = LitSequenceModel(load_named_evaluation(config, name), data.vocab_size)
+        evaluated = load_named_evaluation(config, name)
+        module = LitSequenceModel(evaluated, data.vocab_size)
         load_weights(module, weights, name)
-        values = score(trainer, module, data)
+        scored = data if evaluated.task == config.task else build_task(evaluated)
+        values = score(trainer, module, scored)
         if trainer.is_global_zero:
             write_evaluation(directory, name, config.evaluations[name], values)
 

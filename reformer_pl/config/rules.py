@@ -16,6 +16,7 @@ SHARED_QK = (
 )  # these have the same parameters, and each can score a model trained with the other
 RESIDUALS = ("standard", "checkpoint", "reversible")
 MERGES = ("mean", "concat")
+SPLITS = ("held_out", "test")
 POSITIONS = ("learned", "axial", "rotary", "none")
 WINDOWS = ("chunk", "causal", "wrap")
 ROADS = ("auto", "triton", "efficient", "flash", "plain")

@@ -17,6 +17,7 @@ from reformer_pl.config.rules import (
     RESIDUALS,
     SCHEDULES,
     SHARED_QK,
+    SPLITS,
     STRATEGIES,
     TASKS,
     ConfigError,
@@ -28,6 +29,16 @@ from reformer_pl.config.rules import (
     recall_counts,
 )
 from reformer_pl.config.schema import RunConfig
+
+
+def check_scored(config: RunConfig) -> None:
+    """Raises ConfigError for a run that would show the test part while it trains."""
+    if config.task.split != "held_out":
+        raise ConfigError(
+            f"task.split={config.task.split} is for evaluations, and a run that trains is watched "
+            "on the held-out part: python -m experiments.evaluate RUN_DIR task.split=test, or an "
+            "entry of evaluations"
+        )
 
 
 def check(config: RunConfig) -> RunConfig:
@@ -59,6 +70,7 @@ def check(config: RunConfig) -> RunConfig:
     check_positive("model.local.chunk_len", model.local.chunk_len)
 
     check_word("task.name", task.name, TASKS)
+    check_word("task.split", task.split, SPLITS)
     for name in ("length", "batch_size"):
         check_positive(f"task.{name}", getattr(task, name))
     if task.eval_sequences < (task.name != "enwik8"):

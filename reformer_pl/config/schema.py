@@ -93,6 +93,11 @@ class TaskConfig:
     noise: float = key(0.0, "recall only: share of the tokens that are fillers")
     batch_size: int = key(8, "sequences a step, over all devices together")
     eval_sequences: int = key(64, "held-out sequences scored; enwik8: 0 is every whole window")
+    split: str = key(
+        "held_out",
+        "the part that an evaluation scores: held_out, which curves and choices are made from "
+        "| test, which is left for the end",
+    )
     curve_sequences: int = key(
         0, "about so many of them, spread evenly, are scored during training; 0 is all"
     )
