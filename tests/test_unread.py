@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from reformer_pl.config import ModelConfig, flat, to_dict
-from reformer_pl.config.rules import ATTENTIONS, POSITIONS, RESIDUALS
-from reformer_pl.config.unread import READ_UNDER, SLOTS, unread_keys
+from reformer_pl.config.rules import ATTENTIONS, POSITIONS
+from reformer_pl.config.unread import GROUPS_OF, READ_UNDER, SLOTS, unread_keys
 from tiny import take_step, tiny
 
 
@@ -60,7 +60,7 @@ def test_a_training_run_reads_no_benchmark_and_a_benchmark_no_training() -> None
     assert not {"optim.lr", "benchmark.peer"} & unread("benchmark.measure=step")
 
 
-def test_the_rules_name_keys_that_exist_and_groups_are_named_as_words() -> None:
+def test_the_rules_name_keys_that_exist_and_every_word() -> None:
     keys = flat(to_dict(tiny()))
     for place, (choice, _) in READ_UNDER.items():
         assert choice in keys
@@ -68,7 +68,22 @@ def test_the_rules_name_keys_that_exist_and_groups_are_named_as_words() -> None:
     assert set(SLOTS) <= set(keys)
     default = ModelConfig()
     groups = {field.name for field in fields(default) if is_dataclass(getattr(default, field.name))}
-    assert groups <= {*ATTENTIONS, *POSITIONS, *RESIDUALS}
+    assert {group for read in GROUPS_OF.values() for group in read} == groups
+    assert set(GROUPS_OF) == {*ATTENTIONS, *POSITIONS}, (
+        "say in reformer_pl/config/unread.py which groups of keys each word reads"
+    )
+
+
+def test_a_word_that_is_not_listed_may_read_every_group() -> None:
+    values = {
+        "model.attention": "strided full", "model.positions": "learned",
+        "model.local.chunk_len": 4, "model.axial.shape": [],
+    }  # fmt: skip
+    assert unread_keys(values) == set()
+    assert unread_keys(values | {"model.attention": "full"}) == {
+        "model.local.chunk_len",
+        "model.axial.shape",
+    }
 
 
 def test_nothing_is_unread_where_the_choice_is_not_known() -> None:
