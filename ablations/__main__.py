@@ -20,11 +20,12 @@ from ablations.launch.machine import read_gpus
 from ablations.launch.options import Options
 from ablations.launch.predicted_memory import Predictions, prediction_line
 from ablations.launch.run import dry_run, run, wait
-from ablations.launch.status import print_status
+from ablations.launch.views.status import print_status
 from ablations.study import Study, compose_cells, load_study
 from ablations.study.folder import open_source
 from ablations.study.problems import problem_lines
 from experiments.log import READER_IS_GONE, printing
+from experiments.terminal.lines import log_console
 from reformer_pl.config import ConfigError
 
 
@@ -104,7 +105,7 @@ def _run(studies: list[Study], arguments: argparse.Namespace) -> int:
 
 
 def _status(studies: list[Study]) -> int:
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = log_console(Console())
     for study in studies:
         print_status(study, compose_cells(study), console)
     return 0

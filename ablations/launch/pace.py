@@ -20,6 +20,7 @@ from experiments.run_dir.outcome import (
 from experiments.run_dir.rows import read_rows
 from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.metrics import loss_name
+from reformer_pl.units import duration, per_step
 
 # A cell stands still when no row has come for so long, and for so many of its own intervals. An
 # evaluation writes no row while it works.
@@ -37,6 +38,10 @@ class Pace:
     max_steps: int = 0
     without_step: str = "starting"
     still_seconds: float | None = None  # since its last row, where that is far beyond its pace
+
+    @property
+    def step_seconds(self) -> float | None:
+        return 1 / self.steps_per_second if self.steps_per_second else None
 
     @property
     def seconds_left(self) -> float | None:
@@ -61,7 +66,8 @@ class Pace:
     def __str__(self) -> str:
         if self.step is None:
             return self.without_step
-        rate = "" if self.seconds_left is None else f", {self.steps_per_second:.2f} steps/s"
+        seconds = self.step_seconds
+        rate = "" if self.seconds_left is None or not seconds else f", {per_step(seconds)}"
         left = f", {self.left}" if self.left else ""
         return f"step {self.step}/{self.max_steps}, loss {self.loss_text}{rate}{left}"
 
@@ -120,12 +126,6 @@ def state(study: Study, cell: Cell, job: Job | None = None) -> str:
     if unevaluated:
         return UNEVALUATED
     return "unfinished" if (cell.directory / LOG).exists() else "waiting"
-
-
-def duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def seconds_left(
