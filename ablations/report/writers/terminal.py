@@ -10,14 +10,13 @@ from ablations.report.table import Table, is_best
 from ablations.report.variant_means import several_sessions
 from experiments.run_dir.outcome import CHANGED
 from experiments.terminal.blocks import print_blocks
-from experiments.terminal.lines import log_console
+from experiments.terminal.lines import log_console, print_lines
 
 
 def print_tables(report: Report, console: Console | None = None) -> None:
     for table in report.tables:
         print_table(table, report.study.name, console or Console())
-    for line in report.problems:
-        (console or Console()).print(Text(line), soft_wrap=True)
+    print_lines(console or Console(), report.problems)
 
 
 def print_sessions(report: Report) -> None:
