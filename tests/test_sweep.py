@@ -184,7 +184,7 @@ def test_progress_on_a_terminal_and_off_it(
     assert "mine: 0 done, 1 running, 0 failed, 0 waiting" in screen.getvalue()
     assert (
         "20/1000" in screen.getvalue()
-        and "10.00" in screen.getvalue()
+        and "0.100" in screen.getvalue()
         and "1:38" in screen.getvalue()
     )
     run([study], Options(timeout_seconds=2, retry=True), Local())
