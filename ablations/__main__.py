@@ -20,11 +20,13 @@ from ablations.launch.machine import read_gpus
 from ablations.launch.options import Options
 from ablations.launch.predicted_memory import Predictions, prediction_line
 from ablations.launch.run import dry_run, run, wait
-from ablations.launch.status import print_status
+from ablations.launch.views.plan import plan_end
+from ablations.launch.views.status import print_status
 from ablations.study import Study, compose_cells, load_study
 from ablations.study.folder import open_source
 from ablations.study.problems import problem_lines
 from experiments.log import READER_IS_GONE, printing
+from experiments.terminal.lines import log_console
 from reformer_pl.config import ConfigError
 
 
@@ -104,7 +106,7 @@ def _run(studies: list[Study], arguments: argparse.Namespace) -> int:
 
 
 def _status(studies: list[Study]) -> int:
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = log_console(Console())
     for study in studies:
         print_status(study, compose_cells(study), console)
     return 0
@@ -128,7 +130,7 @@ def _print_commands(what: str, command: str, arguments: argparse.Namespace) -> N
 
 
 def _plan(study: Study) -> int:
-    """Each cell's command, below a comment with its predicted memory.
+    """Each cell's command, below a comment with its predicted memory; then what all take together.
 
     Pasted into a shell, the comments do nothing.
     """
@@ -138,6 +140,8 @@ def _plan(study: Study) -> int:
         here = os.path.relpath(program)
         print(f"# {cell}: {prediction_line(predictions.of(config))}")
         print(shlex.join([program if here.startswith("..") else here, *rest]), flush=True)
+    for line in plan_end(study, configs, predictions):
+        print(f"# {line}", flush=True)
     return 0
 
 

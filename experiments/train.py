@@ -50,6 +50,7 @@ from experiments.safe_path import safe_path
 from experiments.times.disturbed import disturbance, is_disturbed
 from reformer_pl.config import ConfigError, RunConfig, check_installed
 from reformer_pl.metrics import SCORES
+from reformer_pl.units import memory, per_step
 
 EXTEND = "--extend"
 
@@ -118,8 +119,12 @@ def tell(done: dict[str, Any] | None, directory: Path | None) -> int:
     if done is None:
         print("stopped: the same command resumes", file=sys.stderr)
         return 130
-    names = (*(score.name for score in SCORES), "peak_memory_gib", "step_seconds")
+    names = [score.name for score in SCORES]
     values = [f"{name} {done[name]:.4g}" for name in names if is_number(done.get(name))]
+    if is_number(done.get("peak_memory_gib")):
+        values.append(f"memory {memory(done['peak_memory_gib'])}")
+    if is_number(done.get("step_seconds")):
+        values.append(per_step(done["step_seconds"]))
     note = f"; {disturbance(done)}" if is_ok(done) and is_disturbed(done) else ""
     numbers = ", ".join(values) or done.get("error")
     print(f"{done['status']}: {numbers}{note} ({directory})", flush=True)

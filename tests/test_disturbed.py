@@ -144,7 +144,7 @@ def test_every_writer_has_the_mark(
     yaml_path = str(tmp_path / "lm.yaml")
     assert main(["status", yaml_path, "--runs-dir", str(tmp_path / "runs")]) == 0
     printed = capsys.readouterr().out
-    assert f"0.3100{MARK}" in printed and MARK_MEANS in printed
+    assert f"0.310{MARK}" in printed and MARK_MEANS in printed
 
 
 def test_training_seconds_and_paired_differences_carry_the_mark(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_run_measures_in_rounds_once_and_then_nothing_again(
     study = timed_study("a", "b")
     assert main(["run", "./mine.yaml"]) == 0
     assert turns_of(study) == [f"{name}{n}" for n in range(1, FEWEST_ROUNDS + 1) for name in "ab"]
-    assert "b seed=0: round 3, 2000 ms" in capsys.readouterr().out
+    assert "b seed=0: round 3, 2.00 s/step" in capsys.readouterr().out
     assert main(["run", "./mine.yaml"]) == 0
     assert len(turns_of(study)) == 2 * FEWEST_ROUNDS
     assert "round" not in capsys.readouterr().out.replace("rounds of", "")

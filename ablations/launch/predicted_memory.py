@@ -4,10 +4,10 @@
 """
 
 import json
-import math
 
 from ablations.study.cell import Cell
 from reformer_pl.config import RunConfig, flat, to_dict
+from reformer_pl.units import memory
 
 # Keys that no memory depends on: cells that differ in nothing else share a prediction.
 WITHOUT_MEMORY = (
@@ -55,19 +55,14 @@ def too_large(
         predicted = predictions.of(config)
         if predicted is not None and predicted["total"] > limit_gib:
             total = predicted["total"]
-            error = f"predicted to need {gib(total)} GiB, above --memory-limit {limit_gib:g}"
+            error = f"predicted to need {memory(total)}, above --memory-limit {limit_gib:g}"
             errors[cell] = (error, total)
     return errors
 
 
 def prediction_line(predicted: dict[str, float] | None) -> str:
-    """One line: "0.123 GiB predicted (parameters 0.02, ...)"."""
+    """One line: "126 MiB predicted (parameters 20.5 MiB, ...)"."""
     if predicted is None:
         return "no prediction for a public Reformer"
-    kinds = [f"{kind} {gib(value)}" for kind, value in predicted.items() if kind != "total"]
-    return f"{gib(predicted['total'])} GiB predicted ({', '.join(kinds)})"
-
-
-def gib(value: float) -> str:
-    """Three digits, from 0.000001 GiB on."""
-    return f"{value:.{min(6, max(0, 2 - math.floor(math.log10(value))))}f}" if value else "0"
+    kinds = [f"{kind} {memory(value)}" for kind, value in predicted.items() if kind != "total"]
+    return f"{memory(predicted['total'])} predicted ({', '.join(kinds)})"

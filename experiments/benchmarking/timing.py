@@ -16,6 +16,7 @@ from experiments.run_dir.outcome import OK, WOULD_NOT_FIT
 from experiments.times.waited import TimedSteps, quartiles, read_counters
 from reformer_pl.config import BenchmarkConfig, RunConfig
 from reformer_pl.measure import GIB, PeakMemory, predict_run
+from reformer_pl.units import memory
 
 
 class Seconds(NamedTuple):
@@ -39,7 +40,7 @@ def measure(config: RunConfig, row: dict[str, Any]) -> dict[str, Any]:
     if predicted is not None and 0 < limit < predicted:
         return row | {
             "status": WOULD_NOT_FIT,
-            "error": f"predicted to need {predicted:.3g} GiB, "
+            "error": f"predicted to need {memory(predicted)}, "
             f"above benchmark.memory_limit_gib={limit:g}",
         }
     work, rival = warm_works(config, device)

@@ -17,7 +17,6 @@ from ablations.launch.local.progress import Progress
 from ablations.launch.local.stop import Stop
 from ablations.launch.machine import environment_of, free_port, threads_per_cell
 from ablations.launch.options import Options
-from ablations.launch.pace import duration
 from ablations.study.cell import Cell
 from experiments.run_dir.files import LOG, log_tail
 from experiments.run_dir.outcome import (
@@ -32,6 +31,7 @@ from experiments.run_dir.outcome import (
 from experiments.times.disturbed import disturbance
 from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.metrics import loss_name
+from reformer_pl.units import duration, memory, milliseconds
 
 GRACE_SECONDS = 30.0  # from SIGINT to SIGKILL: the time to write a checkpoint
 POLL_SECONDS = 0.1
@@ -244,7 +244,7 @@ def _loss(result: dict[str, Any], name: str) -> str:
 def _cost(result: dict[str, Any]) -> str:
     speedup, seconds, gibibytes = map(result.get, ("speedup", "step_seconds", "peak_memory_gib"))
     faster = "" if speedup is None else f", {speedup:.2f} times as fast as full attention"
-    milliseconds = "no time" if seconds is None else f"{1e3 * seconds:.4g} ms"
-    mebibytes = "no memory" if gibibytes is None else f"{1024 * gibibytes:.4g} MiB"
+    whole = "no time" if seconds is None else milliseconds(seconds)
+    peak = "no memory" if gibibytes is None else memory(gibibytes)
     note = disturbance(result)
-    return f"{milliseconds}{faster}, {mebibytes}{f'; {note}' if note else ''}"
+    return f"{whole}{faster}, {peak}{f'; {note}' if note else ''}"
