@@ -49,6 +49,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
                 *(Value(memory.scale * getattr(row, name), places=places) for name in predicted),
                 mean_entry(cells, row, memory, places),
                 Value(row.ratio, places=3),
+                Value(row.n),
                 Words(row.seeds),
             ),
             row.train,
@@ -56,7 +57,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
         for row in data.itertuples()
     ]
     unit = memory.suffix
-    header = ("variant", *KINDS, f"predicted ({unit})", f"measured ({unit})", "ratio", "seeds")
+    header = ("variant", *KINDS, f"predicted ({unit})", f"measured ({unit})", "ratio", "n", "seeds")
     devices = ", ".join(sorted(set(cells["device"].dropna()))) or "nothing"
     caption = (
         f"Peak memory of one training step in {unit}, predicted on fake tensors before it runs "
