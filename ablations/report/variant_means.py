@@ -23,8 +23,8 @@ METRIC_BOUNDS = {metric.name: metric.bounds for metric in SCORES if metric.bound
 
 
 def means_by_variant(study: Study, cells: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
-    """One row per variant: n seeds that ended well, and how all ended. Of each column its own n, its
-    mean over them, and the interval's ends.
+    """One row per variant: n seeds that ended well, and how all ended. Of each column its own n,
+    its mean over them, and the interval's ends.
     """
     finished = cells[cells["status"] == OK]
     data = pd.DataFrame({"train": variant_labels(study)})

@@ -1,5 +1,7 @@
-"""Who wins, by what was measured: the variants that can be the best of a column, which are bold, and
-the Pareto front, the variants that no other one beats in both of two numbers.
+"""Who wins, by what was measured.
+
+Bold are the variants that can be the best of a column. On the Pareto front are those that no other
+one beats in both of two numbers.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
