@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ablations.study.cell import Cell
+from ablations.study.grid import Grid
 from ablations.study.yaml_values import plain_value
+from experiments.compose import Bases, compose
 from reformer_pl.config import ConfigError, RunConfig, flat, to_dict
 
 NONE = "none"  # of colour, marker and facet: not used
@@ -45,9 +48,10 @@ class FigureKeys:
         return {name: key for name in AXIS_KEYS if (key := getattr(self, name))}
 
 
-def read_figures(values: Any, report: Iterable[str], axes: Iterable[str]) -> dict[str, FigureKeys]:
-    """The mapping below `figures:`. `axes` are those of the grid. Raises ConfigError."""
-    words = [word for word in report if word in SETTABLE]
+def read_figures(values: dict[str, Any], grids: Iterable[Grid]) -> dict[str, FigureKeys]:
+    """The mapping below `figures:` of a study with these grids. Raises ConfigError."""
+    grids = list(grids)
+    words = list(dict.fromkeys(w for grid in grids for w in grid.report if w in SETTABLE))
     read = {}
     for word, keys in values.items():
         if word not in words:
@@ -58,8 +62,33 @@ def read_figures(values: Any, report: Iterable[str], axes: Iterable[str]) -> dic
             raise ConfigError(
                 f"figures.{word} must be a mapping with the keys {', '.join(SETTABLE[word])}"
             )
-        read[str(word)] = _keys(str(word), keys, list(axes))
+        drawn = [grid for grid in grids if word in grid.report]
+        axes = dict.fromkeys(axis for grid in drawn for axis in grid.axes)
+        read[word] = _keys(word, keys, list(axes))
+        for grid in drawn:
+            _check_different(word, read[word], grid)
     return read
+
+
+def _check_different(word: str, keys: FigureKeys, grid: Grid) -> None:
+    """Raises ConfigError for an axis, or a key of the config, that all variants share."""
+    bases, variants = Bases(), dict[str, Cell]()
+    for cell in grid.cells:
+        variants.setdefault(grid.place(cell)[0] if grid.measure else cell.train, cell)
+    for name, key in keys.of_axes().items():
+        if key in grid.axes:
+            place = grid.axes.index(key)
+            values = {cell.labels[place] for cell in variants.values()}
+        elif key == NONE:
+            continue
+        else:
+            configs = (compose(cell.overrides, bases) for cell in variants.values())
+            values = {str(flat(to_dict(config)).get(key)) for config in configs}
+        if len(values) < 2:
+            raise ConfigError(
+                f"figures.{word}.{name}: {key} is the same in every variant: choose one of "
+                f"{', '.join(grid.axes)}, or a key of the config in which they differ"
+            )
 
 
 def _keys(word: str, values: dict[str, Any], axes: list[str]) -> FigureKeys:
