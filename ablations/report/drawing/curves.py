@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ablations.report.drawing.belongs import belongs
-from ablations.report.drawing.figure import GREY, hollow_marker
+from ablations.report.drawing.figure import hollow_marker
+from ablations.report.drawing.looks import GREY
 from ablations.report.interval import mean_intervals
 from ablations.report.variant_means import value_bounds
 from experiments.times.disturbed import marked
@@ -59,7 +60,12 @@ def tail_of(curve: pd.DataFrame, share: float) -> pd.DataFrame:
 
 
 def draw_curve(
-    axes: Axes, curve: pd.DataFrame, variant: str, style: dict[str, object], label: str, **more: object
+    axes: Axes,
+    curve: pd.DataFrame,
+    variant: str,
+    style: dict[str, object],
+    label: str,
+    **more: object,
 ) -> None:
     """The mean as a line that leads to the variant's cells, the interval as a band."""
     is_hollow, is_linked = bool(more.pop("hollow", False)), bool(more.pop("linked", True))

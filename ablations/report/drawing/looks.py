@@ -22,7 +22,7 @@ BESIDE_NUMBERS = ("#000000", "#D55E00", "#CC79A7", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 GREY = "#666666"
-FAINT = "#b8b8b8"
+NOT_SHOWN = "#b8b8b8"
 # viridis without its yellow end, which white paper swallows. It is an order in grey print, too.
 NUMBER_MAP, MAP_END = "viridis", 0.8
 MOST_NAMES = 12  # in a legend; of more, the best alone have a colour
@@ -76,13 +76,16 @@ def variant_looks(
     have a colour where there are too many for all.
     """
     roles = choose_roles(study, study.figures.get(word, FigureKeys()), kind)
-    dimensions = grid_dimensions(study)
+    return _looks(roles, grid_dimensions(study), list(best))
+
+
+def _looks(roles: Roles, dimensions: list[Dimension], best: list[str]) -> Looks:
     variants = list(dimensions[0].choices)
     names = {v: " / ".join(d.choices[v] for d in dimensions) or v for v in variants}
     colour, facet = roles.colour, roles.facet
     alone = roles.marker is None and facet is None
     if colour and alone and not colour.is_scale and len(colour.order) > MOST_NAMES:
-        return _of_the_best(variants, names, list(best)[:BEST_SHOWN], colour)
+        return _of_the_best(variants, names, best[:BEST_SHOWN], colour)
     colours = _colours(colour) if colour else {"": COLOURS[0]}
     styles = {
         variant: {
@@ -97,8 +100,9 @@ def variant_looks(
     if facet:
         panel = {v: facet.label(facet.of(v)) for v in variants}
         order = [facet.label(choice) for choice in facet.order]
-        panels = tuple(title for title in dict.fromkeys([*order, facet.label("")])
-                       if title in panel.values())
+        panels = tuple(
+            title for title in dict.fromkeys([*order, facet.label("")]) if title in panel.values()
+        )
         kept = [d for d in dimensions if d.title not in facet.title.split(" and ")]
         names = {v: " / ".join(d.choices[v] for d in kept) or names[v] for v in variants}
     bar, entries = None, None
@@ -110,19 +114,31 @@ def variant_looks(
     return Looks(styles, names, panel, panels, entries, bar, _words(roles))
 
 
+def plain_looks(names: Iterable[str]) -> Looks:
+    """Colour, marker and dashes of each name, by its place."""
+    names = list(names)
+    dimension = Dimension("variant", {name: name for name in names})
+    return _looks(Roles(dimension), [dimension], names)
+
+
 def _colours(colour: Dimension) -> dict[str, str]:
     """choice -> colour, and "" for a variant without one."""
     numbers = sorted({colour.numbers[c] for c in colour.order if c in colour.numbers})
     others = [choice for choice in colour.order if choice not in colour.numbers]
     if len(numbers) < 2 or len(others) > len(BESIDE_NUMBERS):
         return {"": GREY} | {c: COLOURS[i % len(COLOURS)] for i, c in enumerate(colour.order)}
-    steps = {n: MAP_END * i / (len(numbers) - 1) for i, n in enumerate(numbers)}
-    in_order = mpl.colormaps[NUMBER_MAP]
+    of_number = dict(zip(numbers, numbers_colours(len(numbers)), strict=True))
     return (
         {"": BESIDE_NUMBERS[0]}
-        | {c: to_hex(in_order(steps[n])) for c, n in colour.numbers.items() if c in colour.order}
+        | {c: of_number[n] for c, n in colour.numbers.items() if c in colour.order}
         | {choice: BESIDE_NUMBERS[i] for i, choice in enumerate(others)}
     )
+
+
+def numbers_colours(count: int) -> list[str]:
+    """Of some numbers in their order, from dark to light."""
+    in_order = mpl.colormaps[NUMBER_MAP]
+    return [to_hex(in_order(MAP_END * i / max(count - 1, 1))) for i in range(count)]
 
 
 def _shape(roles: Roles, variant: str, i: int) -> dict[str, object]:
@@ -170,7 +186,7 @@ def _of_the_best(
     places = {variant: i for i, variant in enumerate(best)}
     styles = {
         v: {
-            "color": COLOURS[places[v]] if v in places else FAINT,
+            "color": COLOURS[places[v]] if v in places else NOT_SHOWN,
             "marker": MARKERS[places[v]] if v in places else "",
             "linestyle": DASHES[places[v] % len(DASHES)] if v in places else "-",
             "markeredgecolor": "white", "markeredgewidth": 0.4,

@@ -45,16 +45,21 @@ class Panels:
             axes.set_xlabel(x if axes.xaxis.get_tick_params().get("labelbottom", True) else "")
 
 
-def make_panels(titles: Iterable[str], with_lower: bool) -> Panels:
-    """Empty axes: one title is a figure at the width of a column, several are a page's width."""
+def make_panels(
+    titles: Iterable[str], with_lower: bool, height: tuple[float, float] = (2.2, 1.7)
+) -> Panels:
+    """Empty axes: one title is a figure at the width of a column, several are a page's width.
+
+    `height` is that of one panel alone, and of one of several, in inches.
+    """
     titles = list(titles)
     columns = min(MOST_COLUMNS, len(titles))
     if len(titles) > MOST_COLUMNS and len(titles) % MOST_COLUMNS:
         columns = min(range(3, MOST_COLUMNS + 1), key=lambda n: -len(titles) % n)
     rows = math.ceil(len(titles) / columns)
     alone = len(titles) == 1
-    upper, lower = (2.2, 1.2) if alone else (1.7, 1.0)
-    width = COLUMN_INCHES if alone else PAGE_INCHES * max(columns, 2) / max(columns, 2)
+    upper, lower = (height[0], 1.2) if alone else (height[1], 1.0)
+    width = COLUMN_INCHES if alone else PAGE_INCHES
     heights = [upper, lower] if with_lower else [upper]
     figure = Figure(figsize=(width, 0.35 + rows * sum(heights)))
     grid = figure.add_gridspec(len(heights) * rows, columns, height_ratios=heights * rows)
@@ -76,14 +81,21 @@ def make_panels(titles: Iterable[str], with_lower: bool) -> Panels:
     return panels
 
 
-def limits(values: pd.Series, bounds: tuple[float, float] | None = None) -> tuple[float, float]:
+def limits(
+    values: pd.Series, bounds: tuple[float, float] | None = None, is_log: bool = False
+) -> tuple[float, float]:
     """The ends of an axis that holds the values, with a margin on both sides.
 
     Of a bounded number whose values fill half of its range or more, the range. Where all values
     are equal, it is a little more than the value.
     """
     present = values[values.notna() & values.abs().lt(math.inf)]
+    if is_log:
+        present = present[present > 0]
     low, high = (present.min(), present.max()) if len(present) else (0.0, 1.0)
+    if is_log:
+        factor = (high / low) ** MARGIN if 0 < low < high else 1.1
+        return (low / factor, high * factor) if low > 0 else (0.1, 1.0)
     if bounds and high - low >= 0.5 * (bounds[1] - bounds[0]):
         low, high = bounds
     margin = MARGIN * (high - low) or 0.02 * abs(high) or 0.5

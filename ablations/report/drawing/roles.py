@@ -90,7 +90,6 @@ def joined(dimensions: list[Dimension]) -> Dimension:
         return dimensions[0]
     variants = dict.fromkeys(v for dimension in dimensions for v in dimension.choices)
     choices = {
-        v: " / ".join(d.label(d.choices[v]) for d in dimensions if v in d.choices)
-        for v in variants
+        v: " / ".join(d.label(d.choices[v]) for d in dimensions if v in d.choices) for v in variants
     }
     return Dimension(" and ".join(dimension.title for dimension in dimensions), choices)
