@@ -579,7 +579,8 @@ def test_a_metric_that_one_task_alone_has_is_a_column_and_judges(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chrf = Metric("chrf", "chrF (%)", "Held-out chrF (%)", 100, 1, True, suffix="%", noun="chrF")
-    monkeypatch.setattr("ablations.results.OTHER_SCORES", ("chrf",))
+    for reader in ("cells", "evaluations", "frames", "load"):
+        monkeypatch.setattr(f"ablations.results.{reader}.OTHER_SCORES", ("chrf",))
     monkeypatch.setattr("ablations.report.judged.task_metrics", lambda name: (chrf, LOSS_NATS))
     study = memory_study(tmp_path, [0])
     assert "chrf" not in load_results(study) and tuple(score_rows(study)) == COLUMNS
