@@ -107,14 +107,16 @@ def step_quartiles(finished: pd.DataFrame) -> tuple[float, float]:
     return row["step_seconds_q1"], row["step_seconds_q3"]
 
 
-def step_spread(study: Study, cells: pd.DataFrame) -> str:
-    """For a caption, what the parentheses behind the seconds of a step are; empty where no variant
-    has one seed with quartiles.
-    """
+def step_spread(
+    study: Study,
+    cells: pd.DataFrame,
+    words: str = " Of one seed, s/step has the quartiles of its steps in parentheses.",
+) -> str:
+    """For a caption, words about the quartiles of one seed's steps; empty where there are none."""
     groups = finished_by_variant(study, cells).values()
     if all(pd.isna(step_quartiles(rows)[0]) for rows in groups):
         return ""
-    return " Of one seed, s/step has the quartiles of its steps in parentheses."
+    return words
 
 
 def is_flagged(row: Any, flag: str) -> bool:

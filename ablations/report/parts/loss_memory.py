@@ -42,6 +42,7 @@ from ablations.report.variant_means import (
     metric_places,
     over_seeds,
     side_by_side,
+    step_quartiles,
     step_spread,
     value_bounds,
 )
@@ -178,12 +179,13 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
         "worse score."
     )
     seconds = "Seconds per training step against its peak memory; left and lower is better."
+    one_seed = step_spread(study, cells, " Bar of one seed: the quartiles of its steps.")
     marks = disturbed_words(disturbed_variants(study, cells, STEP_SECONDS.flag))
     return [
         Drawing("loss_memory", caption + bars + missing, against_memory(study, cells, score)),
         Drawing(
             "time_memory",
-            seconds + bars + missing + marks,
+            seconds + bars + one_seed + missing + side_by_side(study) + marks,
             against_memory(study, cells, STEP_SECONDS),
         ),
     ]
@@ -191,8 +193,9 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
 
 @mpl.rc_context(STYLE)
 def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
-    """A metric against peak memory, one point a variant, a bar for the interval of its mean; of a
-    score, the Pareto front of the means, the same in every panel.
+    """A metric against peak memory, one point a variant, a bar for the interval of its mean, or for
+    the quartiles of one seed's steps; of a score, the Pareto front of the means, the same in every
+    panel.
 
     Many variants have a legend of their axes, and only those on the front have a label.
     """
@@ -210,6 +213,8 @@ def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
         x, values = memory.scale * rows[memory.name].mean(), metric.scale * rows[metric.name]
         least, most = (metric.scale * bound for bound in value_bounds(metric.name))
         low, high = mean_interval(values, (least, most))
+        if metric == STEP_SECONDS and len(rows) == 1:
+            low, high = step_quartiles(rows)
         if pd.notna(low):
             bars[variant] = ((x, low), (x, high))
             bar = {"color": style["color"], "linewidth": 1, "gid": belongs(variant, linked=False)}

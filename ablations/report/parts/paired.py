@@ -28,7 +28,7 @@ from experiments.run_dir.outcome import OK
 from experiments.times.disturbed import marked
 from reformer_pl.metrics import STEP_SECONDS, Metric, memory_metric
 
-ONE_PAIR = " (n = 1 has none)"
+EACH_ALONE = ", each by itself (n = 1 has none)"
 
 
 class Pair(NamedTuple):
@@ -62,8 +62,8 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     )
     caption = (
         f"Differences from {study.baseline} on the n equal seeds that ended well in both: mean, "
-        f"and {INTERVAL} of the paired differences{ONE_PAIR}."
-        + (f" {study.baseline} itself: {means}." if len(finished) else "")
+        f"and {INTERVAL} of the paired differences{EACH_ALONE}."
+        + (f" {study.baseline} itself (n = {len(finished)}): {means}." if len(finished) else "")
         + f" Bold: better than {study.baseline}, with an interval that does not hold 0, and not "
         f"shown to be worse than the best.{side_by_side(study)}"
     )

@@ -22,6 +22,7 @@ from ablations.report.numbers import number
 from ablations.report.table import Row, Table, Value, Words, mark_variants
 from ablations.report.variant_means import (
     baselines,
+    drawn_intervals,
     ended_badly,
     mean_entry,
     means_by_variant,
@@ -49,9 +50,15 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     score, beside = judged_by(study), ", beside the paper's" if _paper(study) else ""
     caption = (
         f"{score.title} by the attention trained with (rows) and evaluated with "
-        f"(columns){beside}.{not_drawn(study, cells)}"
+        f"(columns){beside}.{_means(study, cells)}{not_drawn(study, cells)}"
     )
     return [Drawing("train_eval", caption, heat_map(study, tables[0].data))]
+
+
+def _means(study: Study, cells: pd.DataFrame) -> str:
+    """For the caption of the figure, whose squares have no room for an interval."""
+    intervals = drawn_intervals(study, cells)
+    return f" Means; the table has their {intervals}." if intervals else ""
 
 
 def score_table(study: Study, cells: pd.DataFrame) -> Table:
