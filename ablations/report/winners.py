@@ -26,7 +26,7 @@ def bold_words(study: Study) -> str:
     return f" Bold: the best of one seed each{times}."
 
 
-def best_variants(study: Study, cells: pd.DataFrame, metric: Metric, places: int) -> set[str]:
+def bold_variants(study: Study, cells: pd.DataFrame, metric: Metric, places: int) -> set[str]:
     """The variants that are bold in a metric's column, from rows of `results.load_cells`.
 
     None of times where cells may have run side by side.

@@ -7,19 +7,20 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.transforms import ScaledTranslation
 
 from ablations.report.drawing.belongs import belongs
-from ablations.report.drawing.figure import hollow_marker
 from ablations.report.drawing.looks import GREY
+from ablations.report.drawing.panels import BAR_POINTS
 from ablations.report.interval import mean_intervals
 from ablations.report.variant_means import value_bounds
-from experiments.times.disturbed import marked
 from reformer_pl.metrics import Metric
 
 # Evaluations in a line: two in a typographic point of a column's width, and a page of moderate
 # size.
 MOST_DRAWN = 500
 FAINT = {"alpha": 0.4, "linewidth": 0.8, "markersize": 0}
+MOST_BANDS = 3  # of a panel: more would cover each other, and bars at the last point stand for them
 STOP = {"marker": "x", "markersize": 4, "markeredgewidth": 0.9, "linestyle": "none"}
 
 
@@ -60,22 +61,32 @@ def tail_of(curve: pd.DataFrame, share: float) -> pd.DataFrame:
 
 
 def draw_curve(
-    axes: Axes,
-    curve: pd.DataFrame,
-    variant: str,
-    style: dict[str, object],
-    label: str,
-    **more: object,
+    axes: Axes, curve: pd.DataFrame, variant: str, look: dict[str, object], linked: bool = True
 ) -> None:
-    """The mean as a line that leads to the variant's cells, the interval as a band."""
-    is_hollow, is_linked = bool(more.pop("hollow", False)), bool(more.pop("linked", True))
-    face = hollow_marker(style) if is_hollow else {}
-    line = {**style, **more, **face, "label": marked(label, is_hollow) if label else "_"}
-    axes.plot(curve["x"], curve["mean"], gid=belongs(variant, linked=is_linked), **line)
-    if curve["low"].notna().any():
-        gid = belongs(variant, linked=False)
-        band = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
-        axes.fill_between(curve["x"], curve["low"], curve["high"], gid=gid, **band)
+    """The mean as a line, which leads to the variant's cells where it is linked."""
+    axes.plot(curve["x"], curve["mean"], gid=belongs(variant, linked=linked), **look)
+
+
+def draw_band(axes: Axes, curve: pd.DataFrame, variant: str, look: dict[str, object]) -> None:
+    """The interval around a curve, at every point."""
+    band = {"color": look["color"], "alpha": 0.15, "linewidth": 0}
+    gid = belongs(variant, linked=False)
+    axes.fill_between(curve["x"], curve["low"], curve["high"], gid=gid, **band)
+
+
+def draw_last_interval(
+    axes: Axes, curve: pd.DataFrame, variant: str, look: dict[str, object], place: int
+) -> None:
+    """The interval of the last point alone, as the place-th bar to the right of the curves."""
+    last = curve.dropna(subset="low").tail(1)
+    if last.empty:
+        return
+    x, y, low, high = (float(last[name].iloc[0]) for name in ("x", "mean", "low", "high"))
+    aside = ScaledTranslation(BAR_POINTS * (place + 1) / 72, 0, axes.figure.dpi_scale_trans)
+    more = {"color": look["color"], "gid": belongs(variant, linked=False), "zorder": look["zorder"]}
+    more["transform"] = axes.transData + aside
+    axes.plot([x, x], [low, high], linewidth=1.1, **more)
+    axes.plot([x], [y], marker="_", markersize=3, markeredgewidth=1.1, **more)
 
 
 def draw_unfinished(
@@ -96,12 +107,12 @@ def draw_unfinished(
         axes.plot([rows[by][last]], [height], gid=gid, **cross, **STOP)
 
 
-def sizes(place: int, count: int) -> dict[str, object]:
+def sizes(place: int, count: int, is_small: bool) -> dict[str, object]:
     """Of the place-th of some lines: from thick to thin, so that one right below another shows."""
     thick = 1 - place / max(count, 1)
     return {
-        "linewidth": 1 + 1.2 * thick,
-        "markersize": 3.2 + 3 * thick,
+        "linewidth": 0.8 + 0.5 * thick if is_small else 1 + 1.2 * thick,
+        "markersize": 2.6 + 1.2 * thick if is_small else 3.2 + 3 * thick,
         "markevery": (0.22 * (1 - thick), 0.22),
     }
 
@@ -109,6 +120,11 @@ def sizes(place: int, count: int) -> dict[str, object]:
 def _spread(count: int) -> np.ndarray:
     """The places of the evaluations that are drawn."""
     return np.unique(np.linspace(0, count - 1, MOST_DRAWN).round().astype(int))
+
+
+def signed_tick(value: float, place: int | None = None) -> str:
+    """A number beside an axis of differences: +0.1, its opposite with a true minus, and 0."""
+    return f"{value:+.4g}".replace("-", "\N{MINUS SIGN}") if value else "0"
 
 
 def zero_line(axes: Axes) -> None:

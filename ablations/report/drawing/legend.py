@@ -20,15 +20,20 @@ LABEL_LETTERS = 44  # of a line of a label in a column's legend
 MOST_TICKS = 12  # numbers beside a bar of colours
 
 
-def explain_looks(figure: Figure, all_axes: Sequence[Axes], looks: Looks) -> None:
-    """The bar of colours beside the axes, and the legend below them.
+def explain_looks(
+    figure: Figure, all_axes: Sequence[Axes], looks: Looks, with_lines: bool = True
+) -> None:
+    """The bar of colours beside the axes, and the legend below them: of points, without lines.
 
     Where each variant is an entry of its own, the labels of the lines are the legend.
     """
     first = all_axes[0]
     for entry in looks.entries or ():
         gid = belongs(*entry.variants, linked=False)
-        first.plot([], [], gid=gid, **{**entry.style, "label": entry.label})
+        style = {**entry.style, "label": entry.label}
+        if not with_lines:
+            style |= {"linestyle": "none", "marker": entry.style.get("marker") or "o"}
+        first.plot([], [], gid=gid, **style)
     if looks.bar:
         colours, count = ListedColormap(looks.bar.colours), len(looks.bar.colours)
         norm = BoundaryNorm([i - 0.5 for i in range(count + 1)], count)
@@ -38,6 +43,7 @@ def explain_looks(figure: Figure, all_axes: Sequence[Axes], looks: Looks) -> Non
         every = math.ceil(count / MOST_TICKS)
         bar.set_ticks(range(0, count, every), labels=looks.bar.texts[::every])
         bar.ax.tick_params(length=0)
+        bar.ax.minorticks_off()
         bar.ax.set_title(looks.bar.title, fontsize="medium", loc="left")
         bar.outline.set_visible(False)
         bar.solids.set(edgecolor="face")
@@ -73,7 +79,7 @@ def legend_below(figure: Figure, axes: Axes) -> None:
             names,
             loc="outside lower center",
             ncols=columns,
-            handlelength=2.2,
+            handlelength=2.8,
             columnspacing=1.0,
             borderaxespad=0.2,
         )

@@ -7,12 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.colors import to_hex
 
 from ablations.report.drawing.roles import Kind, Roles, choose_roles
 from ablations.study import Study
 from ablations.study.axes.dimensions import Dimension, grid_dimensions
 from ablations.study.axes.figure_keys import FigureKeys
+from experiments.run_dir.outcome import OK
+from reformer_pl.metrics import Metric
 
 # Okabe and Ito's palette without its yellow: distinct with every common colour blindness. In grey
 # print, marker and dashes tell the lines apart.
@@ -112,6 +115,12 @@ def _looks(roles: Roles, dimensions: list[Dimension], best: list[str]) -> Looks:
     if not alone or bar:
         entries = _entries(roles, colours, styles)
     return Looks(styles, names, panel, panels, entries, bar, _words(roles))
+
+
+def best_variants(cells: pd.DataFrame, score: Metric) -> list[str]:
+    """The variants that have a mean score, the best first."""
+    means = cells[cells["status"] == OK].groupby("train")[score.name].mean().dropna()
+    return list(means.sort_values(ascending=not score.higher_is_better, kind="stable").index)
 
 
 def plain_looks(names: Iterable[str]) -> Looks:

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from ablations.report.drawing.figure import COLUMN_INCHES, PAGE_INCHES
 
 MOST_COLUMNS = 4
+BAR_POINTS = 3.2  # from the last point of a curve to the first bar beside it, and from bar to bar
+INTERVALS_SHARE = 0.3  # of the range of values: as much room at each side have intervals
 MARGIN = 0.06  # of the range of values, so that no curve lies on a border
 
 
@@ -29,6 +31,13 @@ class Panels:
     def first(self) -> Axes:
         """The axes on top at the left."""
         return next(iter(self.upper.values()))
+
+    def right_margin(self, bars: int) -> float:
+        """The end of the horizontal axis over its last point, with room for bars beside it."""
+        columns = max(axes.get_subplotspec().colspan.stop for axes in self.upper.values())
+        width = (self.figure.get_figwidth() - 0.6) / columns - 0.15
+        room = (4 + BAR_POINTS * bars) / 72
+        return width / (width - room)
 
     @property
     def all_axes(self) -> list[Axes]:
@@ -58,7 +67,7 @@ def make_panels(
         columns = min(range(3, MOST_COLUMNS + 1), key=lambda n: -len(titles) % n)
     rows = math.ceil(len(titles) / columns)
     alone = len(titles) == 1
-    upper, lower = (height[0], 1.2) if alone else (height[1], 1.0)
+    upper, lower = (height[0], 1.35) if alone else (height[1], 1.1)
     width = COLUMN_INCHES if alone else PAGE_INCHES
     heights = [upper, lower] if with_lower else [upper]
     figure = Figure(figsize=(width, 0.35 + rows * sum(heights)))
@@ -82,9 +91,15 @@ def make_panels(
 
 
 def limits(
-    values: pd.Series, bounds: tuple[float, float] | None = None, is_log: bool = False
+    values: pd.Series,
+    bounds: tuple[float, float] | None = None,
+    ends: pd.DataFrame | None = None,
+    is_log: bool = False,
 ) -> tuple[float, float]:
     """The ends of an axis that holds the values, with a margin on both sides.
+
+    It holds the `low` and `high` `ends` of intervals too, as far as they leave the values
+    the most of it.
 
     Of a bounded number whose values fill half of its range or more, the range. Where all values
     are equal, it is a little more than the value.
@@ -93,6 +108,10 @@ def limits(
     if is_log:
         present = present[present > 0]
     low, high = (present.min(), present.max()) if len(present) else (0.0, 1.0)
+    if ends is not None:
+        reach = INTERVALS_SHARE * (high - low)
+        low = max(ends["low"].min(), low - reach) if ends["low"].min() < low else low
+        high = min(ends["high"].max(), high + reach) if ends["high"].max() > high else high
     if is_log:
         factor = (high / low) ** MARGIN if 0 < low < high else 1.1
         return (low / factor, high * factor) if low > 0 else (0.1, 1.0)

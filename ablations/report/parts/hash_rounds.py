@@ -37,7 +37,7 @@ from ablations.report.variant_means import (
     side_by_side,
     step_spread,
 )
-from ablations.report.winners import best_variants, bold_words
+from ablations.report.winners import bold_variants, bold_words
 from ablations.study import Study, compose_variants
 from reformer_pl.config import RunConfig, flat, to_dict
 from reformer_pl.metrics import STEP_SECONDS, Metric, memory_metric
@@ -61,7 +61,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
         for row in data.itertuples()
     ]
     for column, metric in enumerate(metrics, 1):
-        rows = mark_variants(rows, column, best_variants(study, cells, metric, places[metric]))
+        rows = mark_variants(rows, column, bold_variants(study, cells, metric, places[metric]))
     header = ("variant", "rounds", *(metric.header for metric in metrics), "n", "seeds")
     caption = (
         f"Quality, memory and time by the number of hash rounds{over_seeds(study)}."

@@ -127,7 +127,7 @@ def against_the_diagonal(study: Study, data: pd.DataFrame) -> Figure:
         labelled = [variant for variant in _off(data) if variant in points][:FARTHEST]
     else:
         looks = replace(looks, entries=None, bar=None)  # each point has its label
-    explain_looks(figure, [axes], looks)
+    explain_looks(figure, [axes], looks, with_lines=False)
     steps = [(at, at) for at in np.linspace(low, high, 60)]
     labels = {variant: wrapped(looks.names[variant], 22) for variant in labelled}
     label_points(figure, axes, points, itertools.pairwise(steps), labels=labels)

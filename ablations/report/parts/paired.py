@@ -21,7 +21,7 @@ from ablations.report.variant_means import (
     seeds_text,
     side_by_side,
 )
-from ablations.report.winners import best_variants
+from ablations.report.winners import bold_variants
 from ablations.results import variant_labels
 from ablations.study import Study
 from experiments.run_dir.outcome import OK
@@ -125,7 +125,7 @@ def _mark_better(
         entries = {row.variant: row.entries[column] for row in rows}
         values = {name: entry for name, entry in entries.items() if isinstance(entry, Value)}
         places = next((entry.places for entry in values.values()), 0)
-        best = best_variants(study, cells, metric, places)
+        best = bold_variants(study, cells, metric, places)
         better = {
             name
             for name, entry in values.items()
