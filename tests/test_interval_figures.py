@@ -73,20 +73,16 @@ def test_times_have_bars_over_seeds_and_over_the_steps_of_one_seed(tmp_path: Pat
     assert "Student" not in drawing.caption
 
 
-def test_the_band_of_a_curve_is_the_interval_of_its_mean(tmp_path: Path) -> None:
+def test_the_bars_of_the_curves_are_intervals_of_the_last_differences(tmp_path: Path) -> None:
     study = duplication_study(tmp_path, [0, 1, 2])
     drawing = figures_of(study, "learning_curves")["learning_curves"]
-    assert "band: 95 % interval of Student's t over n = 3 seeds" in drawing.caption
-    curves = load_curves(study).query("split == 'valid' and train == 'LSH-1' and step == 150")
-    expected = mean_interval(100 * curves["accuracy"], (0, 100))
-    axes = drawing.figure.axes[0]
-    heights = [
-        path.vertices[path.vertices[:, 0] == 150, 1]
-        for band in axes.collections
-        for path in band.get_paths()
-    ]
-    ends = {(round(min(y), 3), round(max(y), 3)) for y in heights if len(y)}
-    assert tuple(round(end, 3) for end in expected) in ends
+    assert "95 % interval of Student's t over n = 3 seeds" in drawing.caption
+    curves = load_curves(study).query("split == 'valid' and step == 400")
+    accuracy = 100 * curves.pivot(index="seed", columns="train", values="accuracy")
+    expected = mean_interval(accuracy["LSH-1"] - accuracy["Full"])
+    lines = [line.get_xydata() for axes in drawing.figure.axes for line in axes.lines]
+    upright = [line[:, 1] for line in lines if len(line) == 2 and line[0, 0] == line[1, 0]]
+    assert any(ends == pytest.approx(expected, abs=1e-5) for ends in upright)
 
 
 def test_the_heat_map_says_where_its_intervals_stand(tmp_path: Path) -> None:
