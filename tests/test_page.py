@@ -20,8 +20,8 @@ from ablations.report.table import Row, Table, Value, Words
 from ablations.report.writers.page_tables import table_html
 from ablations.report.writers.svg import Target, inline_svg
 from ablations.results import load_cells
-from test_bootstrap import made_up
 from test_coverage import recorded_study
+from test_interval import made_up
 from test_report import TRAINED, VARIANTS, duplication_study, memory_study, report_page
 from test_speed_report import LENGTHS, power_laws
 
@@ -65,7 +65,6 @@ def test_every_point_leads_to_the_cells_it_is_the_mean_of(tmp_path: Path) -> Non
         "loss_memory",
         "time_memory",
         "learning_curves",
-        "learning_curves_tokens",
         "learning_curves_time",
     ):
         assert page.linked_from(figure) == dict.fromkeys(names, 1)

@@ -28,7 +28,7 @@ def test_the_worked_example_of_a_report_part(tmp_path: Path) -> None:
     (tmp_path / new).write_text(part, encoding="utf-8")
     (tmp_path / "my_study.yaml").write_text(study, encoding="utf-8")
     *_, printed = run_commands(PAGE, tmp_path, "-m ablations .*")
-    assert "Tokens a second while training, one seed." in printed
+    assert "Tokens a second while training, one seed (n = 1)." in printed
     report = tmp_path / "runs/my_study/report"
     written = {path.name for path in report.iterdir()}
     suffixes = ("csv", "md", "tex", "png", "pdf")
@@ -37,7 +37,7 @@ def test_the_worked_example_of_a_report_part(tmp_path: Path) -> None:
     fastest = speeds.idxmax()
     assert set(speeds.index) == {"full", "lsh"} and speeds.gt(0).all()
     markdown = (report / "throughput.md").read_text().replace("**", "").replace("†", "")
-    assert f"| {fastest} | {speeds[fastest]:,.0f} | 1 ok |" in markdown
+    assert f"| {fastest} | {speeds[fastest]:,.0f} | 1 | 1 ok |" in markdown
     html = (report / "index.html").read_text(encoding="utf-8")
     assert f">{speeds[fastest]:,.0f}" in html
     figure = html.split('id="figure-throughput"')[1].split("</figure>")[0]
