@@ -118,7 +118,7 @@ def difference_words(study: Study, cells: pd.DataFrame, intervals: str, bands: b
     kind = "band" if bands else "bars at the right"
     whose = "its mean" if bands else "the last difference"
     size = INTERVAL if bands else intervals
-    return f"{text}; {kind}: {size}, of {whose}, paired by seed."
+    return f"{text}; {kind}: {size}, of {whose}, paired by seed (a border may cut it off)."
 
 
 def part_scored(study: Study) -> str:
