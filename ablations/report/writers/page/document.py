@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ablations.report.findings import Finding, failures, findings
+from ablations.report.writers.page.findings import Finding, failures, findings
 from ablations.report.numbers import MISSING
 from ablations.report.report import Report
 from ablations.report.variant_means import several_sessions
