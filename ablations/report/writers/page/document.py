@@ -5,6 +5,7 @@ page.html is its frame and page.css its style. page.js sorts its tables, filters
 copies commands; figures.js shows the values of figures, zooms them and draws them again.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from html import escape
@@ -12,13 +13,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ablations.report.writers.page.findings import Finding, failures, findings
 from ablations.report.numbers import MISSING
 from ablations.report.report import Report
 from ablations.report.variant_means import several_sessions
 from ablations.report.writers.page.cells import cells_html, links_html, mood, targets, variant_of
 from ablations.report.writers.page.figures import figure_html, title_of
 from ablations.report.writers.page.filter import filter_html
+from ablations.report.writers.page.findings import Finding, failures, findings
 from ablations.report.writers.page.tables import table_html
 from ablations.study import Study
 from experiments.run_dir.durable import replace_text
@@ -100,13 +101,16 @@ def _findings(report: Report) -> str:
 
 
 def _finding(study: Study, finding: Finding) -> str:
-    """The sentence, with links to the cells of the variants that it names."""
+    """The sentence, in which each label is a link to its cells."""
     places = targets(study)
-    html = escape(finding.text)
-    links = ", ".join(
-        f'<a href="#{escape(places[label].id)}">{escape(label)}</a>' for label in finding.labels
+    names = sorted(finding.labels, key=len, reverse=True)
+    words = "|".join(map(re.escape, names))
+    parts = re.split(f"({words})", finding.text) if names else [finding.text]
+    linked = (
+        f'<a href="#{escape(places[part].id)}">{escape(part)}</a>' if i % 2 else escape(part)
+        for i, part in enumerate(parts)
     )
-    return f"<li>{html}{f' <span class=links>{links}</span>' if links else ''}</li>"
+    return f"<li>{''.join(linked)}</li>"
 
 
 def _counts(statuses: pd.Series) -> str:

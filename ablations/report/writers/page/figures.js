@@ -157,8 +157,9 @@ function makeFigure(figure, isShown, onChange) {
         if (shape.owners) [owned, any] = [true, any || shown];
         toggle(shape.group, shown);
         for (const one of shape.group.querySelectorAll("[data-variants]")) toggle(one, visible(owners(one)));
-        if (shown && panel.moves && shape.moves) redraw(shape);
+        if (shown && panel.moves && shape.moves && !shape.at) redraw(shape);
       }
+      if (panel.moves) placeWords(panel);
       toggle(panel.group, any || !owned);
       if (panel.moves) panel.axes.forEach(redrawTicks);
       else removeRows(panel);
@@ -169,18 +170,32 @@ function makeFigure(figure, isShown, onChange) {
       entry.classList.toggle("off", numbers.every((number) => off.has(number)));
       if (entry.hasAttribute("aria-pressed")) entry.setAttribute("aria-pressed", String(!entry.classList.contains("off")));
     }
+    packLegends();
     hide();
+  }
+  // The entries of a legend that are left move up to the first places.
+  function packLegends() {
+    for (const legend of plot.querySelectorAll(".legend")) {
+      const entries = [], parts = [...legend.querySelectorAll("[data-variants]")];
+      for (const part of parts) { // a handle, then its words
+        if (part.querySelector("text") || !entries.length || entries.at(-1).words) (entries.length && !entries.at(-1).words && part.querySelector("text") ? entries.at(-1).parts.push(part) : entries.push({ parts: [part] }));
+        else entries.at(-1).parts.push(part);
+        if (part.querySelector("text")) entries.at(-1).words = part.querySelector("text");
+      }
+      if (entries.some((entry) => !entry.words)) continue;
+      const places = entries.map(({ words }) => [Number(words.getAttribute("x")), Number(words.getAttribute("y"))]);
+      if (places.flat().some((number) => !Number.isFinite(number))) continue;
+      let next = 0;
+      entries.forEach((entry, i) => {
+        if (entry.parts[0].style.display === "none") return;
+        const to = places[next++], by = [to[0] - places[i][0], to[1] - places[i][1]];
+        for (const part of entry.parts) if (by[0] || by[1]) part.setAttribute("transform", `translate(${by[0].toFixed(2)} ${by[1].toFixed(2)})`); else part.removeAttribute("transform");
+      });
+    }
   }
   const toggle = (element, shown) => { element.style.display = shown ? "" : "none"; };
 
-  function redraw({ panel, group, nodes, at, moves }) {
-    if (at) { // words keep their distance to their point
-      const [x, y] = ["x", "y"].map((letter, i) => [placeAsDrawn(panel, letter, at[i]), placeOf(panel, letter, at[i])]);
-      const [by, down] = [x[1] - x[0], y[1] - y[0]], [left, top, right, bottom] = panel.box;
-      const inside = x[1] > left - 1 && x[1] < right + 1 && y[1] > top - 1 && y[1] < bottom + 1;
-      group.setAttribute("transform", `translate(${by.toFixed(2)} ${down.toFixed(2)})`);
-      return toggle(group, inside);
-    }
+  function redraw({ panel, nodes, moves }) {
     const follow = [moves.includes("x") ? (p) => moved(panel, "x", p) : (p) => p, moves.includes("y") ? (p) => moved(panel, "y", p) : (p) => p];
     for (const { node, names, corners } of nodes) {
       if (names) {
@@ -200,12 +215,30 @@ function makeFigure(figure, isShown, onChange) {
       node.setAttribute("d", d);
     }
   }
-  function placeAsDrawn(panel, letter, value) {
-    const now = panel.now;
-    panel.now = { x: panel.x, y: panel.y };
-    const place = placeOf(panel, letter, value);
-    panel.now = now;
-    return place;
+  // The words beside points: where they were drawn, or else at the first place around their point that is free.
+  const AROUND = [[1, 0], [-1, 0], [0, -1], [0, 1], [1, -1], [1, 1], [-1, -1], [-1, 1]], REACH = [5, 12, 22, 34];
+  function placeWords(panel) {
+    const asDrawn = same(panel.x, panel.now.x) && same(panel.y, panel.now.y) && panel.shapes.every((shape) => visible(shape.owners));
+    const [left, top, right, bottom] = panel.box, taken = [];
+    const spots = panel.shapes.filter((shape) => shape.marks.length && shape.nodes.length && shape.marks.length < 9 && visible(shape.owners)).flatMap((shape) => shape.marks.map(nowAt));
+    for (const [x, y] of spots) taken.push([x - 3, y - 3, x + 3, y + 3]);
+    for (const shape of panel.shapes) {
+      if (!shape.at || !visible(shape.owners)) continue;
+      const text = shape.group.querySelector("text"), [x, y] = ["x", "y"].map((letter, i) => placeOf(panel, letter, shape.at[i]));
+      shape.group.removeAttribute("transform");
+      toggle(shape.group, asDrawn || Boolean(text && x > left - 1 && x < right + 1 && y > top - 1 && y < bottom + 1)); // lines that lead to words go
+      if (asDrawn || !text || shape.group.style.display) continue;
+      const box = text.getBBox(), places = [];
+      for (const far of REACH) for (const [across, down] of AROUND) {
+        const cx = x + across * (far + box.width / 2), cy = y + down * (far + box.height / 2), place = [cx - box.width / 2, cy - box.height / 2, cx + box.width / 2, cy + box.height / 2];
+        const out = Math.max(0, left - place[0]) + Math.max(0, place[2] - right) + Math.max(0, top - place[1]) + Math.max(0, place[3] - bottom);
+        const over = taken.reduce((sum, other) => sum + Math.max(0, Math.min(place[2], other[2]) - Math.max(place[0], other[0])) * Math.max(0, Math.min(place[3], other[3]) - Math.max(place[1], other[1])), 0);
+        places.push([over + 50 * out + far / 10, place]);
+      }
+      const [, best] = places.reduce((a, b) => (b[0] < a[0] ? b : a));
+      taken.push(best);
+      shape.group.setAttribute("transform", `translate(${(best[0] - box.x).toFixed(2)} ${(best[1] - box.y).toFixed(2)})`);
+    }
   }
 
   // Ticks of limits that were never drawn are copies of the first tick.

@@ -41,9 +41,7 @@ def filter_html(study: Study) -> str:
     ]
     return FORM.format(
         names=escape(
-            json.dumps(
-                [[name, *map(str, choices[a])] for a, name in zip(axes, names, strict=True)]
-            )
+            json.dumps([[name, *map(str, choices[a])] for a, name in zip(axes, names, strict=True)])
         ),
         values=escape(json.dumps(numbers, separators=(",", ":"))),
         fields=fields,
@@ -74,9 +72,7 @@ def _grown(grid: Grid) -> list[str]:
 def short_names(axes: list[str]) -> list[str]:
     """The last word of each axis, or all of it where two end alike."""
     last = [axis.rsplit(".", 1)[-1] for axis in axes]
-    return [
-        name if last.count(name) == 1 else axis for axis, name in zip(axes, last, strict=True)
-    ]
+    return [name if last.count(name) == 1 else axis for axis, name in zip(axes, last, strict=True)]
 
 
 def _choices(axis: str, values: Iterable[dict[str, AxisValue]]) -> list[AxisValue]:

@@ -14,8 +14,6 @@ from ablations.report.numbers import digits, number, signed
 from ablations.report.pareto_front import pareto_front
 from ablations.report.report import Report
 from ablations.report.variant_means import means_by_variant, metric_places
-from ablations.results import variant_labels
-from ablations.study import Study
 from ablations.study.grid import Grid
 from experiments.run_dir.outcome import MISSING, OK
 from experiments.times.disturbed import MARK
@@ -26,7 +24,7 @@ MOST_NAMED = 8  # variants in one sentence
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence, and the labels of the cells that it is about."""
+    """A sentence, and the labels of cells in it."""
 
     text: str
     labels: tuple[str, ...] = ()
@@ -63,8 +61,7 @@ def failures(report: Report) -> list[Finding]:
         reason = _first_line(rows["error"])
         how = "no result yet" if status == MISSING else str(status).replace("_", " ")
         labels = tuple(dict.fromkeys(rows["train"]))
-        more = f", and {len(labels) - MOST_NAMED} variants more" if len(labels) > MOST_NAMED else ""
-        found.append(Finding(f"{cells}: {how}{reason}{more}.", labels[:MOST_NAMED]))
+        found.append(Finding(f"{cells}: {how}{reason}: {_listed(labels)}.", labels[:MOST_NAMED]))
     return found
 
 
@@ -73,7 +70,7 @@ def _first_line(errors: pd.Series) -> str:
     if not lines:
         return ""
     first = sorted(lines)[0]
-    return f" ({first}{'; other reasons stand at the cells' if len(lines) > 1 else ''})"
+    return f" ({first}{'; the others at their cells' if len(lines) > 1 else ''})"
 
 
 def _best(
@@ -92,12 +89,14 @@ def _best(
         for variant, values in by_seed.items()
         if variant != best
     }
-    level = [variant for variant, difference in others.items() if not _is_shown(difference)]
-    if not level:
-        return Finding(f"{text} All {len(others)} others are shown to be worse.", (best,))
-    more = f" {_listed(level)}." if level else ""
-    text += f" Of {len(others)} others, {len(level)} are not shown to be worse:{more}"
-    return Finding(text, (best,))
+    worse = [v for v, d in others.items() if _is_shown(d)]
+    level = [v for v, d in others.items() if d.n > 1 and not _is_shown(d)]
+    alone = len(others) - len(worse) - len(level)
+    text += f" Of {len(others)} others, {len(worse)} are shown to be worse on equal seeds"
+    if alone:
+        text += f", and {alone} {'has' if alone == 1 else 'have'} fewer than 2 to compare"
+    text += f". Not shown to be worse: {_listed(level)}." if level else "."
+    return Finding(text, (best, *level[:MOST_NAMED]))
 
 
 def _front(score: Metric, data: pd.DataFrame, places: int) -> Finding | None:
@@ -140,16 +139,13 @@ def _against(
         f"{len(better)} of {len(paired)} variants are better, {len(worse)} worse, and "
         f"{len(paired) - len(shown)} not shown to differ."
     )
-    named = []
-    for words, some in (("most better", better), ("most worse", worse)):
+    named = [baseline]
+    for word, some in (("Best", better), ("Worst", worse)):
         if some:
-            variant = max(some, key=lambda v: abs(some[v].mean))
-            d = some[variant]
+            variant, d = max(some.items(), key=lambda pair: abs(pair[1].mean))
             named.append(variant)
-            text += (
-                f" {'Best' if some is better else 'Worst'}: {variant}, "
-                f"{signed(d.mean, places)} [{signed(d.low, places)}, {signed(d.high, places)}]."
-            )
+            ends = f"[{signed(d.low, places)}, {signed(d.high, places)}]"
+            text += f" {word}: {variant}, {signed(d.mean, places)} {ends}."
     return Finding(text, tuple(named))
 
 

@@ -5,12 +5,11 @@ matplotlib writes an artist's `gid` as the id of its group. While the SVG is wri
 carries its number there.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-
-import json
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -100,9 +99,7 @@ def _owner(artist: Artist) -> tuple[tuple[str, ...], bool]:
     return tuple(values["labels"]), values["linked"]
 
 
-def _drawn(
-    artist: Artist, axes: Axes, panel: int, labels: tuple[str, ...], linked: bool
-) -> Drawn:
+def _drawn(artist: Artist, axes: Axes, panel: int, labels: tuple[str, ...], linked: bool) -> Drawn:
     moves, at, points = _moves(artist, axes), None, None
     if isinstance(artist, Text):
         at = _anchor(artist, axes) if moves else None
@@ -164,6 +161,7 @@ def _axis(axis: Axis, scale: str, limits: tuple[float, float]) -> dict[str, Any]
     if isinstance(axis.get_major_locator(), FixedLocator):
         texts = (tick.get_text() for tick in axis.get_ticklabels())
         facts["ticks"] = [
-            [float(place), text] for place, text in zip(axis.get_majorticklocs(), texts)
+            [float(place), text]
+            for place, text in zip(axis.get_majorticklocs(), texts, strict=False)
         ]
     return facts

@@ -42,9 +42,7 @@ class InlineSvg(NamedTuple):
     most: int | None  # points of a line that are drawn, where that is not all of them
 
 
-def inline_svg(
-    drawing: Drawing, reader_label: str, target: Callable[[str], Target]
-) -> InlineSvg:
+def inline_svg(drawing: Drawing, reader_label: str, target: Callable[[str], Target]) -> InlineSvg:
     """The figure for a page in which no other one has its name; a screen reader reads
     `reader_label`.
 
@@ -219,7 +217,7 @@ def _values(drawn: Drawn, panel: dict[str, Any]) -> list[str]:
 
 
 def _says(axis: dict[str, Any], value: float) -> str:
-    named = {place: text for place, text in axis.get("ticks", [])}
+    named = dict(axis.get("ticks", []))
     return f"{axis['label'] or 'value'}: {named.get(float(value)) or f'{value:.5g}'}"
 
 
@@ -236,9 +234,8 @@ def _mark(
     group.set("data-variants", " ".join(map(str, dict.fromkeys(t.variant for t in targets))))
     if not linked:
         return
-    titles = [
-        "\n".join(filter(None, pair)) for pair in zip(labels, values or [""] * len(labels))
-    ]
+    blank = [""] * len(labels)
+    titles = ["\n".join(filter(None, pair)) for pair in zip(labels, values or blank, strict=True)]
     if len(labels) == 1:
         link = _link(labels[0], titles[0], targets[0], reached)
         link.extend(group)
