@@ -65,9 +65,9 @@ class Drawing:
                 replace_file(directory / f"{self.name}.{suffix}", save)
 
     def svg(self) -> str:
-        """The same figure for the page, text as outlines; equal figures give equal text."""
+        """The same figure for the page, its text as text; equal figures give equal SVG."""
         file = io.StringIO()
-        with mpl.rc_context({**STYLE, "svg.fonttype": "path", "svg.hashsalt": self.name}):
+        with mpl.rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": self.name}):
             self.figure.savefig(
                 file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
             )
