@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ablations.arguments import parser
+from ablations.arguments.parser import parser
 from ablations.export import export, send
 from ablations.launch.jobs import settle
 from ablations.launch.launchers import launcher_of
