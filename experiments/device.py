@@ -1,19 +1,39 @@
 """The device of a config, and what its numbers were measured on."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import torch
 
+from experiments.rank import GPU_ASKED
 from reformer_pl.config import ConfigError, RunConfig
 
 
 def device_kind(config: RunConfig) -> str:
-    """trainer.accelerator as torch and Lightning name it: cuda or cpu."""
+    """trainer.accelerator as torch and Lightning name it: cuda or cpu.
+
+    Raises ConfigError where `auto` would be the CPU of a run that was given a GPU.
+    """
     match config.trainer.accelerator:
+        case "auto" if torch.cuda.is_available():
+            return "cuda"
+        case "auto" if os.environ.get(GPU_ASKED):
+            built = torch.version.cuda or torch.version.hip
+            fix = (
+                "its driver may be too old, docs/gpu.md says which it needs"
+                if built
+                else ("install a CUDA build, docs/gpu.md says which")
+            )
+            kind = f"a build for CUDA {built}" if built else "a build for CPUs"
+            raise ConfigError(
+                "this run was given a GPU, and torch finds no CUDA device: "
+                f"torch {torch.__version__} is {kind}: {fix}; "
+                "trainer.accelerator=cpu trains on the CPU"
+            )
         case "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
+            return "cpu"
         case "gpu":
             return "cuda"
         case _:

@@ -20,6 +20,8 @@ OTHERS = {
     "PMI_SIZE": "mpirun",  # and srun --mpi=pmi2
     "WORLD_SIZE": "something other than torchrun",
 }
+# In the environment of a run that was given GPUs: it does not train on the CPU for want of them.
+GPU_ASKED = "REFORMER_PL_GPU"
 SHELLS = ("bash", "interactive")  # what SLURM calls a job that is a shell
 FIRST_SPECIAL_STEP = 0xFFFFFFF0  # the step of a batch script, and that of the shell of salloc
 

@@ -49,7 +49,7 @@ class Process:
     popen: subprocess.Popen[bytes]
     started: float  # time.monotonic()
     log_start: int = 0  # bytes: the size of the log before, of an earlier try
-    gpus: tuple[int, ...] = ()  # its own until it has ended
+    gpus: tuple[str, ...] = ()  # its own until it has ended
     port: int | None = None  # MASTER_PORT of a cell of several processes
     kill_at: float | None = None  # set by interrupt(): when patience ends
     reaped_at: float | None = None
@@ -94,7 +94,7 @@ class Process:
 
 
 def start(
-    cell: Cell, environment: dict[str, str], gpus: tuple[int, ...] = (), port: int | None = None
+    cell: Cell, environment: dict[str, str], gpus: tuple[str, ...] = (), port: int | None = None
 ) -> Process:
     """Start a cell, its output appended to log.txt.
 
