@@ -57,6 +57,26 @@ def set_threads(config: RunConfig) -> None:
         torch.set_num_threads(config.trainer.threads)
 
 
+def set_matmul_precision(config: RunConfig) -> str:
+    """trainer.matmul_precision, for this process. Returns a line for the log, or an empty one.
+
+    On a CPU nothing is set: there torch's words would choose other kernels on some processors.
+    """
+    word, precision = config.trainer.matmul_precision, config.trainer.precision
+    if device_kind(config) == "cpu" or precision == "64-true":
+        what = "in 64-true" if precision == "64-true" else "on a CPU"
+        return (
+            "" if word == "highest" else f"trainer.matmul_precision={word} changes nothing {what}"
+        )
+    torch.set_float32_matmul_precision(word)
+    meaning = {
+        "highest": "float32; trainer.matmul_precision=high uses TF32, faster and less exact",
+        "high": "TF32",
+        "medium": "TF32 or less",
+    }[word]
+    return f"float32 products: {meaning} (trainer.matmul_precision={word})"
+
+
 def hardware_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

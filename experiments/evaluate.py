@@ -74,7 +74,7 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     config = read_config(directory, overrides)
     check_world(config.trainer.devices)
     with without_collector():
-        from experiments.device import set_threads
+        from experiments.device import set_matmul_precision, set_threads
         from experiments.training.checkpoint import trained_checkpoint
         from experiments.training.scoring import load_weights, score
         from experiments.training.trainer import build_trainer
@@ -91,6 +91,7 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     if config.task.source == trained.task.source:
         check_data(directory, config.task.source, data.identity(), keep=False)
     set_threads(config)
+    set_matmul_precision(config)
     module = LitSequenceModel(config, data.vocab_size)
     name = "_".join(overrides) or "own"
     load_weights(module, checkpoint["state_dict"], name)

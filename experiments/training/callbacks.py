@@ -38,8 +38,9 @@ UNTIMED_STEPS = 2  # the first steps of a process warm caches up: step_seconds l
 class Cost(Callback):
     """Seconds of each step and what disturbed them, and the peak memory in bytes of the second one.
 
-    The optimiser's state exists by then. All are kept in the checkpoint, so that a resumed run
-    reports the whole. When the steps of this process began and ended is not kept.
+    It is the largest of all ranks. The optimiser's state exists by then. All are kept in the
+    checkpoint, so that a resumed run reports the whole. When the steps of this process began and
+    ended is not kept.
     """
 
     def __init__(self) -> None:
@@ -74,12 +75,13 @@ class Cost(Callback):
         self.train_seconds += seconds
         if self.peak is not None:
             self.peak.__exit__(None, None, None)
-            self.peak_bytes, self.peak = self.peak.bytes, None
+            self.peak_bytes, self.peak = _largest(trainer, module, self.peak.bytes), None
         elif self.steps_here > UNTIMED_STEPS:
             self.steps.add([seconds], self.before, read_counters())
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        shared = is_shared(module.device)
+        answers = {None: 0, False: 1, True: 2}  # the worst of all ranks counts
+        shared = list(answers)[_largest(trainer, module, answers[is_shared(module.device)])]
         if shared is not None:
             self.steps.device_is_shared = shared or bool(self.steps.device_is_shared)
 
@@ -251,6 +253,12 @@ class Checkpoints(Callback):
             os.replace(self.path, previous_checkpoint_path(self.directory))
         put_in_place(partial, self.path)
         self.last_is_whole = True
+
+
+def _largest(trainer: Trainer, module: LightningModule, number: int) -> int:
+    """Of the numbers of all ranks, each of which comes here."""
+    numbers = torch.tensor(number, device=module.device)
+    return int(trainer.strategy.reduce(numbers, reduce_op="max"))
 
 
 def _now(device: torch.device) -> float:

@@ -11,7 +11,7 @@ import torch
 from lightning import Callback, Trainer, seed_everything
 
 from experiments import STARTED
-from experiments.device import set_threads
+from experiments.device import set_matmul_precision, set_threads
 from experiments.run_dir.files import METRICS, checkpoint_path
 from experiments.run_dir.identity import (
     begin_session,
@@ -94,6 +94,7 @@ def build_parts(config: RunConfig, directory: Path, callbacks: Iterable[Callback
     data = build_task(config)
     check_data(directory, config.task.source, data.identity(), keep=False)
     set_threads(config)
+    set_matmul_precision(config)
     seed_everything(config.seed, verbose=False)
     module = LitSequenceModel(config, data.vocab_size)
     check_evaluations(config, data.vocab_size)
@@ -132,6 +133,9 @@ def begin(parts: Parts) -> None:
     layers = ", ".join(attention_pattern(config.model.attention, config.model.n_layers))
     size, device = f"{parts.parameters:,} parameters", device_name(parts.trainer)
     print(f"{directory}: {size}, attention {layers}, on {device}")
+    products = set_matmul_precision(config)
+    if products:
+        print(products)
     if not step and (directory / METRICS).exists():
         print(f"{checkpoint_path(directory)} is not there: the run starts over at step 0")
     where = f"from step {step} of" if step else "for"
@@ -187,6 +191,7 @@ def evaluate_again(config: RunConfig, directory: Path, names: Iterable[str]) -> 
     data = build_task(config)
     check_data(directory, config.task.source, data.identity(), keep=False)
     set_threads(config)
+    set_matmul_precision(config)
     weights = checkpoint["state_dict"]
     evaluate(build_trainer(config), config, data, weights, directory, names)
 
