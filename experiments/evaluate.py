@@ -23,7 +23,7 @@ from pathlib import Path
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
 from experiments.log import Output, printing
-from experiments.rank import check_world, first_rank
+from experiments.rank import check_world, first_rank, leave
 from experiments.run_dir.files import config_text, load_run_config, read_config
 from experiments.run_dir.identity import check_data, check_trained_by
 from experiments.run_dir.outcome import write_evaluation
@@ -108,4 +108,4 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -69,6 +69,17 @@ BENCHMARK_NUMBERS = (
 Result = dict[str, Any]
 
 
+class NotEvaluated(Exception):
+    """A run that is trained was out of memory in an evaluation: its `result` stays.
+
+    The error of the evaluation is the cause.
+    """
+
+    def __init__(self, result: Result) -> None:
+        super().__init__("an evaluation was out of memory")
+        self.result = result
+
+
 def read_result(directory: Path) -> Result | None:
     """result.json, or None when the run is not done. Raises ConfigError where it is damaged."""
     path = directory / RESULT
@@ -216,6 +227,10 @@ def record(
         result = work()
     except ConfigError:
         raise
+    except NotEvaluated as error:  # of any rank, for it ends the others
+        result = error.result
+        if written_at(path) not in (None, before):
+            return read_json(path)
     except Exception as error:  # printed here and recorded below
         oom = is_out_of_memory(error)
         if not oom and not isinstance(error, FloatingPointError):

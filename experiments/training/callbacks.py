@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -17,6 +18,7 @@ from lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
 from experiments.device import is_shared
+from experiments.rank import end_now
 from experiments.run_dir.durable import put_in_place, sync
 from experiments.run_dir.files import (
     COVERAGE,
@@ -27,11 +29,13 @@ from experiments.run_dir.files import (
     drop_rows_after,
     previous_checkpoint_path,
 )
+from experiments.run_dir.outcome import first_line
 from experiments.times.waited import Counters, TimedSteps, read_counters
 from experiments.training.tensorboard import TensorBoardFile
 from reformer_pl.measure import PeakMemory, training_tensors
 from reformer_pl.module import lr_factor
 
+LEAVE_SECONDS = 60.0  # from the error of a rank until it ends in any case
 UNTIMED_STEPS = 2  # the first steps of a process warm caches up: step_seconds leaves them out
 
 
@@ -105,6 +109,25 @@ class Cost(Callback):
         self.steps = TimedSteps(list(state["step_seconds"]), **counts)
         self.train_seconds = state["train_seconds"]
         self.peak_bytes = state["peak_bytes"]
+
+
+class LeaveInTime(Callback):
+    """Of several ranks one that fails ends, even where Lightning's own clearing up hangs.
+
+    It moves the model to the CPU, which waits for the GPU, and that for the other ranks. Where all
+    goes well, the error has been recorded and the process has ended long before.
+    """
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, error: BaseException) -> None:
+        if trainer.world_size > 1 and not isinstance(error, KeyboardInterrupt):
+            timer = threading.Timer(LEAVE_SECONDS, self.end, [error])
+            timer.daemon = True
+            timer.start()
+
+    def end(self, error: BaseException) -> None:
+        """The last line of the log is what a driver records."""
+        print(f"this rank hung after an error and was ended\n{first_line(error)}", file=sys.stderr)
+        end_now(1)
 
 
 class MetricsFile(Callback):
