@@ -12,11 +12,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ablations.arguments import parser
+from ablations.arguments.parser import parser
 from ablations.export import export, send
 from ablations.launch.jobs import settle
 from ablations.launch.launchers import launcher_of
-from ablations.launch.machine import read_gpus
+from ablations.launch.local.gpus import find_gpus
 from ablations.launch.options import Options
 from ablations.launch.predicted_memory import Predictions, prediction_line
 from ablations.launch.run import dry_run, run, wait
@@ -78,8 +78,8 @@ def _load_studies(arguments: argparse.Namespace) -> list[Study]:
 
 
 def _run(studies: list[Study], arguments: argparse.Namespace) -> int:
-    gpus = () if arguments.gpus is None else read_gpus(arguments.gpus)
     launcher = launcher_of(arguments)
+    gpus = () if arguments.gpus is None else find_gpus(arguments.gpus)
     options = Options(
         parallel=arguments.parallel,
         timeout_seconds=arguments.timeout,
@@ -89,6 +89,7 @@ def _run(studies: list[Study], arguments: argparse.Namespace) -> int:
         extend=arguments.extend,
         gpus=gpus,
         gpus_per_cell=arguments.gpus_per_cell,
+        cells_per_gpu=arguments.cells_per_gpu,
         round_minutes=arguments.round_minutes,
         until_quiet_minutes=arguments.until_quiet,
     )

@@ -25,7 +25,7 @@ from pathlib import Path
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
 from experiments.log import Output, printing
-from experiments.rank import check_world, first_rank
+from experiments.rank import check_world, first_rank, leave
 from experiments.run_dir.files import config_text, load_run_config, read_config
 from experiments.run_dir.identity import check_data, check_trained_by
 from experiments.run_dir.outcome import write_evaluation
@@ -91,7 +91,7 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     config = read_config(directory, overrides)
     check_world(config.trainer.devices)
     with without_collector():
-        from experiments.device import set_threads
+        from experiments.device import set_matmul_precision, set_threads
         from experiments.training.checkpoint import trained_checkpoint
         from experiments.training.scoring import load_weights, score
         from experiments.training.trainer import build_trainer
@@ -108,6 +108,7 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     if config.task.source == trained.task.source:
         check_data(directory, config.task.source, data.identity(), keep=False)
     set_threads(config)
+    set_matmul_precision(config)
     module = LitSequenceModel(config, data.vocab_size)
     name = "_".join(overrides) or "own"
     load_weights(module, checkpoint["state_dict"], name)
@@ -124,4 +125,4 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -3,7 +3,7 @@
 Shapes: B batch, H heads, L length, D head size, C chunks, m chunk_len.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import NamedTuple
@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reformer_pl.config import ModelConfig
-from reformer_pl.config.rules import ATTENTIONS, ConfigError
-from reformer_pl.lsh import attend, plan_attention
+from reformer_pl.config.rules import ATTENTIONS, ConfigError, bucket_factors
+from reformer_pl.lsh import attend, draw_rotations, plan_attention
 from reformer_pl.lsh.plan import Plan
 from reformer_pl.positions import rotate
 
@@ -27,6 +27,7 @@ class Memo(NamedTuple):
 
     hash_seed: int
     plan: Plan | None = None  # 8 bytes per token, head and round
+    rotations: Tensor | None = None  # where they are on the GPU already: `copy_rotations`
 
 
 def build_attention(config: ModelConfig, word: str) -> nn.Module:
@@ -108,17 +109,52 @@ class LSHAttention(MultiHeadAttention):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config, attend, shared_qk=True)
-        self.config = config.lsh
+        self.config, self.head_size = config.lsh, config.d_model // config.n_heads
 
     def run_kernel(self, inputs: tuple[Tensor, ...], memo: Memo) -> tuple[Tensor, Memo]:
         """Hash and sort unless the memo has the order already, then attend."""
         qk, v = inputs
         if memo.plan is None:
-            # On the CPU: equal on every rank and device.
-            generator = torch.Generator().manual_seed(memo.hash_seed)
-            plan, _ = plan_attention(qk, causal=True, generator=generator, **asdict(self.config))
-            memo = memo._replace(plan=plan)
+            rotations = memo.rotations
+            if rotations is None:
+                rotations = self.draw_rotations(memo.hash_seed, qk.shape[2])
+            plan, _ = plan_attention(qk, causal=True, rotations=rotations, **asdict(self.config))
+            memo = memo._replace(plan=plan, rotations=None)
         return self.kernel(qk, v, memo.plan), memo
+
+    def draw_rotations(self, hash_seed: int, length: int) -> Tensor:
+        """(H, D, R, S), drawn on the CPU: equal on every rank and device."""
+        config, generator = self.config, torch.Generator().manual_seed(hash_seed)
+        factors = bucket_factors(config.n_buckets, length, config.chunk_len)
+        return draw_rotations(self.n_heads, self.head_size, config.n_hashes, factors, generator)
+
+
+def copy_rotations(
+    attentions: Sequence[nn.Module], memos: Sequence[Memo], length: int, device: torch.device
+) -> list[Memo]:
+    """The memos with the rotations of all layers, drawn at once and brought to a GPU in one copy.
+
+    The copy is from pinned memory, so that the CPU does not wait for the GPU. A copy for each layer
+    would wait each time.
+    """
+    drawn = {
+        place: attention.draw_rotations(memo.hash_seed, length)
+        for place, (attention, memo) in enumerate(zip(attentions, memos, strict=True))
+        if isinstance(attention, LSHAttention)
+    }
+    if not drawn:
+        return list(memos)
+    together = torch.cat([rotations.flatten() for rotations in drawn.values()])
+    parts = (
+        together.pin_memory()
+        .to(device, non_blocking=True)
+        .split([rotations.numel() for rotations in drawn.values()])
+    )
+    copied = {
+        place: part.view(rotations.shape)
+        for (place, rotations), part in zip(drawn.items(), parts, strict=True)
+    }
+    return [memo._replace(rotations=copied.get(place)) for place, memo in enumerate(memos)]
 
 
 def full(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

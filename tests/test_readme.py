@@ -11,7 +11,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from ablations.arguments import parser
+from ablations.arguments.parser import parser
 from ablations.results import load_results
 from ablations.study import compose_cells, load_study
 from ablations.study.study import KEYS

@@ -11,7 +11,13 @@ import torch
 from torch.utils.benchmark import timer
 
 from experiments.benchmarking.work import Work, build_rival, build_work
-from experiments.device import find_device, hardware_name, is_shared, set_threads
+from experiments.device import (
+    find_device,
+    hardware_name,
+    is_shared,
+    set_matmul_precision,
+    set_threads,
+)
 from experiments.run_dir.outcome import OK, WOULD_NOT_FIT
 from experiments.times.waited import TimedSteps, quartiles, read_counters
 from reformer_pl.config import BenchmarkConfig, RunConfig
@@ -34,6 +40,9 @@ def measure(config: RunConfig, row: dict[str, Any]) -> dict[str, Any]:
     """
     set_threads(config)
     device = find_device(config)
+    products = set_matmul_precision(config)
+    if products:
+        print(products, flush=True)
     row |= {"device": hardware_name(device), "threads": torch.get_num_threads()}
     row["predicted_memory_gib"] = predicted = predict(config)
     limit = config.benchmark.memory_limit_gib
@@ -60,6 +69,7 @@ def measure_round(config: RunConfig) -> dict[str, Any]:
     """The times alone, once more: of a benchmark, or of the step of a config that trains."""
     set_threads(config)
     device = find_device(config)
+    set_matmul_precision(config)
     work, rival = warm_works(config, device)
     return {
         **timed_numbers(work, rival, config, device),

@@ -25,6 +25,7 @@ OPTIMIZERS = ("adam", "adafactor")
 SCHEDULES = ("constant", "rsqrt", "cosine")
 RECALL_KEYS = 64  # of the vocabulary of task.name=recall
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
+MATMUL_PRECISIONS = ("highest", "high", "medium")
 ACCELERATORS = ("auto", "cpu", "gpu")
 STRATEGIES = ("auto", "ddp")
 LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")

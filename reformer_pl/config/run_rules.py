@@ -10,6 +10,7 @@ from reformer_pl.config.local_path import local_path
 from reformer_pl.config.rules import (
     ACCELERATORS,
     LOGGERS,
+    MATMUL_PRECISIONS,
     MERGES,
     OPTIMIZERS,
     POSITIONS,
@@ -119,6 +120,7 @@ def check(config: RunConfig) -> RunConfig:
     check_word("trainer.accelerator", trainer.accelerator, ACCELERATORS)
     check_word("trainer.strategy", trainer.strategy, STRATEGIES)
     check_word("trainer.precision", trainer.precision, PRECISIONS)
+    check_word("trainer.matmul_precision", trainer.matmul_precision, MATMUL_PRECISIONS)
     for logger in trainer.loggers:
         check_word("trainer.loggers", logger, LOGGERS)
         if trainer.loggers.count(logger) > 1:

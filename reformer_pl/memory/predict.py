@@ -49,9 +49,11 @@ def predict_step(config: RunConfig) -> dict[str, float]:
         shape = task.batch_size, task.length
         whole = Batch(torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.bool))
         batch = whole.rows(0, devices)
-        # DDP reduces a copy of every gradient.
-        buckets = [torch.empty_like(p) for p in model.parameters() if devices > 1]
-        trace.name(buckets, "gradients")
+        if devices > 1:  # the gradients are views of DDP's buckets, which stay between steps
+            buckets = [torch.empty_like(parameter) for parameter in model.parameters()]
+            for parameter, bucket in zip(model.parameters(), buckets, strict=True):
+                parameter.grad = bucket
+            trace.name(buckets, "gradients")
         with autocast(config, "cpu"):
             loss = model.loss(*batch, loss=kind.loss).mean()
         trace.rename("temporary", "activations")

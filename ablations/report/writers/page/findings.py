@@ -11,9 +11,9 @@ from ablations.report.benchmark_rows import by_place, disturbed_at, grid_rows
 from ablations.report.interval import INTERVAL, Difference, paired_difference
 from ablations.report.judged import judged_by
 from ablations.report.numbers import digits, number, signed
-from ablations.report.pareto_front import pareto_front
 from ablations.report.report import Report
 from ablations.report.variant_means import means_by_variant, metric_places
+from ablations.report.winners import pareto_front
 from ablations.study.grid import Grid
 from experiments.run_dir.outcome import MISSING, OK
 from experiments.times.disturbed import MARK
