@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reformer_pl.compiled import compilable
 from reformer_pl.config import ModelConfig
 from reformer_pl.config.rules import ATTENTIONS, ConfigError
 from reformer_pl.lsh import attend, plan_attention
@@ -75,18 +76,24 @@ class MultiHeadAttention(nn.Module):
     def forward(self, x: Tensor, memo: Memo) -> tuple[Tensor, Memo]:
         """x (B, L, d_model) -> (y (B, L, d_model), memo, with the sort order if this hashes)."""
         y, memo = self.run_kernel(self._project(x), memo)
-        return self.out(y.transpose(1, 2).flatten(2)), memo
+        return self._merge(y), memo
 
     def run_kernel(self, inputs: tuple[Tensor, ...], memo: Memo) -> tuple[Tensor, Memo]:
         """The kernel alone, on (q, k, v) or (qk, v), each (B, H, L, D)."""
         return self.kernel(*inputs), memo
 
+    @compilable
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:
         """(q, k, v), or (qk, v) where they are shared; each (B, H, L, D)."""
         v = self._heads(self.v(x))
         if self.shared_qk:
             return self._heads(self.qk(x)), v
         return self._heads(self.q(x)), self._heads(self.k(x)), v
+
+    @compilable
+    def _merge(self, y: Tensor) -> Tensor:
+        """The heads (B, H, L, D) joined and projected: (B, L, d_model)."""
+        return self.out(y.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, L, d_model) -> (B, H, L, D)."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+import reformer_pl.module
 from ablations.study import compose_variants, load_study
 from experiments import train
 from experiments.benchmarking.timing import repeat
@@ -260,6 +261,7 @@ CHANGES = {
     "trainer.devices": "2 trainer.strategy=ddp",
     "trainer.strategy": "ddp",
     "trainer.precision": "64-true",
+    "trainer.compile": "true",
     "trainer.max_steps": "7",
     "trainer.eval_every_steps": "9",
     "trainer.log_every_steps": "3",
@@ -296,6 +298,7 @@ def observe(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
             "tile_forward",
             lambda road, *tile: (calls.append(road), attend(road, *tile))[1],
         )
+        patch.setattr(reformer_pl.module, "compile_parts", lambda model: calls.append("compiled"))
         patch.setattr(trainer, "Trainer", lambda callbacks, **options: options)
         options = trainer.build_trainer(config)
         options["plugins"] = [type(plugin) for plugin in options["plugins"]]

@@ -14,8 +14,8 @@ WITHOUT_MEMORY = (
     "seed", "out_dir", "evaluations", "optim.lr", "optim.betas", "optim.warmup_steps",
     "optim.schedule", "task.source", "task.eval_sequences", "task.curve_sequences",
     "trainer.max_steps", "trainer.eval_every_steps", "trainer.log_every_steps",
-    "trainer.coverage_every_steps", "benchmark.paired", "benchmark.repeats", "benchmark.seconds",
-    "benchmark.memory_limit_gib",
+    "trainer.coverage_every_steps", "trainer.compile", "benchmark.paired",
+    "benchmark.repeats", "benchmark.seconds", "benchmark.memory_limit_gib",
 )  # fmt: skip
 
 

@@ -120,6 +120,9 @@ class TrainerConfig:
     )
     strategy: str = key("auto", "auto | ddp")
     precision: str = key("32-true", "32-true | bf16-mixed | 64-true")
+    compile: bool = key(
+        False, "torch.compile makes the norms, projections and feed-forward layers; needs g++"
+    )
     max_steps: int = 1000
     eval_every_steps: int = key(100, "each evaluation also leaves a checkpoint")
     log_every_steps: int = key(10, "a row of metrics.jsonl")
