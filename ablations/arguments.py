@@ -37,6 +37,11 @@ PARALLEL = (
     "(default: 1, or with --gpus as many as fit; a timed study runs one at a time)"
 )
 TIMEOUT = "stop a cell after so many seconds, record it as timeout and go on (default: never)"
+BUDGET = (
+    "instead of the cells: the longest sequence of each variant that fits into this memory "
+    "of one process, such as 80GiB; a search among lengths that the variant allows"
+)
+FOR_GPU = "predict for a GPU, also where this machine has none (not under trainer.accelerator=cpu)"
 MEMORY_LIMIT = (
     "record a cell as would_not_fit where one process of it is predicted to need more GiB "
     "(default: no limit, no prediction)"
@@ -104,6 +109,7 @@ EPILOGS = {
 examples:
   python -m ablations plan demo_memory
   python -m ablations plan my_study.yaml --runs-dir /data/runs      runs lie in DIR/my_study
+  python -m ablations plan my_study.yaml --budget 80GiB --for-gpu   how long a sequence may be
 
 Nothing is written. Memory is that of one training step, in GiB, of one process.
 Exit codes: 0 every cell can be, 2 one cannot.
@@ -199,10 +205,12 @@ def parser() -> Parser:
             )
         return sub
 
-    command(
-        "plan",
-        "Check the study, and list its cells as commands that can be pasted into a shell, "
-        "each with its predicted memory.",
+    _add_plan_options(
+        command(
+            "plan",
+            "Check the study, and list its cells as commands that can be pasted into a shell, "
+            "each with its predicted memory.",
+        )
     )
     _add_run_options(command("run", RUN))
     command(
@@ -236,6 +244,11 @@ def parser() -> Parser:
         help="where the table is written (default: the report folder of AFTER)",
     )
     return main
+
+
+def _add_plan_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--budget", metavar="MEMORY", help=BUDGET)
+    sub.add_argument("--for-gpu", action="store_true", help=FOR_GPU)
 
 
 def _add_run_options(sub: argparse.ArgumentParser) -> None:

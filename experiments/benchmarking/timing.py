@@ -15,7 +15,7 @@ from experiments.device import find_device, hardware_name, is_shared, set_thread
 from experiments.run_dir.outcome import OK, WOULD_NOT_FIT
 from experiments.times.waited import TimedSteps, quartiles, read_counters
 from reformer_pl.config import BenchmarkConfig, RunConfig
-from reformer_pl.measure import GIB, PeakMemory, predict_run
+from reformer_pl.measure import GIB, PeakMemory, needed_gib, predict_run
 
 
 class Seconds(NamedTuple):
@@ -34,12 +34,14 @@ def measure(config: RunConfig, row: dict[str, Any]) -> dict[str, Any]:
     set_threads(config)
     device = find_device(config)
     row |= {"device": hardware_name(device), "threads": torch.get_num_threads()}
-    row["predicted_memory_gib"] = predicted = predict(config)
+    # None for a public Reformer, whose memory nothing here predicts.
+    predicted = predict_run(config, device.type)
+    row["predicted_memory_gib"] = None if predicted is None else predicted["total"]
     limit = config.benchmark.memory_limit_gib
-    if predicted is not None and 0 < limit < predicted:
+    if predicted is not None and 0 < limit < needed_gib(predicted):
         return row | {
             "status": WOULD_NOT_FIT,
-            "error": f"predicted to need {predicted:.3g} GiB, "
+            "error": f"predicted to need {needed_gib(predicted):.3g} GiB, "
             f"above benchmark.memory_limit_gib={limit:g}",
         }
     work, rival = warm_works(config, device)
@@ -106,15 +108,6 @@ def timed_numbers(
 
 def tokens_per_step(config: RunConfig) -> int:
     return config.task.batch_size * config.task.length
-
-
-def predict(config: RunConfig) -> float | None:
-    """GiB that the case will need, counted as peak_memory_gib is.
-
-    None for a public Reformer, whose memory nothing here predicts.
-    """
-    predicted = predict_run(config)
-    return None if predicted is None else predicted["total"]
 
 
 def repeat(work: Work) -> Seconds:
