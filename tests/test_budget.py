@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -272,7 +273,9 @@ seeds: [0, 1]
 """
 
 
-def test_plan_prints_a_line_for_each_variant(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_prints_a_line_for_each_variant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "grid.yaml"
     path.write_text(GRID)
     assert main(["plan", str(path), "--budget", "3MiB", "--runs-dir", str(tmp_path)]) == 0

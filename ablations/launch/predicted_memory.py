@@ -117,7 +117,8 @@ def prediction_line(predicted: dict[str, float] | None) -> str:
         return "no prediction for a public Reformer"
     sums = ("total", "reserved")
     kinds = [f"{kind} {gib(value)}" for kind, value in predicted.items() if kind not in sums]
-    where = f" on a GPU, in segments of {gib(predicted['reserved'])}" * ("reserved" in predicted)
+    reserved = predicted.get("reserved")
+    where = "" if reserved is None else f" on a GPU, in segments of {gib(reserved)}"
     return f"{gib(predicted['total'])} GiB predicted{where} ({', '.join(kinds)})"
 
 

@@ -57,11 +57,12 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     ]
     unit = memory.suffix
     header = ("variant", *KINDS, f"predicted ({unit})", f"measured ({unit})", "ratio", "seeds")
+    kind = "GPU" if measured_on_gpu(cells) else "CPU"
     devices = ", ".join(sorted(set(cells["device"].dropna()))) or "nothing"
     caption = (
         f"Peak memory of one training step in {unit}, predicted on fake tensors before it runs "
         f"(the sum of the five kinds) and measured{over_seeds(study)}. The ratio is measured / "
-        f"predicted. The prediction is a {'GPU' if measured_on_gpu(cells) else 'CPU'}'s; measured on {devices}."
+        f"predicted. The prediction is a {kind}'s; measured on {devices}."
     )
     return [Table("memory_prediction", caption, header, tuple(rows), data)]
 
