@@ -18,7 +18,7 @@ from ablations.launch.jobs import settle
 from ablations.launch.launchers import launcher_of
 from ablations.launch.local.gpus import find_gpus
 from ablations.launch.options import Options
-from ablations.launch.predicted_memory import Predictions, prediction_line
+from ablations.launch.predicted_memory import Predictions, prediction_line, print_longest
 from ablations.launch.run import dry_run, run, wait
 from ablations.launch.views.plan import plan_end
 from ablations.launch.views.status import print_status
@@ -51,7 +51,10 @@ def _main(arguments: argparse.Namespace) -> int:
         studies = _load_studies(arguments)
         match arguments.command:
             case "plan":
-                return max(_plan(study) for study in studies)
+                if arguments.budget is not None:
+                    gpu = arguments.for_gpu
+                    return max(print_longest(study, arguments.budget, gpu) for study in studies)
+                return max(_plan(study, arguments.for_gpu) for study in studies)
             case "run":
                 return _run(studies, arguments)
             case "status":
@@ -130,12 +133,12 @@ def _print_commands(what: str, command: str, arguments: argparse.Namespace) -> N
         print(f"{what}: python -m ablations {command} {shlex.join([name, *place])}", flush=True)
 
 
-def _plan(study: Study) -> int:
+def _plan(study: Study, for_gpu: bool) -> int:
     """Each cell's command, below a comment with its predicted memory; then what all take together.
 
     Pasted into a shell, the comments do nothing.
     """
-    configs, predictions = compose_cells(study), Predictions()
+    configs, predictions = compose_cells(study), Predictions(for_gpu)
     for cell, config in zip(study.cells, configs, strict=True):
         program, *rest = cell.command()
         here = os.path.relpath(program)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reformer_pl.compiled import compilable
 from reformer_pl.config import ModelConfig
 from reformer_pl.config.rules import ATTENTIONS, ConfigError, bucket_factors
 from reformer_pl.lsh import attend, draw_rotations, plan_attention
@@ -78,12 +79,13 @@ class MultiHeadAttention(nn.Module):
     def forward(self, x: Tensor, memo: Memo) -> tuple[Tensor, Memo]:
         """x (B, L, d_model) -> (y (B, L, d_model), memo, with the sort order if this hashes)."""
         y, memo = self.run_kernel(self._project(x), memo)
-        return self.out(y.transpose(1, 2).flatten(2)), memo
+        return self._merge(y), memo
 
     def run_kernel(self, inputs: tuple[Tensor, ...], memo: Memo) -> tuple[Tensor, Memo]:
         """The kernel alone, on (q, k, v) or (qk, v), each (B, H, L, D)."""
         return self.kernel(*inputs), memo
 
+    @compilable
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:
         """(q, k, v), or (qk, v) where they are shared; each (B, H, L, D)."""
         v = self._heads(self.v(x))
@@ -98,6 +100,11 @@ class MultiHeadAttention(nn.Module):
         """
         heads = self._heads(x)
         return rotate(heads) if self.rotary else heads
+
+    @compilable
+    def _merge(self, y: Tensor) -> Tensor:
+        """The heads (B, H, L, D) joined and projected: (B, L, d_model)."""
+        return self.out(y.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, L, d_model) -> (B, H, L, D)."""

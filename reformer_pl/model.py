@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reformer_pl.attention import Memo, build_attention, copy_rotations
+from reformer_pl.compiled import compilable
 from reformer_pl.config import ModelConfig
 from reformer_pl.config.rules import MERGES, RESIDUALS, ConfigError, attention_pattern
 from reformer_pl.feed_forward import FeedForward
@@ -32,8 +33,12 @@ class Sublayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, memo: Memo) -> tuple[Tensor, Memo]:
-        y, memo = self.function(self.norm(x), memo)
+        y, memo = self.function(self._normalise(x), memo)
         return self.dropout(y), memo
+
+    @compilable
+    def _normalise(self, x: Tensor) -> Tensor:
+        return self.norm(x)
 
 
 class SequenceModel(nn.Module):

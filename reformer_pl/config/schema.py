@@ -132,6 +132,9 @@ class TrainerConfig:
         "of float32 products on a GPU: highest (float32) | high (TF32) | medium (TF32 or less); "
         "it changes nothing on a CPU or in 64-true",
     )
+    compile: bool = key(
+        False, "torch.compile makes the norms, projections and feed-forward layers; needs g++"
+    )
     max_steps: int = 1000
     eval_every_steps: int = key(100, "each evaluation also leaves a checkpoint")
     log_every_steps: int = key(10, "a row of metrics.jsonl")
