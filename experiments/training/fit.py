@@ -33,7 +33,7 @@ from experiments.training.callbacks import Checkpoints, Cost, LeaveInTime, Metri
 from experiments.training.checkpoint import newest_checkpoint, trained_checkpoint
 from experiments.training.count_models import count_models
 from experiments.training.coverage_file import CoverageFile
-from experiments.training.loggers import TENSORBOARD, build_loggers, log_config
+from experiments.training.loggers import TENSORBOARD, build_loggers, log_config, log_result
 from experiments.training.scoring import load_weights, score
 from experiments.training.tensorboard import TensorBoardFile
 from experiments.training.trainer import build_trainer, device_name
@@ -87,6 +87,7 @@ def train(
     parts = build_parts(config, directory, callbacks)
     if parts.trainer.is_global_zero:
         begin(parts)
+    loggers = parts.trainer.loggers
     fit(parts)
     if parts.checkpoints.interrupted:
         return None
@@ -95,6 +96,7 @@ def train(
     left_out = evaluate(parts.trainer, config, parts.data, weights, directory, config.evaluations)
     result = gather_result(parts, scores)
     parts.checkpoints.forget_previous(parts.trainer)
+    log_result(loggers, result)
     if parts.metrics.tensorboard is not None:
         parts.metrics.tensorboard.finish(result)
     if left_out is not None:
