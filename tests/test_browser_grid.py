@@ -110,15 +110,20 @@ def test_filter_and_table_heads_stay_in_sight(show: Callable[..., Page], width: 
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(show: Callable[..., Page], width: int, scheme: str) -> None:
+def test_axe_finds_nothing(show: Callable[..., Page], width: int) -> None:
+    """In the light and in the dark; what is in the figures, the same at each width, once."""
     axe = pytest.importorskip("axe_playwright_python")
-    page = show("grid", width, color_scheme=scheme)
+    page = show("grid", width)
     tick(page, "local")
+    # The page's policy lets no script in: the text is evaluated.
     page.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
-    result = page.evaluate("axe.run()")
-    found = [(one["id"], one["nodes"][0]["html"][:200]) for one in result["violations"]]
-    assert found == [] and len(result["passes"]) > 20
+    skipped = [[".cells:nth-of-type(n + 6)"]] + [[".plot"]] * (width != 1280)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        result = page.evaluate("exclude => axe.run({ exclude })", skipped)
+        found = [(one["id"], one["nodes"][0]["html"][:200]) for one in result["violations"]]
+        assert found == [] and len(result["passes"]) > 20
+        skipped = [*skipped, [".plot"]]
 
 
 def test_findings_and_failures_come_first_and_name_their_cells(show: Callable[..., Page]) -> None:
@@ -150,7 +155,9 @@ def test_a_value_is_shown_under_the_pointer_and_with_the_focus(show: Callable[..
     tip = page.locator("#tip")
     assert not tip.is_visible()
     one = point(page, "loss_memory", FIRST)
-    one.locator("circle").first.hover()
+    page.locator("#figure-loss_memory .plot").scroll_into_view_if_needed()
+    box = one.locator("circle").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     tip.wait_for()
     label, x, y = tip.inner_text().splitlines()
     assert label == FIRST and "memory" in x.lower()
@@ -159,7 +166,6 @@ def test_a_value_is_shown_under_the_pointer_and_with_the_focus(show: Callable[..
     assert "to" in y  # the bar's ends
     page.mouse.move(2, 2)
     tip.wait_for(state="hidden")
-    one.evaluate("e => e.previousElementSibling")
     page.keyboard.press("Tab")
     one.focus()
     assert tip.is_visible() and tip.inner_text().startswith(FIRST)
@@ -219,9 +225,9 @@ def test_a_rectangle_and_buttons_zoom_and_reset_brings_it_back(show: Callable[..
     assert x_ticks(page, "loss_memory") != ticks
     figure.get_by_role("button", name="Reset").click()
     figure.get_by_role("button", name="Zoom in").press("Enter")
-    near = x_ticks(page, "loss_memory")
+    near = shapes(page, "loss_memory")
     page.keyboard.press("ArrowRight")
-    assert near != ticks and x_ticks(page, "loss_memory") != near
+    assert near != before and shapes(page, "loss_memory") not in (near, before)
     figure.get_by_role("button", name="Reset").click()
     assert shapes(page, "loss_memory") == before
 

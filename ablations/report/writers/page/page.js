@@ -65,7 +65,7 @@ function makeFilter(form) {
     shown = values.map((places, number) => places.every((place, axis) => boxes[axis][place].checked) && wanted.every((word) => labels[number].toLowerCase().includes(word)));
     for (const [element, numbers] of titles) element.hidden = !numbers.some((number) => shown[number]);
     const count = shown.filter(Boolean).length;
-    form.querySelector("output").textContent = count === shown.length ? "" : `${count} of ${shown.length} variants shown; bold, fronts and findings are of all`;
+    form.querySelector("output").textContent = count === shown.length ? "" : `${count} of ${shown.length} variants shown; bold, fronts and findings: of all`;
     form.dispatchEvent(new Event("shown"));
   };
   const reset = () => {
@@ -151,8 +151,8 @@ function makeCopying(button) {
 function makeSticky() {
   const form = document.getElementById("filter");
   const measure = () => {
-    const height = form && !form.hidden && getComputedStyle(form).position === "sticky" ? form.querySelector("summary").getBoundingClientRect().bottom - form.getBoundingClientRect().top + 10 : 0;
-    document.documentElement.style.setProperty("--bar", `${Math.round(height)}px`);
+    const open = form?.querySelector("details").open, bar = form?.offsetHeight ?? 0; // what is unfolded may cover heads
+    if (!open) document.documentElement.style.setProperty("--bar", `${bar}px`);
     for (const box of document.querySelectorAll("figure.table .scroll")) {
       box.classList.remove("fits");
       box.classList.toggle("fits", box.firstElementChild.scrollWidth <= box.clientWidth);
@@ -160,6 +160,7 @@ function makeSticky() {
   };
   measure();
   addEventListener("resize", measure);
+  if (form) new ResizeObserver(measure).observe(form);
 }
 
 // The view in the page's address: the filter, each figure that was changed, and "at", the place that a link led to.
