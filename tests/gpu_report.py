@@ -130,7 +130,7 @@ def run_tests(folder: Path) -> Step:
         tests = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, start_new_session=True)
         try:
             code = tests.wait(SECONDS["tests"])
-            words = (path.read_text().strip().splitlines() or [f"exit code {code}"])[-1]
+            words = (path.read_text().strip().splitlines() or [f"exit code {code}"])[-1].strip("= ")
         except subprocess.TimeoutExpired:
             code, words = 1, f"cut off after {SECONDS['tests']:g} s"
             os.killpg(tests.pid, signal.SIGKILL)  # with the runs that a test has started

@@ -175,7 +175,8 @@ def test_plan_and_the_limit_take_the_device_that_a_cell_gets(
     assert "reserved" not in Predictions(for_gpu=True).of(cpu)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (8, 0))
-    assert "reserved" in Predictions().of(plain)
+    assert "reserved" in Predictions().of(plain)  # and CUDA stays asleep in the driver
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     assert cublas_bytes() < 2 * CUBLAS_HOPPER_BYTES  # an A100's
     monkeypatch.undo()
     limit = 32 / 1024  # GiB: a CPU's step takes 5 MiB

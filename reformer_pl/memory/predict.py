@@ -68,7 +68,7 @@ def predict_step(config: RunConfig, device: str = "cpu") -> dict[str, float]:
         trace.rename("temporary", "activations")
         loss.backward()
         update_weights(model, optimizer, config.optim.clip_norm)
-    return _gib(trace, cublas_bytes())
+    return _gib(trace, cublas_bytes() if device == "cuda" else 0)
 
 
 def predict_attention(config: RunConfig, device: str = "cpu") -> dict[str, float]:

@@ -65,11 +65,11 @@ def cuda_bytes(func: Any, args: Any) -> int:
 
 
 def cublas_bytes() -> int:
-    """Of all products together: as on this machine's GPU, and as on a Hopper where there is none.
+    """Of all products together: as on the GPU that this process uses, or else as on a Hopper.
 
-    torch's notes on CUDA, "cuBLAS workspaces", name the sizes.
+    No GPU is woken up for it. torch's notes on CUDA, "cuBLAS workspaces", name the sizes.
     """
-    is_hopper = not torch.cuda.is_available() or torch.cuda.get_device_capability() >= (9, 0)
+    is_hopper = not torch.cuda.is_initialized() or torch.cuda.get_device_capability() >= (9, 0)
     return CUBLAS_THREADS * (CUBLAS_HOPPER_BYTES if is_hopper else CUBLAS_BYTES)
 
 
