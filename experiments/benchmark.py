@@ -43,10 +43,10 @@ from experiments.run_dir.outcome import (
 from experiments.run_dir.provenance import PACKAGES
 from experiments.run_dir.rounds import forget_rounds
 from experiments.safe_path import safe_path
+from experiments.terminal.units import memory, memory_unit, milliseconds, three_digits
 from experiments.times.disturbed import MARK_MEANS, disturbance, is_disturbed, marked
 from reformer_pl.config import ConfigError, RunConfig, check_installed
 from reformer_pl.config.rules import PEER_PACKAGES
-from reformer_pl.units import memory, memory_unit, milliseconds, three_digits
 
 
 def main(arguments: list[str]) -> int:

@@ -49,10 +49,10 @@ from experiments.run_dir.outcome import (
     record,
 )
 from experiments.safe_path import safe_path
+from experiments.terminal.units import memory, per_step
 from experiments.times.disturbed import disturbance, is_disturbed
 from reformer_pl.config import ConfigError, RunConfig, check_installed
 from reformer_pl.metrics import SCORES
-from reformer_pl.units import memory, per_step
 
 EXTEND = "--extend"
 

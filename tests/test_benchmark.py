@@ -26,6 +26,7 @@ from experiments.benchmarking.work import Work, build_rival, build_work
 from experiments.compose import compose, product
 from experiments.run_dir.files import safe_name
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS
+from experiments.terminal.units import memory, three_digits
 from processes import exit_code
 from reformer_pl.config import BenchmarkConfig, ConfigError, RunConfig
 from reformer_pl.config import loading as config_module
@@ -33,7 +34,6 @@ from reformer_pl.config.rules import ATTENTIONS
 from reformer_pl.measure import GIB
 from reformer_pl.memory.one_layer import naive_full
 from reformer_pl.module import LitSequenceModel, build_optimizer
-from reformer_pl.units import memory, three_digits
 from tiny import assert_close
 from warm import output_of, start_command
 

@@ -19,7 +19,6 @@ MODULES = {
 FLOORS = (
     "reformer_pl.config",
     "reformer_pl.metrics",
-    "reformer_pl.units",
     "reformer_pl.out_of_memory",
     "reformer_pl.lsh",
     "reformer_pl.loss",

@@ -18,6 +18,7 @@ from experiments.benchmarking.timing import peak_memory
 from experiments.benchmarking.work import build_work
 from experiments.compose import compose
 from experiments.run_dir.outcome import read_result
+from experiments.terminal.units import memory
 from experiments.training.callbacks import Cost
 from experiments.training.trainer import build_trainer
 from reformer_pl.config import ConfigError, RunConfig
@@ -25,7 +26,6 @@ from reformer_pl.config.rules import ATTENTIONS, RESIDUALS
 from reformer_pl.measure import GIB, predict_attention_memory, predict_memory
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.tasks import build_task
-from reformer_pl.units import memory
 
 SMALL = [
     *(

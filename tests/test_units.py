@@ -8,7 +8,7 @@ import pytest
 
 from ablations.launch.pace import Pace
 from ablations.launch.predicted_memory import prediction_line
-from reformer_pl.units import duration, memory, milliseconds, per_step, three_digits
+from experiments.terminal.units import duration, memory, milliseconds, per_step, three_digits
 from test_house import SOURCES
 
 HOMES = ("metrics.py", "units.py")

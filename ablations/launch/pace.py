@@ -22,9 +22,9 @@ from experiments.run_dir.outcome import (
 )
 from experiments.run_dir.rounds import read_rounds
 from experiments.run_dir.rows import read_rows
+from experiments.terminal.units import duration, per_step
 from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.metrics import loss_name
-from reformer_pl.units import duration, per_step
 
 # A cell stands still when no row has come for so long, and for so many of its own intervals. An
 # evaluation writes no row while it works.

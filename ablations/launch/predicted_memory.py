@@ -8,8 +8,8 @@ import json
 
 from ablations.study import Study, compose_cells
 from ablations.study.cell import Cell
+from experiments.terminal.units import memory
 from reformer_pl.config import RunConfig, TaskConfig, flat, to_dict
-from reformer_pl.units import memory
 
 # Keys that no memory depends on: cells that differ in nothing else share a prediction.
 WITHOUT_MEMORY = (

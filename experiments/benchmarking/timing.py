@@ -21,10 +21,10 @@ from experiments.device import (
     set_threads,
 )
 from experiments.run_dir.outcome import OK, WOULD_NOT_FIT
+from experiments.terminal.units import memory
 from experiments.times.waited import TimedSteps, quartiles, read_counters
 from reformer_pl.config import BenchmarkConfig, RunConfig
 from reformer_pl.measure import GIB, PeakMemory, needed_gib, predict_run
-from reformer_pl.units import memory
 
 
 class Seconds(NamedTuple):

@@ -18,9 +18,9 @@ from ablations.launch.pace import pace, seconds_left
 from ablations.study import Study
 from ablations.study.cell import Cell
 from experiments.run_dir.outcome import OK
+from experiments.terminal.units import duration, three_digits
 from reformer_pl.config import RunConfig
 from reformer_pl.metrics import STEP_SECONDS
-from reformer_pl.units import duration, three_digits
 
 HEARTBEAT_SECONDS = 30
 REFRESH_SECONDS = 0.5

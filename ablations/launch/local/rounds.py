@@ -19,9 +19,9 @@ from ablations.study.ratio_base import ratio_bases
 from experiments.run_dir.files import LOG, log_tail
 from experiments.run_dir.outcome import is_ok, result_row
 from experiments.run_dir.rounds import Round, append_round, forget_failed_rounds, read_rounds
+from experiments.terminal.units import milliseconds, per_step
 from experiments.times.disturbed import disturbance
 from reformer_pl.config import ConfigError, RunConfig
-from reformer_pl.units import milliseconds, per_step
 
 PROGRAM = "experiments.benchmarking.measure_round"
 POLL_SECONDS = 0.1

@@ -29,10 +29,10 @@ from experiments.run_dir.outcome import (
     missing_evaluations,
     result_row,
 )
+from experiments.terminal.units import duration, memory, milliseconds
 from experiments.times.disturbed import disturbance
 from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.metrics import loss_name
-from reformer_pl.units import duration, memory, milliseconds
 
 GRACE_SECONDS = 30.0  # from SIGINT to SIGKILL: the time to write a checkpoint
 POLL_SECONDS = 0.1

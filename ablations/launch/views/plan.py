@@ -11,8 +11,8 @@ from ablations.launch.predicted_memory import Predictions
 from ablations.study import Study
 from ablations.study.cell import Cell
 from experiments.run_dir.outcome import OK, UNEVALUATED
+from experiments.terminal.units import duration, memory
 from reformer_pl.config import RunConfig
-from reformer_pl.units import duration, memory
 
 
 def plan_end(study: Study, configs: list[RunConfig], predictions: Predictions) -> list[str]:

@@ -29,10 +29,10 @@ from experiments.run_dir.owner import owned_elsewhere
 from experiments.run_dir.rounds import over_rounds, read_rounds
 from experiments.terminal.blocks import print_blocks
 from experiments.terminal.lines import print_lines
+from experiments.terminal.units import memory, three_digits
 from experiments.times.disturbed import MARK_MEANS, marked
 from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.metrics import SCORES, STEP_SECONDS, loss_name, score_names
-from reformer_pl.units import memory, three_digits
 
 # The columns of a benchmark and the numbers in them: the first is whole.
 MEASURED = (
