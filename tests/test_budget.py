@@ -281,7 +281,7 @@ def test_plan_prints_a_line_for_each_variant(
     path.write_text(GRID)
     assert main(["plan", str(path), "--budget", "3MiB", "--runs-dir", str(tmp_path)]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("# 64_full: ") and "tokens fit into 3MiB, 0.00" in first
+    assert first.startswith("# 64_full: ") and "tokens fit into 3MiB, 1.76 MiB" in first
     assert second.startswith("# 64_axial: ") and second.endswith("(batch 8 a process)")
     assert main(["plan", str(path), "--budget", "1KiB", "--runs-dir", str(tmp_path)]) == 2
     assert "such as 80GiB" in capsys.readouterr().err

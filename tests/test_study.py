@@ -222,7 +222,7 @@ def test_bad_studies_are_refused_in_one_line(
     [
         (
             ["plan", "nope"],
-            "study 'nope' is unknown: choose coverage, demo_hashes, demo_memory, fig3_reversible",
+            "study 'nope' is unknown: choose compiled, coverage, demo_hashes, demo_memory",
         ),
         (["plan", "no/such.yaml"], "there is no study file no/such.yaml"),
         (["run", "MINE", "--parallel", "2"], "one at a time: drop --parallel 2"),
@@ -270,6 +270,7 @@ def test_imports_go_one_way() -> None:
         "experiments.log",
         "experiments.run_dir",
         "experiments.safe_path",
+        "experiments.terminal",
         "experiments.times",
         "experiments.training.export_run",
         "reformer_pl.config",

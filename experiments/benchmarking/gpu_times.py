@@ -1,4 +1,4 @@
-"""What makes times on a GPU comparable: a cold L2 cache, and full attention by its fastest kernel."""
+"""What makes times on a GPU comparable: a cold L2 cache, and the fastest kernel of full attention."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
