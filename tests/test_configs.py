@@ -276,6 +276,7 @@ CHANGES = {
     "seed": "1",
 }
 OF_A_WHOLE_RUN = {
+    "trainer.matmul_precision",  # tests/test_gpu_words.py
     "out_dir",
     "evaluations",
     "trainer.threads",
@@ -310,7 +311,12 @@ def observe(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
         options = trainer.build_trainer(config)
         options["plugins"] = [type(plugin) for plugin in options["plugins"]]
         data = build_task(config)
-        data.trainer = SimpleNamespace(global_rank=0, world_size=1, state=SimpleNamespace(fn="fit"))
+        data.trainer = SimpleNamespace(
+            global_rank=0,
+            world_size=1,
+            state=SimpleNamespace(fn="fit"),
+            strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        )
         torch.manual_seed(config.seed)
         module = LitSequenceModel(config, data.vocab_size)
         made = module.configure_optimizers()

@@ -30,7 +30,7 @@ README = PAGES["README.md"]
 APPLIED = {"variant.md", "task.md", "report_part.md", "launcher.md"}
 MANUAL = {name: page for name, page in PAGES.items() if name not in APPLIED}
 # TensorBoard's, and those of experiments.train
-OTHER_OPTIONS = {"--logdir", "--cfg", "--help", "--multirun"}
+OTHER_OPTIONS = {"--logdir", "--index-url", "--cfg", "--help", "--multirun"}
 TINY = [
     *(
         "model.d_model=8",

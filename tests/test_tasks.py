@@ -39,6 +39,7 @@ def place(
         global_step=step,
         accumulate_grad_batches=1,
         state=SimpleNamespace(fn=fn),
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
     )
     return data
 

@@ -6,11 +6,13 @@ So a resumed run sees what an undisturbed one would have seen. Shapes: B sequenc
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
+from torch.cuda import set_device
 from torch.utils.data import DataLoader, IterableDataset
 
 from reformer_pl.config import RunConfig
@@ -90,7 +92,7 @@ class SequenceData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         start = self.trainer.global_step * self.trainer.accumulate_grad_batches
-        return DataLoader(_TrainBatches(self, *self._place(), start), batch_size=None)
+        return self._loader(_TrainBatches(self, *self._place(), start))
 
     def val_dataloader(self) -> DataLoader:
         """Every held-out sequence.
@@ -102,10 +104,37 @@ class SequenceData(LightningDataModule):
         if self.config.curve_sequences and self.trainer.state.fn == "fit":
             wanted = min(whole, self.config.curve_sequences)
         numbers = [i * whole // wanted for i in range(wanted)]
-        return DataLoader(_EvalBatches(self, *self._place(), numbers), batch_size=None)
+        return self._loader(_EvalBatches(self, *self._place(), numbers))
+
+    def _loader(self, batches: IterableDataset) -> DataLoader:
+        device = self.trainer.strategy.root_device
+        if device.type == "cuda":
+            batches = _MadeAhead(batches, device)
+        return DataLoader(batches, batch_size=None)
 
     def _place(self) -> tuple[int, int]:
         return self.trainer.global_rank, self.trainer.world_size
+
+
+class _MadeAhead(IterableDataset):
+    """The same batches, each made and pinned in a thread while the GPU works on the one before."""
+
+    def __init__(self, batches: IterableDataset, device: torch.device) -> None:
+        self.batches, self.device = batches, device
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = iter(self.batches)
+
+        def pinned() -> Batch | None:
+            batch = next(batches, None)
+            return None if batch is None else Batch(*(part.pin_memory() for part in batch))
+
+        # A thread that pins would else make itself a context on the first GPU.
+        with ThreadPoolExecutor(1, initializer=set_device, initargs=(self.device,)) as thread:
+            waiting = thread.submit(pinned)
+            while (batch := waiting.result()) is not None:
+                waiting = thread.submit(pinned)
+                yield batch
 
 
 class _TrainBatches(IterableDataset):
