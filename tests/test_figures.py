@@ -19,16 +19,16 @@ from ablations.report.drawing.legend import wrapped
 from ablations.report.drawing.looks import BEST_SHOWN, NOT_SHOWN, numbers_colours, variant_looks
 from ablations.report.drawing.memory_points import against_memory
 from ablations.report.drawing.panels import limits
-from ablations.report.parts import learning_curves, train_eval
+from ablations.report.parts import hash_rounds, learning_curves, train_eval
 from ablations.report.parts.learning_curves import draw_curves
 from ablations.report.winners import pareto_front
 from ablations.results import load_cells, load_curves
 from ablations.study import Study
 from ablations.study.axes.figure_keys import FigureKeys
 from reformer_pl.metrics import ACCURACY, BITS_PER_DIM
+from test_report import _study as study_of
+from test_report import memory_study, write_run
 from tests.grid_study import grid_study
-from tests.test_report import _study as study_of
-from tests.test_report import memory_study, write_run
 
 
 @pytest.fixture(scope="module")
@@ -271,3 +271,38 @@ def test_long_labels_break_between_the_choices_of_their_axes() -> None:
     assert wrapped(label, 28) == "shared_full / lr=0.0003 /\nreversible"
     assert wrapped(label, 40) == label
     assert wrapped("one name that is long", 10) == "one name\nthat is\nlong"
+
+
+@pytest.mark.parametrize("length", [3, 30, 90])
+def test_a_label_of_any_length_covers_nothing(tmp_path: Path, length: int) -> None:
+    """Short ones stand beside their points, long ones in the legend."""
+    letters = "word " * 30
+    study = grid_study(
+        tmp_path,
+        6,
+        1,
+        endings={},
+        labels=lambda axis, value: f"{value} {letters[: length // 2]}".strip(),
+    )
+    cells = load_cells(study)
+    for figure in (against_memory(study, cells, BITS_PER_DIM), curves_of(study)):
+        check_texts(figure)
+
+
+def test_of_many_references_the_best_is_a_line(tmp_path: Path) -> None:
+    study = grid_study(tmp_path, numbers="model.lsh.n_hashes", report=["hash_rounds"])
+    (table,) = hash_rounds.tables(study, load_cells(study))
+    (drawing,) = hash_rounds.figures(study, load_cells(study), [table])
+    assert "horizontal: the best of 18 variants without LSH" in drawing.caption
+    rows = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert len(rows) == 3 and rows[0].startswith("full")
+    check_texts(drawing.figure)
+
+
+def test_very_many_curves_have_no_bars_beside_them(tmp_path: Path) -> None:
+    study = grid_study(tmp_path, 20, 2, endings={}, values=[i / 1e4 for i in range(1, 11)])
+    study = replace(study, figures={"learning_curves": FigureKeys(facet="none")})
+    figure = curves_of(study)
+    check_texts(figure)
+    assert figure.axes[0].get_xlim()[1] < 1.1 * 200
+    assert figure.axes[1].get_ylabel() == "minus baseline"

@@ -150,7 +150,7 @@ def _number(cells: pd.DataFrame, row: Any, metric: Metric, places: int) -> Value
 def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Drawing]:
     score, missing = judged_by(study), not_drawn(study, cells)
     intervals = drawn_intervals(study, cells)
-    bars = f" Points are means; bar: {intervals}." if intervals else ""
+    bars = f" Points are means; bar: {intervals} (a border may cut it off)." if intervals else ""
     bars += _looks_words(study)
     better = "higher" if score.higher_is_better else "lower"
     caption = (
