@@ -33,21 +33,21 @@ function makeFigure(figure, isShown, onChange) {
   // The shapes of the panels, read when they are needed first: each corner as [command, x, y].
   function read() {
     if (ready) return;
-    ready = true;
     for (const panel of panels) {
       panel.now = { x: panel.x, y: panel.y };
       panel.wanted = { x: null, y: null }; // limits and scale that were asked for
       panel.shapes = panel.group ? [...panel.group.querySelectorAll("[data-variants], [data-moves]")]
-        .filter((group) => !group.parentElement.closest("[data-moves]") && !group.closest(".legend")).map((group) => readShape(panel, group)) : [];
+        .filter((group) => group.closest("[data-panel]") === panel.group && !group.parentElement.closest("[data-moves]") && !group.closest(".legend")).map((group) => readShape(panel, group)) : [];
       panel.axes = panel.group ? ["x", "y"].map((letter) => readAxis(panel, letter)) : [];
       panel.marks = panel.shapes.flatMap((shape) => shape.marks);
     }
+    ready = true;
   }
   function readShape(panel, group) {
     const nodes = [];
     for (const node of group.querySelectorAll("path, use, circle")) {
       if (node.closest("defs")) continue;
-      if (node.tagName === "path") nodes.push({ node, corners: readPath(node.getAttribute("d")) });
+      if (node.tagName === "path") nodes.push({ node, corners: readPath(node.getAttribute("d") ?? "") });
       else {
         const names = node.tagName === "use" ? ["x", "y"] : ["cx", "cy"];
         nodes.push({ node, names, corners: [["M", ...names.map((name) => Number(node.getAttribute(name)))]] });
@@ -79,7 +79,7 @@ function makeFigure(figure, isShown, onChange) {
       const xs = path.corners.map((c) => c[1]).filter(Number.isFinite), ys = path.corners.map((c) => c[2]).filter(Number.isFinite);
       const square = [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
       add(links[0], (square[0] + square[2]) / 2, (square[1] + square[3]) / 2, shape.owners, square);
-    } else if (links.length === 1 && path && shape.moves !== "xy") add(links[0], (shape.panel.box[0] + shape.panel.box[2]) / 2, path.corners[0][2], shape.owners);
+    } else if (links.length === 1 && path?.corners.length && shape.moves !== "xy") add(links[0], (shape.panel.box[0] + shape.panel.box[2]) / 2, path.corners[0][2], shape.owners);
     else if (links.length === 1 && path && path.corners.length > uses.length) {
       for (const [command, x, y] of path.corners) if (command !== "Z") add(links[0], x, y, shape.owners);
     } else for (const { node, corners } of uses) {

@@ -103,7 +103,7 @@ def _drawn(artist: Artist, axes: Axes, panel: int, labels: tuple[str, ...], link
     moves, at, points = _moves(artist, axes), None, None
     if isinstance(artist, Text):
         at = _anchor(artist, axes) if moves else None
-    elif isinstance(artist, Line2D) and moves == "xy":
+    elif isinstance(artist, Line2D) and artist.get_transform() == axes.transData:
         points = np.column_stack([artist.get_xdata(orig=False), artist.get_ydata(orig=False)])
     elif isinstance(artist, PathCollection) and moves == "xy":
         points = np.asarray(artist.get_offsets(), dtype=float)
