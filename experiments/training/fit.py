@@ -25,7 +25,7 @@ from experiments.run_dir.rounds import forget_rounds
 from experiments.training.callbacks import Checkpoints, Cost, MetricsFile
 from experiments.training.checkpoint import newest_checkpoint, trained_checkpoint
 from experiments.training.coverage_file import CoverageFile
-from experiments.training.loggers import TENSORBOARD, build_loggers, log_config
+from experiments.training.loggers import TENSORBOARD, build_loggers, log_config, log_result
 from experiments.training.scoring import load_weights, score
 from experiments.training.tensorboard import TensorBoardFile
 from experiments.training.trainer import build_trainer, device_name
@@ -76,6 +76,7 @@ def train(
     parts = build_parts(config, directory, callbacks)
     if parts.trainer.is_global_zero:
         begin(parts)
+    loggers = parts.trainer.loggers
     fit(parts)
     if parts.checkpoints.interrupted:
         return None
@@ -84,6 +85,7 @@ def train(
     evaluate(parts.trainer, config, parts.data, weights, directory, config.evaluations)
     result = gather_result(parts, scores)
     parts.checkpoints.forget_previous(parts.trainer)
+    log_result(loggers, result)
     if parts.metrics.tensorboard is not None:
         parts.metrics.tensorboard.finish(result)
     return result

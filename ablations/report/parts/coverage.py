@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ablations.report.drawing.belongs import belongs
-from ablations.report.drawing.figure import COLOURS, GREY, MARKERS, PAGE_INCHES, STYLE, Drawing
-from ablations.report.numbers import MISSING, number
+from ablations.report.drawing.figure import PAGE_INCHES, STYLE, Drawing
+from ablations.report.drawing.looks import GREY, MARKERS, numbers_colours
+from ablations.report.numbers import MISSING
 from ablations.report.table import Entry, Row, Table, Value, Words
 from ablations.results import load_coverage, variant_labels
 from ablations.study import Study
@@ -47,21 +48,22 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
         recorded = data[data["train"] == variant]
         for rounds, values in recorded.groupby("rounds"):
             entries = [entry for row in values.to_dict("records") for entry in _entries(row)]
+            entries.append(Value(values["n"].max()))
             rows.append(Row(f"{variant}, {_rounds(rounds)}", tuple(entries), variant))
         if recorded.empty:
-            rows.append(Row(variant, (Words(MISSING),) * 2 * len(TIMES), variant))
+            rows.append(Row(variant, (*[Words(MISSING)] * 2 * len(TIMES), Value(0)), variant))
     chosen = "; ".join(
         f"{variant}: {', '.join(map(str, by_time.values()))}"
         for variant, by_time in sorted(steps.items())
     )
+    chosen = chosen or "none recorded: set trainer.coverage_every_steps"
     caption = (
         "Attention coverage in %: the share of full attention's probability mass on keys that the "
-        "hash buckets reach: mean (lowest-highest) over layers, heads and seeds that ended well, "
-        f"at three training steps ({chosen or 'none recorded: set trainer.coverage_every_steps'}). "
-        "Chance is the share of a query's keys that is reached: the mass that as many random keys "
-        "would hold."
+        "hash buckets reach: mean (lowest-highest) over n heads, of all layers and seeds that "
+        f"ended well, at three training steps ({chosen}). Chance is the share of a query's keys "
+        "that is reached: the mass that as many random keys would hold."
     )
-    header = ("trained with", *(name for time in TIMES for name in (time, "chance")))
+    header = ("trained with", *(name for time in TIMES for name in (time, "chance")), "n")
     return [Table("coverage", caption, header, tuple(rows), data)]
 
 
@@ -111,7 +113,7 @@ def coverage_curves(study: Study, recorded: pd.DataFrame) -> Figure:
     for axes, variant in zip(panels, variants, strict=False):
         own = recorded[recorded["train"] == variant]
         for i, rounds in enumerate(all_rounds):
-            _draw_rounds(axes, own[own["rounds"] == rounds], variant, i)
+            _draw_rounds(axes, own[own["rounds"] == rounds], variant, _style(i, len(all_rounds)))
         axes.set_title(f"Trained with {variant}")
         axes.set_xlim(left=0)
         axes.set_ylim(0, 102)
@@ -121,7 +123,10 @@ def coverage_curves(study: Study, recorded: pd.DataFrame) -> Figure:
         axes.remove()
     for axes in panels[: len(variants) : columns]:
         axes.set_ylabel("Attention mass reached (%)")
-    handles = [Line2D([], [], label=_rounds(n), **_style(i)) for i, n in enumerate(all_rounds)]
+    handles = [
+        Line2D([], [], label=_rounds(n), **_style(i, len(all_rounds)))
+        for i, n in enumerate(all_rounds)
+    ]
     handles.append(Line2D([], [], color=GREY, label="as many random keys", **CHANCE))
     figure.legend(
         handles=handles,
@@ -133,30 +138,28 @@ def coverage_curves(study: Study, recorded: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_rounds(axes: Axes, rows: pd.DataFrame, variant: str, i: int) -> None:
-    """The i-th number of rounds: the mean as a line, the range as a band, chance dashed."""
+def _draw_rounds(axes: Axes, rows: pd.DataFrame, variant: str, style: dict[str, object]) -> None:
+    """One number of rounds: the mean as a line, the range as a band, chance dashed."""
     steps = rows.groupby("step")
     coverage = 100 * steps["coverage"].agg(["mean", "min", "max"])
-    style, beside = _style(i) | {"zorder": 3 + i}, belongs(variant, linked=False)
+    beside = belongs(variant, linked=False)
     axes.plot(coverage.index, coverage["mean"], markevery=0.22, gid=belongs(variant), **style)
     band = {"color": style["color"], "alpha": 0.14, "linewidth": 0}
     axes.fill_between(coverage.index, coverage["min"], coverage["max"], gid=beside, **band)
-    dashed = {"color": style["color"], "zorder": 3 + i, **CHANCE}
+    dashed = {"color": style["color"], "zorder": style["zorder"], **CHANCE}
     axes.plot(100 * steps["chance"].mean(), gid=beside, **dashed)
 
 
-def _style(i: int) -> dict[str, object]:
-    return {
-        "color": COLOURS[i % len(COLOURS)],
-        "marker": MARKERS[i % len(MARKERS)],
-        "markersize": 3.2,
-    }
+def _style(i: int, count: int) -> dict[str, object]:
+    """Of the i-th of some numbers of rounds, in order."""
+    colour, marker = numbers_colours(count)[i], MARKERS[i % len(MARKERS)]
+    return {"color": colour, "marker": marker, "markersize": 3.2, "zorder": 3 + i}
 
 
 def _entries(row: dict[str, float]) -> tuple[Entry, Entry]:
     """Coverage with its range, and chance."""
-    low, high = (number(100 * row[f"coverage_{end}"], 1) for end in ("min", "max"))
-    coverage = Value(100 * row["coverage_mean"], places=1, note=f"({low}-{high})")
+    mean, low, high = (100 * row[f"coverage_{name}"] for name in ("mean", "min", "max"))
+    coverage = Value(mean, low, high, places=1, is_range=True)
     return coverage, Value(100 * row["chance_mean"], places=1)
 
 

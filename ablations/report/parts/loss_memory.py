@@ -4,32 +4,16 @@ score and memory.
 The figures have one point a variant: score against memory, and time against memory.
 """
 
-import itertools
 import math
+from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from ablations.report.drawing.belongs import belongs
-from ablations.report.drawing.figure import (
-    GREY,
-    STYLE,
-    Drawing,
-    baseline_line,
-    column_axes,
-    hollow_marker,
-    legend_below,
-    not_drawn,
-    plain_log_ticks,
-    styles,
-)
-from ablations.report.drawing.point_labels import Point, label_points
-from ablations.report.interval import mean_interval
+from ablations.report.drawing.figure import Drawing, not_drawn
+from ablations.report.drawing.looks import variant_looks
+from ablations.report.drawing.memory_points import MOST_LABELS, against_memory
 from ablations.report.judged import judged_by, study_metrics
-from ablations.report.pareto_front import pareto_front
-from ablations.report.table import Row, Table, Value, Words, if_disturbed, mark_best
+from ablations.report.table import Row, Table, Value, Words, mark_variants
 from ablations.report.time_ratios import NO_RATIO, TimeRatio, rounds_words, time_ratios
 from ablations.report.variant_means import (
     baselines,
@@ -42,12 +26,12 @@ from ablations.report.variant_means import (
     metric_places,
     over_seeds,
     side_by_side,
-    value_bounds,
+    step_spread,
 )
+from ablations.report.winners import bold_variants, bold_words, pareto_front
 from ablations.result_columns import SCORES
 from ablations.results import variant_labels
 from ablations.study import Study
-from experiments.run_dir.outcome import OK
 from reformer_pl.metrics import LOSS_NATS, STEP_SECONDS, TOKENS_PER_SECOND, Metric, memory_metric
 
 RATIOS = ("peak_memory_gib", "step_seconds")
@@ -75,7 +59,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
 
     rows = []
     for row in data.itertuples():
-        other_scores = [_mean(row, metric, places[metric]) for metric in scores[1:]]
+        other_scores = [_number(cells, row, metric, places[metric]) for metric in scores[1:]]
         entries = (
             mean_entry(cells, row, score, places[score]),
             *other_scores,
@@ -87,26 +71,24 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
                 row.step_seconds_ratio_low,
                 row.step_seconds_ratio_high,
                 places=2,
+                is_range=True,
                 disturbed=is_flagged(row, "step_seconds_ratio_disturbed"),
             ),
-            if_disturbed(
-                _mean(row, TOKENS_PER_SECOND, places[TOKENS_PER_SECOND]),
-                is_flagged(row, TOKENS_PER_SECOND.flag),
-            ),
+            _number(cells, row, TOKENS_PER_SECOND, places[TOKENS_PER_SECOND]),
             Value(row.parameters),
             Words("yes" if row.pareto_front else ""),
+            Value(row.n),
             Words(row.seeds),
         )
         rows.append(Row(row.train, entries, row.train))
-    rows = mark_best(rows, 0, score.better)
-    rows = mark_best(rows, len(scores), memory.better)
-    rows = mark_best(rows, len(scores) + 2, STEP_SECONDS.better)
+    for column, metric in ((0, score), (len(scores), memory), (len(scores) + 2, STEP_SECONDS)):
+        rows = mark_variants(rows, column, bold_variants(study, cells, metric, places[metric]))
     for name, baseline in baselines(cells).items():
         values = {metric: baseline.get(metric.name, math.nan) for metric in scores}
         entries = [Value(m.scale * value, places=places[m]) for m, value in values.items()]
         missing = [Value(math.nan)] * 6
         rows.append(
-            Row(name, (*entries, *missing, Words(""), Words("baseline")), "", kind="baseline")
+            Row(name, (*entries, *missing, *map(Words, ("", "", "baseline"))), "", kind="baseline")
         )
         columns = ["train", *(f"{metric.name}_mean" for metric in scores)]
         data.loc[len(data), columns] = [name, *values.values()]
@@ -120,13 +102,15 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
         TOKENS_PER_SECOND.header,
         "parameters",
         "Pareto front",
+        "n",
         "seeds",
     )
     caption = (
-        f"Held-out loss, peak memory of one training step, and speed{over_seeds(study)}. Ratios "
-        f"are to {variant_labels(study)[0]}. On the Pareto front: no other variant needs as little "
-        f"memory and scores as well.{rounds_words(by_rounds, variant_labels(study)[0])}"
-        f"{side_by_side(study)}"
+        f"Held-out loss, peak memory of one training step, and speed{over_seeds(study)}."
+        f"{step_spread(study, cells)} Ratios are of the means, to {variant_labels(study)[0]}."
+        f"{rounds_words(by_rounds, variant_labels(study)[0])} On the Pareto front, by the means: "
+        "no other variant needs as little memory and scores as well."
+        f"{bold_words(study)}{side_by_side(study)}"
     )
     return [Table("loss_memory", caption, header, tuple(rows), data)]
 
@@ -157,14 +141,17 @@ def scores_shown(study: Study) -> tuple[Metric, ...]:
     return (judged, *(m for m in others if m == LOSS_NATS or m.name not in SCORES))
 
 
-def _mean(row: object, metric: Metric, places: int) -> Value:
-    return Value(metric.scale * getattr(row, f"{metric.name}_mean"), places=places)
+def _number(cells: pd.DataFrame, row: Any, metric: Metric, places: int) -> Value:
+    """`mean_entry`; a dash where another column of the row has the word."""
+    entry = mean_entry(cells, row, metric, places)
+    return entry if isinstance(entry, Value) else Value(math.nan)
 
 
 def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Drawing]:
     score, missing = judged_by(study), not_drawn(study, cells)
     intervals = drawn_intervals(study, cells)
     bars = f" Points are means; bar: {intervals}." if intervals else ""
+    bars += _looks_words(study)
     better = "higher" if score.higher_is_better else "lower"
     caption = (
         f"{score.axis} against the peak memory of one training step; left and {better} is better. "
@@ -172,77 +159,21 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
         "worse score."
     )
     seconds = "Seconds per training step against its peak memory; left and lower is better."
+    one_seed = step_spread(study, cells, " Bar of one seed: the quartiles of its steps.")
     marks = disturbed_words(disturbed_variants(study, cells, STEP_SECONDS.flag))
     return [
         Drawing("loss_memory", caption + bars + missing, against_memory(study, cells, score)),
         Drawing(
             "time_memory",
-            seconds + bars + missing + marks,
+            seconds + bars + one_seed + missing + side_by_side(study) + marks,
             against_memory(study, cells, STEP_SECONDS),
         ),
     ]
 
 
-@mpl.rc_context(STYLE)
-def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
-    """A metric against peak memory, one point a variant, a bar for the interval of its mean; of a
-    score, the Pareto front of the means.
-    """
-    memory = memory_metric(cells["peak_memory_gib"].max())
-    drawn = cells[(cells["status"] == OK) & cells[memory.name].notna() & cells[metric.name].notna()]
-    figure, axes = column_axes(height=2.7)
-    hollow = disturbed_variants(study, cells, metric.flag)
-    points: dict[str, Point] = {}
-    bars: list[tuple[Point, Point]] = []
-    for variant, style in styles(variant_labels(study)).items():
-        rows = drawn[drawn["train"] == variant]
-        if rows.empty:
-            continue
-        x, values = memory.scale * rows[memory.name].mean(), metric.scale * rows[metric.name]
-        least, most = (metric.scale * bound for bound in value_bounds(metric.name))
-        low, high = mean_interval(values, (least, most))
-        if pd.notna(low):
-            bars.append(((x, low), (x, high)))
-            bar = {"color": style["color"], "linewidth": 1, "gid": belongs(variant, linked=False)}
-            axes.plot(*zip(*bars[-1], strict=True), **bar)
-        points[variant] = (x, metric.scale * rows[metric.name].mean())
-        face = hollow_marker(style) if variant in hollow else {}
-        axes.plot(*points[variant], **{**style, "markersize": 6, **face}, gid=belongs(variant))
-    xs = [x for x, _ in points.values()]
-    if xs and max(xs) > 8 * min(xs):
-        axes.set_xscale("log")
-        plain_log_ticks(axes.xaxis)
-    axes.set_xlabel(memory.axis)
-    axes.set_ylabel(metric.axis)
-    axes.margins(0.22, 0.18)
-    near = [y for _, y in points.values()] + [y for bar in bars for _, y in bar]
-    rules, stairs = [], []
-    if metric == judged_by(study):
-        rules = baseline_line(axes, cells, metric, near)
-        stairs = draw_front(axes, list(points.values()), metric.higher_is_better)
-    legend_below(figure, axes)
-    left, right = axes.get_xlim()
-    label_points(figure, axes, points, [*bars, *stairs, *(((left, y), (right, y)) for y in rules)])
-    return figure
-
-
-def draw_front(
-    axes: Axes, points: list[Point], higher_is_better: bool
-) -> list[tuple[Point, Point]]:
-    """Draw the Pareto front as the staircase above (or below) which everything is worse, from
-    border to border. Returns its segments.
-    """
-    on_front = pareto_front(*zip(*points, strict=True), higher_is_better) if points else []
-    corners = sorted({point for point, front in zip(points, on_front, strict=True) if front})
-    if not corners:
-        return []
-    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    axes.set_xlim(left, right)
-    axes.set_ylim(low, high)
-    line = [(corners[0][0], low if higher_is_better else high)]
-    for x, y in corners:
-        line += [(x, line[-1][1]), (x, y)]
-    line = [*line[1:], (right, line[-1][1])]
-    style = {"color": GREY, "linewidth": 1, "alpha": 0.55, "zorder": 1.5, "label": "Pareto front"}
-    axes.plot(*zip(*line, strict=True), **style)
-    return list(itertools.pairwise(line))
+def _looks_words(study: Study) -> str:
+    """For the caption, what the looks of many points mean, and which have a label."""
+    if len(variant_labels(study)) <= MOST_LABELS:
+        return ""
+    words = variant_looks(study, "loss_memory", "points").words
+    return f"{words} Labels: the variants on the Pareto front of the two numbers."

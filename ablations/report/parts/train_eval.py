@@ -16,26 +16,37 @@ from matplotlib.patches import Rectangle
 
 from ablations.report.drawing.belongs import belongs
 from ablations.report.drawing.figure import COLUMN_INCHES, PAGE_INCHES, STYLE, Drawing, not_drawn
+from ablations.report.drawing.legend import wrapped
 from ablations.report.interval import mean_interval
 from ablations.report.judged import judged_by
 from ablations.report.numbers import number
-from ablations.report.table import Row, Table, Value, Words, mark_best
+from ablations.report.table import Row, Table, Value, Words, mark_variants
 from ablations.report.variant_means import (
     baselines,
+    drawn_intervals,
     ended_badly,
     mean_entry,
     means_by_variant,
     metric_places,
+    n_note,
     over_seeds,
     seeds_text,
     side_by_side,
+    step_spread,
     value_bounds,
 )
+from ablations.report.winners import bold_variants, bold_words
 from ablations.result_columns import OWN
 from ablations.results import score_rows, variant_labels
 from ablations.study import Study
+from ablations.study.axes.variant_axes import short_labels
 from experiments.run_dir.outcome import OK
 from reformer_pl.metrics import STEP_SECONDS, TRAIN_SECONDS, Metric
+
+ROW_INCHES, MANY_ROW_INCHES, LINE_INCHES, LETTER_INCHES = 0.32, 0.2, 0.14, 0.06
+MANY_ROWS = 12  # more are lower
+ROW_LETTERS = 32  # of a line of a label
+BAR_INCHES = 2.4
 
 
 def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
@@ -46,14 +57,20 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     score, beside = judged_by(study), ", beside the paper's" if _paper(study) else ""
     caption = (
         f"{score.title} by the attention trained with (rows) and evaluated with "
-        f"(columns){beside}.{not_drawn(study, cells)}"
+        f"(columns){beside}.{_means(study, cells)}{not_drawn(study, cells)}"
     )
     return [Drawing("train_eval", caption, heat_map(study, tables[0].data))]
 
 
+def _means(study: Study, cells: pd.DataFrame) -> str:
+    """For the caption of the figure, whose squares have no room for an interval."""
+    intervals = drawn_intervals(study, cells)
+    return f" Means; the table has their {intervals}." if intervals else ""
+
+
 def score_table(study: Study, cells: pd.DataFrame) -> Table:
     """Table 2, the paper's numbers below ours."""
-    score, data = judged_by(study), score_data(study)
+    score, data, seeds = judged_by(study), score_data(study), cells["seed"].nunique()
     names = list(data["eval"].unique())
     decimals = metric_places(score, data[f"{score.name}_mean"])
     rows: list[Row] = []
@@ -64,24 +81,29 @@ def score_table(study: Study, cells: pd.DataFrame) -> Table:
             mean, low, high = (
                 score.scale * row[f"{score.name}_{part}"] for part in ("mean", "low", "high")
             )
-            ours.append(reason if pd.isna(mean) else Value(mean, low, high, decimals))
+            note = n_note(row["n"], scores["n"].max(), seeds)
+            value = Value(mean, low, high, decimals, note=note)
+            ours.append(reason if pd.isna(mean) else value)
             paper.append(Value(score.scale * row[f"paper_{score.name}"], places=decimals))
-        seeds = Words(seeds_text(cells, variant))
-        rows.append(Row(variant, (*ours, seeds), variant))
+        counts = (Value(scores["n"].max()), Words(seeds_text(cells, variant)))
+        rows.append(Row(variant, (*ours, *counts), variant))
         if _paper(study):
-            rows.append(Row(f"{variant}, paper", (*paper, Words("")), variant, "paper"))
-    for column in range(len(names)):
-        rows = mark_best(rows, column, score.better)
+            below = (*paper, Words(""), Words(""))
+            rows.append(Row(f"{variant}, paper", below, variant, "paper"))
+    results = score_rows(study)
+    for column, name in enumerate(names):
+        own = results[results["eval"] == name]
+        rows = mark_variants(rows, column, bold_variants(study, own, score, decimals))
     caption = (
         f"Held-out {score.words}, by the attention trained with (rows) and evaluated with "
-        f"(columns){over_seeds(study)}."
+        f"(columns){over_seeds(study)}.{bold_words(study)}"
     )
     for name, baseline in baselines(cells).items():
         value = number(score.scale * baseline.get(score.name, math.nan), decimals)
         caption += f" A model that knows nothing ({name}) gets {value}."
     if _paper(study):
         caption += " Rows marked “paper” are the numbers the paper prints."
-    header = ("trained with", *names, "seeds")
+    header = ("trained with", *names, "n", "seeds")
     return Table("train_eval", caption, header, tuple(rows), data)
 
 
@@ -120,15 +142,17 @@ def cost_table(study: Study, cells: pd.DataFrame) -> Table:
             (
                 Value(row.steps),
                 *(mean_entry(cells, row, metric, places[metric]) for metric in times),
+                Value(row.n),
                 Words(row.seeds),
             ),
             row.train,
         )
         for row in data.itertuples()
     ]
-    header = ("trained with", "steps", *(metric.header for metric in times), "seeds")
+    header = ("trained with", "steps", *(metric.header for metric in times), "n", "seeds")
     caption = (
-        f"What each training cost, without evaluation{over_seeds(study)}.{side_by_side(study)}"
+        f"What each training cost, without evaluation{over_seeds(study)}."
+        f"{step_spread(study, cells) if study.timed else ''}{side_by_side(study)}"
     )
     return Table("train_cost", caption, header, tuple(rows), data)
 
@@ -142,15 +166,21 @@ def heat_map(study: Study, data: pd.DataFrame) -> Figure:
     panels = {f"{score.name}_mean": "This study" if paper else ""}
     if paper:
         panels[f"paper_{score.name}"] = "The paper"
-    variants, names = variant_labels(study), data["eval"].unique()
+    variants, names = variant_labels(study), list(data["eval"].unique())
+    labels = [wrapped(label, ROW_LETTERS) for label in short_labels(study).values()]
     low, high = _colour_range(score, data[list(panels)].stack().dropna())
-    size = (PAGE_INCHES if paper else COLUMN_INCHES, 0.95 + 0.32 * len(variants))
+    height = ROW_INCHES if len(variants) <= MANY_ROWS else MANY_ROW_INCHES
+    height = max(height, LINE_INCHES * (1 + max(label.count("\n") for label in labels)))
+    letters = max(len(line) for label in labels for line in label.split("\n"))
+    column = max(0.42, LETTER_INCHES * (1.5 + max(map(len, names))))
+    wide = 1.3 + LETTER_INCHES * letters + len(panels) * len(names) * column > COLUMN_INCHES
+    size = (PAGE_INCHES if paper or wide else COLUMN_INCHES, 0.95 + height * len(variants))
     figure = Figure(figsize=size)
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (column, title) in zip(all_axes, panels.items(), strict=True):
         grid = score.scale * data.pivot(index="train", columns="eval", values=column)
         grid = grid.reindex(index=variants, columns=names)
-        image = _squares(axes, grid, low, high)
+        image = _squares(axes, grid, low, high, labels)
         _write_numbers(axes, grid, image, score)
         if column == f"{score.name}_mean":
             _link_squares(axes, grid)
@@ -158,25 +188,31 @@ def heat_map(study: Study, data: pd.DataFrame) -> Figure:
         axes.set_title(title)
     all_axes[0].set_ylabel("Trained with")
     label = f"{score.title} ({score.suffix})" if score.suffix else score.title
-    bar = figure.colorbar(image, ax=list(all_axes), label=label, pad=0.02, aspect=12)
+    shrink = min(1.0, BAR_INCHES / size[1])
+    look = {"pad": 0.02, "aspect": 12, "shrink": shrink, "anchor": (0, 1)}
+    bar = figure.colorbar(image, ax=list(all_axes), label=label, **look)
     bar.outline.set_visible(False)
     return figure
 
 
 def _colour_range(score: Metric, values: pd.Series) -> tuple[float, float]:
-    """The ends of the colours, in the unit shown: of a bounded score the last tenth or more, of any
-    other the range of its values.
+    """The ends of the colours, in the unit shown: the range of the values, of at least ten steps of
+    the last decimal written.
     """
-    if score.bounds is None:
-        return (score.scale * values.min(), score.scale * values.max()) if len(values) else (0, 1)
-    top = score.scale * score.bounds[1]
-    tenth = top / 10
     if values.empty:
-        return 0, top
-    return min(top - tenth, tenth * math.floor(10 * values.min() / score.bounds[1])), top
+        return 0, score.scale * (score.bounds or (0, 1))[1]
+    low, high = score.scale * values.min(), score.scale * values.max()
+    lacking = max(0.0, 10 ** (1 - score.short_places) - (high - low)) / 2
+    low, high = low - lacking, high + lacking
+    if score.bounds is None:
+        return low, high
+    least, most = (score.scale * bound for bound in score.bounds)
+    return max(low, least), min(high, most)
 
 
-def _squares(axes: Axes, grid: pd.DataFrame, low: float, high: float) -> QuadMesh:
+def _squares(
+    axes: Axes, grid: pd.DataFrame, low: float, high: float, labels: list[str]
+) -> QuadMesh:
     borders = [[i - 0.5 for i in range(n + 1)] for n in grid.shape]
     image = axes.pcolormesh(
         *borders[::-1],
@@ -189,7 +225,7 @@ def _squares(axes: Axes, grid: pd.DataFrame, low: float, high: float) -> QuadMes
     )
     axes.set_ylim(len(grid) - 0.5, -0.5)  # the first on top; the panels share it
     axes.set_xticks(range(grid.shape[1]), grid.columns)
-    axes.set_yticks(range(grid.shape[0]), grid.index)
+    axes.set_yticks(range(grid.shape[0]), labels)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return image

@@ -19,7 +19,7 @@ def variant_axes(study: Study) -> dict[str, dict[str, AxisValue]]:
     """
     values: dict[str, dict[str, AxisValue]] = {}
     for grid in study.grids:
-        by_axis = {axis: _values(grid, i) for i, axis in enumerate(grid.axes)}
+        by_axis = {axis: axis_values(grid, i) for i, axis in enumerate(grid.axes)}
         for cell in grid.cells:
             values[cell.train] = {
                 axis: by_axis[axis][label]
@@ -37,14 +37,14 @@ def short_labels(study: Study) -> dict[str, str]:
     labels: dict[str, str] = {}
     for grid in study.grids:
         names = [grid.name] if len(study.grids) > 1 else []
-        several = [len(_values(grid, i)) > 1 for i in range(len(grid.axes))]
+        several = [len(axis_values(grid, i)) > 1 for i in range(len(grid.axes))]
         for cell in grid.cells:
             kept = [label for label, keep in zip(cell.labels, several, strict=True) if keep]
             labels[cell.train] = " / ".join(names + kept) or cell.train
     return labels or {cell.train: cell.train for cell in study.cells}
 
 
-def _values(grid: Grid, i: int) -> dict[str, AxisValue]:
+def axis_values(grid: Grid, i: int) -> dict[str, AxisValue]:
     """label -> value, of each choice on the i-th axis."""
     labels = list(dict.fromkeys(cell.labels[i] for cell in grid.cells))
     prefix = f"{grid.axes[i].rsplit('.', 1)[-1]}="
