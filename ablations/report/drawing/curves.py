@@ -20,6 +20,7 @@ from reformer_pl.metrics import Metric
 # size.
 MOST_DRAWN = 500
 FAINT = {"alpha": 0.4, "linewidth": 0.8, "markersize": 0}
+MOST_BARS = 8
 MOST_BANDS = 3  # of a panel: more would cover each other, and bars at the last point stand for them
 STOP = {"marker": "x", "markersize": 4, "markeredgewidth": 0.9, "linestyle": "none"}
 

@@ -17,6 +17,7 @@ from ablations.report.drawing.looks import Looks
 
 ROW_INCHES, LINE_INCHES = 0.17, 0.11  # of a legend: a row, and each further line within it
 LABEL_LETTERS = 44  # of a line of a label in a column's legend
+BAR_INCHES = 0.13  # the width of the bar of colours
 MOST_TICKS = 12  # numbers beside a bar of colours
 
 
@@ -38,7 +39,11 @@ def explain_looks(
         colours, count = ListedColormap(looks.bar.colours), len(looks.bar.colours)
         norm = BoundaryNorm([i - 0.5 for i in range(count + 1)], count)
         bar = figure.colorbar(
-            ScalarMappable(norm, colours), ax=list(all_axes), aspect=18, fraction=0.06, pad=0.02
+            ScalarMappable(norm, colours),
+            ax=list(all_axes),
+            aspect=0.8 * figure.get_figheight() / BAR_INCHES,
+            fraction=0.06,
+            pad=0.02,
         )
         every = math.ceil(count / MOST_TICKS)
         bar.set_ticks(range(0, count, every), labels=looks.bar.texts[::every])

@@ -93,7 +93,7 @@ def _looks(roles: Roles, dimensions: list[Dimension], best: list[str]) -> Looks:
     styles = {
         variant: {
             "color": colours[colour.of(variant) if colour else ""],
-            **_shape(roles, variant, i),
+            **_shape(roles, variant),
             "markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 3 + i,
         }
         for i, variant in enumerate(variants)
@@ -150,14 +150,14 @@ def numbers_colours(count: int) -> list[str]:
     return [to_hex(in_order(MAP_END * i / max(count - 1, 1))) for i in range(count)]
 
 
-def _shape(roles: Roles, variant: str, i: int) -> dict[str, object]:
-    """The marker and dashes of the i-th variant: of its choice on the axis of markers."""
+def _shape(roles: Roles, variant: str) -> dict[str, object]:
+    """The marker and dashes of a variant: of its choice on the axis of markers, or of colours."""
     if roles.marker:
         choice = roles.marker.of(variant)
         at = roles.marker.order.index(choice) if choice else len(roles.marker.order)
         return {"marker": MARKERS[at % len(MARKERS)], "linestyle": DASHES[at % len(DASHES)]}
     if roles.colour is None:
-        return {"marker": MARKERS[i % len(MARKERS)], "linestyle": DASHES[i % len(DASHES)]}
+        return {"marker": MARKERS[0], "linestyle": DASHES[0]}
     colour, choice = roles.colour, roles.colour.of(variant)
     at = colour.order.index(choice) if choice else len(colour.order)
     dashes = DASHES[at % len(DASHES)]

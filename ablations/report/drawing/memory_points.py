@@ -17,7 +17,7 @@ from ablations.report.drawing.figure import (
     plain_log_ticks,
 )
 from ablations.report.drawing.legend import explain_looks, wrapped
-from ablations.report.drawing.looks import GREY, best_variants, variant_looks
+from ablations.report.drawing.looks import GREY, Entry, best_variants, variant_looks
 from ablations.report.drawing.panels import make_panels
 from ablations.report.drawing.point_labels import Point, label_points
 from ablations.report.interval import mean_interval
@@ -30,6 +30,7 @@ from experiments.run_dir.outcome import OK
 from reformer_pl.metrics import STEP_SECONDS, Metric, memory_metric
 
 MOST_LABELS = 8  # of more variants, only those on the Pareto front have a label
+LONG_LABEL = 44  # letters: a longer one stands in the legend alone
 LABEL_LETTERS = 22  # of a line of a label
 
 
@@ -69,14 +70,18 @@ def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
     _set_scales(panels.first, points, bars, study.figures.get("loss_memory", FigureKeys()).log)
     panels.set_labels(memory.axis, metric.axis)
     rules, stairs = [], []
-    front = set(points)
     if metric == judged_by(study):
         rules = baseline_line(panels.figure, panels.all_axes, cells, metric, near)
         stairs = draw_front(panels.all_axes, list(points.values()), metric.higher_is_better)
+    labelled = set(points)
     if len(looks.styles) > MOST_LABELS:
-        front = _on_front(points, metric.higher_is_better)
-    else:
+        labelled = _on_front(points, metric.higher_is_better)
+    elif max(map(len, looks.names.values())) <= LONG_LABEL:
         looks = replace(looks, entries=None, bar=None)  # each point has its label
+    elif looks.entries is None:
+        entries = (Entry(looks.names[v], style, (v,)) for v, style in looks.styles.items())
+        looks = replace(looks, entries=tuple(entries))
+    labelled = {v for v in labelled if len(looks.names[v]) <= LONG_LABEL}
     explain_looks(panels.figure, panels.all_axes, looks, with_lines=False)
     left, right = panels.first.get_xlim()
     for panel, axes in panels.upper.items():
@@ -84,7 +89,7 @@ def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
         labels = {
             variant: wrapped(looks.names[variant], LABEL_LETTERS)
             for variant in own
-            if variant in front
+            if variant in labelled
         }
         lines = [bars[variant] for variant in own if variant in bars]
         rest = [*lines, *stairs, *(((left, y), (right, y)) for y in rules)]

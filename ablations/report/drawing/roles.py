@@ -47,7 +47,8 @@ def choose_roles(study: Study, keys: FigureKeys, kind: Kind) -> Roles:
     if "marker" not in chosen and "marker" not in unused and left():
         marker = _marker(left(), chosen, "facet" in chosen or "facet" in unused, kind)
         chosen |= {"marker": marker} if marker else {}
-    if "facet" not in unused and left():
+    asked = "facet" in chosen and unused & {"colour", "marker"}  # variants are to look alike
+    if "facet" not in unused and not asked and left():
         own = [chosen["facet"]] if "facet" in chosen else []
         chosen["facet"] = joined([*own, *left()])
     return Roles(**chosen)

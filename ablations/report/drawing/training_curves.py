@@ -11,6 +11,7 @@ from matplotlib.ticker import EngFormatter
 
 from ablations.report.drawing.curves import (
     MOST_BANDS,
+    MOST_BARS,
     difference_curve,
     draw_band,
     draw_curve,
@@ -45,6 +46,7 @@ from reformer_pl.metrics import TRAIN_SECONDS, Metric
 
 AXES = {"step": "Training step", "tokens": "Tokens seen", "seconds": "Training time (s)"}
 LATER_HALF = 0.5
+BANDS, BARS, NEITHER = "bands", "bars", "neither"
 
 
 def figure_keys(study: Study) -> FigureKeys:
@@ -120,7 +122,7 @@ def draw_curves(
     against = by == "step" and study.baseline in ended and len(ended) > 1
     panels = make_panels(looks.panels, against)
     hollow = disturbed_variants(study, cells, TRAIN_SECONDS.flag) if by == "seconds" else []
-    with_bands = has_bands(looks, means)
+    with_bands = intervals_of(looks, means) == BANDS
     for panel, axes in panels.upper.items():
         for variant, look in _lines(looks, panel).items():
             if variant not in means:
@@ -130,7 +132,7 @@ def draw_curves(
             draw_curve(axes, means[variant], variant, {**look, **face, "label": name})
             if with_bands:
                 draw_band(axes, means[variant], variant, look)
-    bars = 0 if with_bands or not against else max(map(len, map(looks.of_panel, looks.panels)))
+    bars = most_lines(looks, ended) if against and intervals_of(looks, ended) == BARS else 0
     _set_scales(panels, means.values(), keys, score, tail_share(study), with_bands, bars)
     for (variant, _), rows in held_out[held_out["status"] != OK].groupby(["train", "seed"]):
         axes = panels.upper[looks.panel[variant]]
@@ -184,7 +186,7 @@ def _draw_differences(
     looks: Looks,
 ) -> None:
     """The lower panels: each variant minus the baseline on equal seeds."""
-    before, drawn, with_bands = ended[study.baseline], [], has_bands(looks, ended)
+    before, drawn, kind = ended[study.baseline], [], intervals_of(looks, ended)
     for panel, axes in panels.lower.items():
         zero_line(axes)
         others = {v: look for v, look in _lines(looks, panel).items() if v != study.baseline}
@@ -192,16 +194,16 @@ def _draw_differences(
         for i, (variant, look) in enumerate(others.items()):
             curve = difference_curve(before, ended[variant], score, lost[variant])
             draw_curve(axes, curve, variant, look, linked=False)
-            if with_bands:
+            if kind == BANDS:
                 draw_band(axes, curve, variant, look)
-            else:
+            elif kind == BARS:
                 draw_last_interval(axes, curve, variant, look, i)
             drawn.append(tail_of(curve, tail_share(study)))
     if drawn:
-        tails = pd.concat([*drawn, pd.DataFrame({"mean": [0.0]})])
+        means = pd.concat([*(tail["mean"] for tail in drawn), pd.Series([0.0])])
+        ends = drawn if kind == BANDS else [tail.tail(1) for tail in drawn if kind == BARS]
         first = next(iter(panels.lower.values()))
-        shown = tails if with_bands else pd.concat([tails[["mean"]], *(t.tail(1) for t in drawn)])
-        first.set_ylim(*limits(shown["mean"], ends=shown[["low", "high"]]))
+        first.set_ylim(*limits(means, ends=pd.concat(ends)[["low", "high"]] if ends else None))
         first.yaxis.set_major_formatter(signed_tick)
 
 
@@ -214,7 +216,15 @@ def _lines(looks: Looks, panel: str) -> dict[str, dict[str, object]]:
     }
 
 
-def has_bands(looks: Looks, drawn: Iterable[str]) -> bool:
-    """Whether the curves are few enough in each panel for a band each."""
+def most_lines(looks: Looks, drawn: Iterable[str]) -> int:
+    """Of the variants that are drawn, the most in one panel."""
     places = [looks.panel[variant] for variant in drawn]
-    return max(map(places.count, places), default=0) <= MOST_BANDS
+    return max(map(places.count, places), default=0)
+
+
+def intervals_of(looks: Looks, drawn: Iterable[str]) -> str:
+    """How intervals are drawn: few curves have a band each, more a bar at their last point, and
+    the table `paired` has those of many.
+    """
+    most = most_lines(looks, drawn)
+    return BANDS if most <= MOST_BANDS else BARS if most <= MOST_BARS else NEITHER

@@ -4,11 +4,13 @@ import pandas as pd
 
 from ablations.report.drawing.figure import Drawing, not_drawn
 from ablations.report.drawing.training_curves import (
+    BANDS,
+    NEITHER,
     draw_curves,
     figure_keys,
     gone_steps,
-    has_bands,
     has_baseline,
+    intervals_of,
     looks_of,
     tail_share,
 )
@@ -47,9 +49,9 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     score = axis[:1].lower() + axis[1:]
     intervals = drawn_intervals(study, cells)
     looks = looks_of(study, cells)
-    bands = has_bands(looks, set(cells.loc[cells["status"] == OK, "train"]))
+    kind = intervals_of(looks, set(cells.loc[cells["status"] == OK, "train"]))
     over = "; line: mean" if intervals else ""
-    over += f", band: {intervals}" if intervals and bands else ""
+    over += f", band: {intervals}" if intervals and kind == BANDS else ""
     missing = looks.words + tail_words(study) + part_scored(study)
     missing += not_drawn(study, cells) + unfinished_words(cells, held_out)
     gone = gone_steps(study, cells, curves)
@@ -60,7 +62,7 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     )
     opening, again = f"Learning curves, {score}", "The same curves"
     again = opening if keys.x else again
-    differences = difference_words(study, cells, intervals, bands)
+    differences = difference_words(study, cells, intervals, kind)
     captions = {
         "step": f"{opening} by training step{over}.{differences}{missing}",
         "tokens": f"{again} by tokens seen{over}.{missing}",
@@ -108,17 +110,19 @@ def unfinished_words(cells: pd.DataFrame, held_out: pd.DataFrame) -> str:
     )
 
 
-def difference_words(study: Study, cells: pd.DataFrame, intervals: str, bands: bool) -> str:
+def difference_words(study: Study, cells: pd.DataFrame, intervals: str, kind: str) -> str:
     """For the caption of a figure with a lower panel."""
     if not has_baseline(study, cells):
         return ""
     text = f" Below: the difference to {study.baseline} on equal seeds"
-    if not intervals:
+    if not intervals or kind == NEITHER:
         return f"{text}."
-    kind = "band" if bands else "bars at the right"
-    whose = "its mean" if bands else "the last difference"
-    size = INTERVAL if bands else intervals
-    return f"{text}; {kind}: {size}, of {whose}, paired by seed."
+    if kind == BANDS:
+        return f"{text}; band: {INTERVAL}, paired by seed (a border may cut it off)."
+    return (
+        f"{text}; bars at the right: {intervals}, of the last difference, paired by seed (a border "
+        "may cut them off)."
+    )
 
 
 def part_scored(study: Study) -> str:

@@ -43,9 +43,9 @@ from ablations.study.axes.variant_axes import short_labels
 from experiments.run_dir.outcome import OK
 from reformer_pl.metrics import STEP_SECONDS, TRAIN_SECONDS, Metric
 
-ROW_INCHES, MANY_ROW_INCHES, LINE_INCHES, LETTER_INCHES = 0.32, 0.2, 0.14, 0.06
+ROW_INCHES, MANY_ROW_INCHES, LINE_INCHES, LETTER_INCHES = 0.32, 0.2, 0.14, 0.055
 MANY_ROWS = 12  # more are lower
-ROW_LETTERS = 32  # of a line of a label
+ROW_LETTERS = 28  # of a line of a label
 BAR_INCHES = 2.4
 
 
@@ -173,7 +173,7 @@ def heat_map(study: Study, data: pd.DataFrame) -> Figure:
     height = max(height, LINE_INCHES * (1 + max(label.count("\n") for label in labels)))
     letters = max(len(line) for label in labels for line in label.split("\n"))
     column = max(0.42, LETTER_INCHES * (1.5 + max(map(len, names))))
-    wide = 1.3 + LETTER_INCHES * letters + len(panels) * len(names) * column > COLUMN_INCHES
+    wide = 0.75 + LETTER_INCHES * letters + len(panels) * len(names) * column > COLUMN_INCHES
     size = (PAGE_INCHES if paper or wide else COLUMN_INCHES, 0.95 + height * len(variants))
     figure = Figure(figsize=size)
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
