@@ -530,11 +530,11 @@ function makeFigure(figure, isShown, onChange) {
     tools.append(button);
     return button;
   }
-  function positive(letter) { // a logarithm shows it all
-    return panels.some((panel) => panel.moves) && panels.filter((panel) => panel.moves).every((panel) => {
-      const [low] = reach(panel, letter, false, scales.linear);
-      return low > 0 && !readAxis(panel, letter).words;
-    });
+  const positive = (panel, letter) => panel.moves && reach(panel, letter, false, scales.linear)[0] > 0 && !panel.axes.some((axis) => axis.letter === letter && axis.words);
+  function logarithmic(letter) { // the panels that a logarithm can show: with all that share their axis
+    const able = new Map();
+    for (const panel of panels.filter((one) => one.moves)) able.set(panel[letter].shared, (able.get(panel[letter].shared) ?? true) && positive(panel, letter));
+    return panels.filter((panel) => panel.moves && able.get(panel[letter].shared));
   }
   function makeTools() {
     if (panels.some((panel) => panel.moves && panel.group)) {
@@ -565,7 +565,8 @@ function makeFigure(figure, isShown, onChange) {
     changed();
   }
   function setScale(letter, scale) {
-    for (const panel of panels) if (panel.moves) panel.wanted[letter] = scale === panel[letter].scale ? null : { scale };
+    const able = scale === "log" ? logarithmic(letter) : panels;
+    for (const panel of panels) if (panel.moves) panel.wanted[letter] = able.includes(panel) && scale !== panel[letter].scale ? { scale } : null;
     logs[letter]?.setAttribute("aria-pressed", String(scale === "log"));
   }
   function reset() {
@@ -583,7 +584,7 @@ function makeFigure(figure, isShown, onChange) {
   requestIdleCallback?.(() => { // what needs the shapes is not needed at once
     if (!logs.x) return;
     read();
-    for (const letter of ["x", "y"]) if (!positive(letter)) logs[letter].disabled = panels.find((panel) => panel.moves)[letter].scale !== "log";
+    for (const letter of ["x", "y"]) if (!logarithmic(letter).length) logs[letter].disabled = panels.find((panel) => panel.moves)[letter].scale !== "log";
   });
 
   // The view as words of the page's address: scales that were changed, zoom, and what the legend has switched off.
