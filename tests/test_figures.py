@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from ablations.report.pareto_front import pareto_front
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -19,7 +20,6 @@ from ablations.report.drawing.legend import wrapped
 from ablations.report.drawing.looks import BEST_SHOWN, NOT_SHOWN, numbers_colours, variant_looks
 from ablations.report.drawing.memory_points import against_memory
 from ablations.report.drawing.panels import limits
-from ablations.report.pareto_front import pareto_front
 from ablations.report.parts import hash_rounds, learning_curves, train_eval
 from ablations.report.parts.learning_curves import draw_curves
 from ablations.results import load_cells, load_curves

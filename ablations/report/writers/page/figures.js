@@ -154,7 +154,7 @@ function makeFigure(figure, isShown, onChange) {
       let any = false, owned = false;
       for (const shape of panel.shapes) {
         const shown = visible(shape.owners);
-        if (shape.owners) [owned, any] = [true, any || shown];
+        if (shape.owners && shape.nodes.some(({ corners }) => corners.length)) [owned, any] = [true, any || shown]; // a legend's model is an empty line
         toggle(shape.group, shown);
         for (const one of shape.group.querySelectorAll("[data-variants]")) toggle(one, visible(owners(one)));
         if (shown && panel.moves && shape.moves && !shape.at) redraw(shape);
@@ -204,6 +204,7 @@ function makeFigure(figure, isShown, onChange) {
         if (real) names.forEach((name, i) => node.setAttribute(name, place[i].toFixed(3)));
         continue;
       }
+      if (!corners.length) continue;
       let d = "", pen = "M";
       for (const [command, x, y] of corners) {
         if (command === "Z") { d += "Z"; pen = "M"; continue; }
@@ -305,7 +306,7 @@ function makeFigure(figure, isShown, onChange) {
       return top + i * height + ((y - row.top) / (row.bottom - row.top)) * height;
     };
     panel.squares ??= [...panel.group.querySelectorAll("path")].filter((path) => !path.closest("defs, .tick") && !path.matches(".hit"))
-      .map((node) => ({ node, corners: readPath(node.getAttribute("d")) })).filter(({ corners }) => corners.some(([command]) => command === "Z") && rowsSpanned(corners) === 1);
+      .map((node) => ({ node, corners: readPath(node.getAttribute("d")) })).filter(({ corners }) => corners.length > 3 && rowsSpanned(corners) === 1);
     function rowsSpanned(corners) {
       const ys = corners.filter((corner) => corner.length > 2).map((corner) => corner[2]);
       const low = Math.min(...ys), high = Math.max(...ys);
@@ -325,10 +326,7 @@ function makeFigure(figure, isShown, onChange) {
       if (row.shown) element.setAttribute("transform", `translate(0 ${(toY((row.top + row.bottom) / 2, row) - (row.top + row.bottom) / 2).toFixed(2)})`);
       toggle(element, row.shown);
     };
-    for (const tick of panel.group.querySelectorAll(".tick.y")) {
-      const use = tick.querySelector("use"), words = tick.querySelector("text");
-      if (use || words) shift(tick, use ? Number(use.getAttribute("y")) : Number(words.getAttribute("y")) - 3);
-    }
+    panel.axes[1].ticks.forEach((tick, i) => { if (panel.y.ticks?.[i]) shift(tick, placeOf(panel, "y", panel.y.ticks[i][0])); });
     for (const { group } of panel.shapes) {
       const words = group.querySelector(":scope > text");
       if (words) shift(group, Number(words.getAttribute("y")) - 3);
