@@ -160,7 +160,8 @@ function makeFigure(figure, isShown, onChange) {
         if (shown && panel.moves && shape.moves && !shape.at) redraw(shape);
       }
       if (panel.moves) placeWords(panel);
-      toggle(panel.group, any || !owned);
+      panel.shown = any || !owned;
+      toggle(panel.group, panel.shown);
       if (panel.moves) panel.axes.forEach(redrawTicks);
       else removeRows(panel);
     }
@@ -170,8 +171,24 @@ function makeFigure(figure, isShown, onChange) {
       entry.classList.toggle("off", numbers.every((number) => off.has(number)));
       if (entry.hasAttribute("aria-pressed")) entry.setAttribute("aria-pressed", String(!entry.classList.contains("off")));
     }
+    lendAxes();
     packLegends();
     hide();
+  }
+  // Panels of a row write their vertical axis once: of one that goes, it stands at the first that is left.
+  function lendAxes() {
+    for (const panel of panels) {
+      const axis = panel.axes[1]?.ticks[0]?.parentElement;
+      if (!panel.moves || !axis) continue;
+      const row = panels.filter((one) => one.moves && one.group && one.y.shared === panel.y.shared && Math.abs(one.box[1] - panel.box[1]) < 1);
+      const left = row.filter((one) => one.shown).sort((a, b) => a.box[0] - b.box[0])[0], first = row.reduce((a, b) => (b.box[0] < a.box[0] ? b : a));
+      const lends = panel === first && !panel.shown && Boolean(left) && Boolean(axis.querySelector("text"));
+      panel.group.classList.toggle("lent", lends);
+      axis.classList.toggle("lends", lends);
+      if (lends) axis.setAttribute("transform", `translate(${(left.box[0] - panel.box[0]).toFixed(2)} 0)`);
+      else axis.removeAttribute("transform");
+      if (lends) toggle(panel.group, true);
+    }
   }
   // The entries of a legend that are left move up to the first places.
   function packLegends() {
