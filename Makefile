@@ -45,9 +45,9 @@ test-browser: setup  # the report's page in headless Chromium, which is installe
 		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium > /dev/null; \
 		else echo "error: no Chromium is installed: install it (on Debian, as root: apt-get install chromium)"; exit 2; fi; fi
-	$(BIN)/python -c 'import playwright' 2> /dev/null || \
+	$(BIN)/python -c 'import playwright, axe_playwright_python' 2> /dev/null || \
 		PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[browser]'
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/test_browser.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/test_browser.py tests/test_browser_grid.py
 
 test-slurm: setup  # on a SLURM of two nodes that is started here, as root, and stopped again; Debian's packages of it are installed if missing
 	OMP_NUM_THREADS=1 bash tests/slurm_cluster.sh $(BIN)/python -m pytest -m slurm tests/test_slurm_cluster.py

@@ -265,8 +265,9 @@ def test_the_filter_removes_by_axis_value_rescales_and_is_a_link(
         assert visible.count() > 0
     assert page.locator(".dim").count() == 0
     assert x_ticks(page, "loss_memory") != ticks  # rescaled
-    words = page.locator("#figure-train_eval .plot text:visible").all_text_contents()
-    assert not any("standard" in word for word in words)  # rows of the heat map go too
+    rows = page.locator("#figure-train_eval .tick.y:visible").all_text_contents()
+    rows = [words for words in rows if "/" in words]
+    assert len(rows) == 8 and all(words.endswith("reversible") for words in rows)
     assert "lr=0.001%7C0.003" in page.url and "residual=reversible" in page.url
     box = page.locator("#filter").bounding_box()
     page.mouse.wheel(0, 4000)

@@ -33,21 +33,21 @@ function makeFigure(figure, isShown, onChange) {
   // The shapes of the panels, read when they are needed first: each corner as [command, x, y].
   function read() {
     if (ready) return;
-    ready = true;
     for (const panel of panels) {
       panel.now = { x: panel.x, y: panel.y };
       panel.wanted = { x: null, y: null }; // limits and scale that were asked for
       panel.shapes = panel.group ? [...panel.group.querySelectorAll("[data-variants], [data-moves]")]
-        .filter((group) => !group.parentElement.closest("[data-moves]") && !group.closest(".legend")).map((group) => readShape(panel, group)) : [];
+        .filter((group) => group.closest("[data-panel]") === panel.group && !group.parentElement.closest("[data-moves]") && !group.closest(".legend")).map((group) => readShape(panel, group)) : [];
       panel.axes = panel.group ? ["x", "y"].map((letter) => readAxis(panel, letter)) : [];
       panel.marks = panel.shapes.flatMap((shape) => shape.marks);
     }
+    ready = true;
   }
   function readShape(panel, group) {
     const nodes = [];
     for (const node of group.querySelectorAll("path, use, circle")) {
       if (node.closest("defs")) continue;
-      if (node.tagName === "path") nodes.push({ node, corners: readPath(node.getAttribute("d")) });
+      if (node.tagName === "path") nodes.push({ node, corners: readPath(node.getAttribute("d") ?? "") });
       else {
         const names = node.tagName === "use" ? ["x", "y"] : ["cx", "cy"];
         nodes.push({ node, names, corners: [["M", ...names.map((name) => Number(node.getAttribute(name)))]] });
@@ -79,7 +79,7 @@ function makeFigure(figure, isShown, onChange) {
       const xs = path.corners.map((c) => c[1]).filter(Number.isFinite), ys = path.corners.map((c) => c[2]).filter(Number.isFinite);
       const square = [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
       add(links[0], (square[0] + square[2]) / 2, (square[1] + square[3]) / 2, shape.owners, square);
-    } else if (links.length === 1 && path && shape.moves !== "xy") add(links[0], (shape.panel.box[0] + shape.panel.box[2]) / 2, path.corners[0][2], shape.owners);
+    } else if (links.length === 1 && path?.corners.length && shape.moves !== "xy") add(links[0], (shape.panel.box[0] + shape.panel.box[2]) / 2, path.corners[0][2], shape.owners);
     else if (links.length === 1 && path && path.corners.length > uses.length) {
       for (const [command, x, y] of path.corners) if (command !== "Z") add(links[0], x, y, shape.owners);
     } else for (const { node, corners } of uses) {
@@ -154,13 +154,14 @@ function makeFigure(figure, isShown, onChange) {
       let any = false, owned = false;
       for (const shape of panel.shapes) {
         const shown = visible(shape.owners);
-        if (shape.owners) [owned, any] = [true, any || shown];
+        if (shape.owners && shape.nodes.some(({ corners }) => corners.length)) [owned, any] = [true, any || shown]; // a legend's model is an empty line
         toggle(shape.group, shown);
         for (const one of shape.group.querySelectorAll("[data-variants]")) toggle(one, visible(owners(one)));
         if (shown && panel.moves && shape.moves && !shape.at) redraw(shape);
       }
       if (panel.moves) placeWords(panel);
-      toggle(panel.group, any || !owned);
+      panel.shown = any || !owned;
+      toggle(panel.group, panel.shown);
       if (panel.moves) panel.axes.forEach(redrawTicks);
       else removeRows(panel);
     }
@@ -170,8 +171,24 @@ function makeFigure(figure, isShown, onChange) {
       entry.classList.toggle("off", numbers.every((number) => off.has(number)));
       if (entry.hasAttribute("aria-pressed")) entry.setAttribute("aria-pressed", String(!entry.classList.contains("off")));
     }
+    lendAxes();
     packLegends();
     hide();
+  }
+  // Panels of a row write their vertical axis once: of one that goes, it stands at the first that is left.
+  function lendAxes() {
+    for (const panel of panels) {
+      const axis = panel.axes[1]?.ticks[0]?.parentElement;
+      if (!panel.moves || !axis) continue;
+      const row = panels.filter((one) => one.moves && one.group && one.y.shared === panel.y.shared && Math.abs(one.box[1] - panel.box[1]) < 1);
+      const left = row.filter((one) => one.shown).sort((a, b) => a.box[0] - b.box[0])[0], first = row.reduce((a, b) => (b.box[0] < a.box[0] ? b : a));
+      const lends = panel === first && !panel.shown && Boolean(left) && Boolean(axis.querySelector("text"));
+      panel.group.classList.toggle("lent", lends);
+      axis.classList.toggle("lends", lends);
+      if (lends) axis.setAttribute("transform", `translate(${(left.box[0] - panel.box[0]).toFixed(2)} 0)`);
+      else axis.removeAttribute("transform");
+      if (lends) toggle(panel.group, true);
+    }
   }
   // The entries of a legend that are left move up to the first places.
   function packLegends() {
@@ -204,6 +221,7 @@ function makeFigure(figure, isShown, onChange) {
         if (real) names.forEach((name, i) => node.setAttribute(name, place[i].toFixed(3)));
         continue;
       }
+      if (!corners.length) continue;
       let d = "", pen = "M";
       for (const [command, x, y] of corners) {
         if (command === "Z") { d += "Z"; pen = "M"; continue; }
@@ -305,7 +323,7 @@ function makeFigure(figure, isShown, onChange) {
       return top + i * height + ((y - row.top) / (row.bottom - row.top)) * height;
     };
     panel.squares ??= [...panel.group.querySelectorAll("path")].filter((path) => !path.closest("defs, .tick") && !path.matches(".hit"))
-      .map((node) => ({ node, corners: readPath(node.getAttribute("d")) })).filter(({ corners }) => corners.some(([command]) => command === "Z") && rowsSpanned(corners) === 1);
+      .map((node) => ({ node, corners: readPath(node.getAttribute("d")) })).filter(({ corners }) => corners.length > 3 && rowsSpanned(corners) === 1);
     function rowsSpanned(corners) {
       const ys = corners.filter((corner) => corner.length > 2).map((corner) => corner[2]);
       const low = Math.min(...ys), high = Math.max(...ys);
@@ -325,10 +343,7 @@ function makeFigure(figure, isShown, onChange) {
       if (row.shown) element.setAttribute("transform", `translate(0 ${(toY((row.top + row.bottom) / 2, row) - (row.top + row.bottom) / 2).toFixed(2)})`);
       toggle(element, row.shown);
     };
-    for (const tick of panel.group.querySelectorAll(".tick.y")) {
-      const use = tick.querySelector("use"), words = tick.querySelector("text");
-      if (use || words) shift(tick, use ? Number(use.getAttribute("y")) : Number(words.getAttribute("y")) - 3);
-    }
+    panel.axes[1].ticks.forEach((tick, i) => { if (panel.y.ticks?.[i]) shift(tick, placeOf(panel, "y", panel.y.ticks[i][0])); });
     for (const { group } of panel.shapes) {
       const words = group.querySelector(":scope > text");
       if (words) shift(group, Number(words.getAttribute("y")) - 3);
@@ -530,11 +545,11 @@ function makeFigure(figure, isShown, onChange) {
     tools.append(button);
     return button;
   }
-  function positive(letter) { // a logarithm shows it all
-    return panels.some((panel) => panel.moves) && panels.filter((panel) => panel.moves).every((panel) => {
-      const [low] = reach(panel, letter, false, scales.linear);
-      return low > 0 && !readAxis(panel, letter).words;
-    });
+  const positive = (panel, letter) => panel.moves && reach(panel, letter, false, scales.linear)[0] > 0 && !panel.axes.some((axis) => axis.letter === letter && axis.words);
+  function logarithmic(letter) { // the panels that a logarithm can show: with all that share their axis
+    const able = new Map();
+    for (const panel of panels.filter((one) => one.moves)) able.set(panel[letter].shared, (able.get(panel[letter].shared) ?? true) && positive(panel, letter));
+    return panels.filter((panel) => panel.moves && able.get(panel[letter].shared));
   }
   function makeTools() {
     if (panels.some((panel) => panel.moves && panel.group)) {
@@ -565,7 +580,8 @@ function makeFigure(figure, isShown, onChange) {
     changed();
   }
   function setScale(letter, scale) {
-    for (const panel of panels) if (panel.moves) panel.wanted[letter] = scale === panel[letter].scale ? null : { scale };
+    const able = scale === "log" ? logarithmic(letter) : panels;
+    for (const panel of panels) if (panel.moves) panel.wanted[letter] = able.includes(panel) && scale !== panel[letter].scale ? { scale } : null;
     logs[letter]?.setAttribute("aria-pressed", String(scale === "log"));
   }
   function reset() {
@@ -583,7 +599,7 @@ function makeFigure(figure, isShown, onChange) {
   requestIdleCallback?.(() => { // what needs the shapes is not needed at once
     if (!logs.x) return;
     read();
-    for (const letter of ["x", "y"]) if (!positive(letter)) logs[letter].disabled = panels.find((panel) => panel.moves)[letter].scale !== "log";
+    for (const letter of ["x", "y"]) if (!logarithmic(letter).length) logs[letter].disabled = panels.find((panel) => panel.moves)[letter].scale !== "log";
   });
 
   // The view as words of the page's address: scales that were changed, zoom, and what the legend has switched off.

@@ -13,7 +13,7 @@ from ablations.report.judged import judged_by
 from ablations.report.numbers import digits, number, signed
 from ablations.report.report import Report
 from ablations.report.variant_means import means_by_variant, metric_places
-from ablations.report.winners import pareto_front
+from ablations.report.winners import pareto_front, winners
 from ablations.study.grid import Grid
 from experiments.run_dir.outcome import MISSING, OK
 from experiments.times.disturbed import MARK
@@ -84,18 +84,15 @@ def _best(
     text = f"Best {score.words}: {number(means[best], places)} ({seeds}) of {best}."
     if most == 1:
         return Finding(f"{text} One seed shows no difference: run more.", (best,))
-    others = {
-        variant: paired_difference(by_seed[best], values)
-        for variant, values in by_seed.items()
-        if variant != best
-    }
-    worse = [v for v, d in others.items() if _is_shown(d)]
-    level = [v for v, d in others.items() if d.n > 1 and not _is_shown(d)]
-    alone = len(others) - len(worse) - len(level)
-    text += f" Of {len(others)} others, {len(worse)} are shown to be worse on equal seeds"
-    if alone:
-        text += f", and {alone} {'has' if alone == 1 else 'have'} fewer than 2 to compare"
-    text += f". Not shown to be worse: {_listed(level)}." if level else "."
+    bold = winners(by_seed, score.better, places)
+    level = [variant for variant in whole.index if variant in bold and variant != best]
+    text += (
+        f" Of {len(whole) - 1} others with as many seeds, {len(whole) - 1 - len(level)} are shown "
+        "to be worse on equal seeds."
+    )
+    text += f" Not shown to be worse: {_listed(level)}." if level else ""
+    fewer = len(by_seed) - len(whole)
+    text += f" Fewer seeds, and no place among the best: {fewer}." if fewer else ""
     return Finding(text, (best, *level[:MOST_NAMED]))
 
 

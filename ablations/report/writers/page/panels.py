@@ -103,7 +103,7 @@ def _drawn(artist: Artist, axes: Axes, panel: int, labels: tuple[str, ...], link
     moves, at, points = _moves(artist, axes), None, None
     if isinstance(artist, Text):
         at = _anchor(artist, axes) if moves else None
-    elif isinstance(artist, Line2D) and moves == "xy":
+    elif isinstance(artist, Line2D) and artist.get_transform() == axes.transData:
         points = np.column_stack([artist.get_xdata(orig=False), artist.get_ydata(orig=False)])
     elif isinstance(artist, PathCollection) and moves == "xy":
         points = np.asarray(artist.get_offsets(), dtype=float)
@@ -157,7 +157,7 @@ def _facts(axes: Axes, panels: list[Axes], drawn: dict[str, Drawn]) -> dict[str,
 def _axis(axis: Axis, scale: str, limits: tuple[float, float]) -> dict[str, Any]:
     """Ticks that the figure fixes keep their labels; others the script may choose anew."""
     low, high = map(float, limits)
-    facts = {"scale": scale, "from": low, "to": high, "label": axis.get_label_text()}
+    facts = {"scale": scale, "from": low, "to": high, "label": _label(axis)}
     if isinstance(axis.get_major_locator(), FixedLocator):
         texts = (tick.get_text() for tick in axis.get_ticklabels())
         facts["ticks"] = [
@@ -165,3 +165,11 @@ def _axis(axis: Axis, scale: str, limits: tuple[float, float]) -> dict[str, Any]
             for place, text in zip(axis.get_majorticklocs(), texts, strict=False)
         ]
     return facts
+
+
+def _label(axis: Axis) -> str:
+    """The axis' own, or that of the last one that shares it: panels write it once."""
+    groups = {"x": axis.axes.get_shared_x_axes(), "y": axis.axes.get_shared_y_axes()}
+    others = groups[axis.axis_name].get_siblings(axis.axes)
+    labels = [getattr(other, f"{axis.axis_name}axis").get_label_text() for other in others]
+    return axis.get_label_text() or next(filter(None, reversed(labels)), "")
