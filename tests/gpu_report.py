@@ -28,19 +28,17 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 
+from ablations.report.report import load_report
+from ablations.report.write import write_report
+from ablations.study import Study, compose_cells, load_study
+from experiments import benchmark
+from experiments.log import logged
+from experiments.run_dir.files import claim_directory
+from experiments.run_dir.outcome import is_ok, result_row
+from experiments.run_dir.provenance import git_commit
+from reformer_pl.config import ConfigError
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from ablations.report.report import load_report  # noqa: E402
-from ablations.report.write import write_report  # noqa: E402
-from ablations.study import Study, compose_cells, load_study  # noqa: E402
-from experiments import benchmark  # noqa: E402
-from experiments.log import logged  # noqa: E402
-from experiments.run_dir.files import claim_directory  # noqa: E402
-from experiments.run_dir.outcome import is_ok, result_row  # noqa: E402
-from experiments.run_dir.provenance import git_commit  # noqa: E402
-from reformer_pl.config import ConfigError  # noqa: E402
-
 SECONDS = {"tests": 240.0, "fig5_speed": 130.0, "table3_variants": 170.0}  # 9 minutes in all
 BASE = [  # of every case, beside the study's own
     "trainer.accelerator=gpu",

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-import reformer_pl.compiled
 import reformer_pl.module
 from ablations.study import compose_variants, load_study
 from experiments import train
@@ -201,11 +200,7 @@ def test_the_memory_of_a_cell_at_the_papers_size_is_predicted() -> None:
 @pytest.mark.parametrize(
     "study, cell", CASES, ids=[f"{study.name}-{cell}".replace(" ", "-") for study, cell in CASES]
 )
-def test_every_variant_of_every_benchmark_runs(
-    study: Any, cell: Any, text_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = {"backend": "eager"}  # test_compiled.py asks the compiler
-    monkeypatch.setattr(reformer_pl.compiled, "SETTINGS", settings)
+def test_every_variant_of_every_benchmark_runs(study: Any, cell: Any, text_file: Path) -> None:
     config = compose(cell.overrides, BASES)  # what Hydra makes of it: tests/test_compose.py
     assert (config.seed, config.out_dir, config.trainer.threads) == (
         cell.seed,
