@@ -262,7 +262,7 @@ def test_two_sweeps_are_compared_cell_by_cell_on_equal_seeds(
     before, after = before_and_after(tmp_path)
     assert main(["compare", str(before.directory), str(after.directory)]) == 0
     printed = capsys.readouterr().out
-    assert "+0.200 [+0.100, +0.300]" in printed and "aaaa before, bbbb after" in " ".join(
+    assert "+0.200 [-1.071, +1.471]" in printed and "aaaa before, bbbb after" in " ".join(
         printed.split()
     )
     lines = (after.directory / "report" / "compare_lm.md").read_text().splitlines()
@@ -271,7 +271,7 @@ def test_two_sweeps_are_compared_cell_by_cell_on_equal_seeds(
         for texts in ([text.strip() for text in line.strip("|").split("|")] for line in lines)
         if len(texts) > 1
     }
-    assert rows["Full"] == ["+0.200 [+0.100, +0.300]", "-20.0", "+0.050", "2", "3 ok", "2 ok"]
+    assert rows["Full"] == ["+0.200 [-1.071, +1.471]", "-20.0", "+0.050", "2", "3 ok", "2 ok"]
     assert rows["LSH-chunked"] == ["-0.100", "-20.0", "+0.050", "1", "1 ok", "2 ok"]
     assert rows["Full seed=2"] == [*["only before"] * 3, "0", "yes", "-"]
     assert rows["LSH-chunked seed=1"] == [*["only after"] * 3, "0", "-", "yes"]

@@ -31,7 +31,7 @@ from experiments.benchmarking import timing  # noqa: F401  before the cores burn
 from experiments.run_dir.rounds import append_round
 from experiments.times.disturbed import MARK, MARK_MEANS
 from experiments.times.waited import run_delays
-from test_bootstrap import made_up
+from test_interval import made_up
 from test_report import memory_study
 from test_rounds import row
 from test_speed_report import POWERS, power_laws

@@ -20,8 +20,8 @@ from ablations.report.table import Row, Table, Value, Words
 from ablations.report.writers.page_tables import table_html
 from ablations.report.writers.svg import Target, inline_svg
 from ablations.results import load_cells
-from test_bootstrap import made_up
 from test_coverage import recorded_study
+from test_interval import made_up
 from test_report import TRAINED, VARIANTS, duplication_study, memory_study, report_page
 from test_speed_report import LENGTHS, power_laws
 

@@ -28,7 +28,7 @@ def test_the_worked_example_of_a_report_part(tmp_path: Path) -> None:
     (tmp_path / new).write_text(part, encoding="utf-8")
     (tmp_path / "my_study.yaml").write_text(study, encoding="utf-8")
     *_, printed = run_commands(PAGE, tmp_path, "-m ablations .*")
-    assert "Tokens a second while training, one seed." in printed
+    assert "Tokens a second while training, one seed (n = 1)." in printed
     report = tmp_path / "runs/my_study/report"
     written = {path.name for path in report.iterdir()}
     suffixes = ("csv", "md", "tex", "png", "pdf")

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from ablations.report.interval import INTERVAL
 from ablations.report.judged import judged_by
 from ablations.report.parts.paired import Pair, compare_pairs, compared_metrics
 from ablations.report.table import Row, Table, Value, Words, with_mark_explained
-from ablations.report.variant_means import INTERVAL, changed_note, counted
+from ablations.report.variant_means import changed_note, counted
 from ablations.report.writers.csv_file import write_frame
 from ablations.report.writers.latex import latex
 from ablations.report.writers.markdown import markdown

@@ -1,5 +1,5 @@
-"""What the seeds of a variant have in common: how each ended, and means with bootstrap intervals
-over those that ended well.
+"""What the seeds of a variant have in common: how each ended, and means with intervals over those
+that ended well.
 """
 
 import math
@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.report.bootstrap import mean_interval
+from ablations.report.interval import INTERVAL, mean_interval
 from ablations.report.numbers import MISSING, digits
 from ablations.report.table import Entry, Value, Words
 from ablations.result_columns import COUNTS
@@ -16,10 +16,10 @@ from ablations.results import variant_labels
 from ablations.study import Study
 from experiments.run_dir.outcome import CHANGED, OK
 from experiments.times.disturbed import MARK, MARK_MEANS
-from reformer_pl.metrics import Metric
+from reformer_pl.metrics import SCORES, Metric
 
-INTERVAL = "95 % bootstrap interval (of 2 or 3 seeds: their range)"
 NOT_REPEATED = "an interval that rounds to its mean is not printed"
+METRIC_BOUNDS = {metric.name: metric.bounds for metric in SCORES if metric.bounds}
 
 
 def means_by_variant(study: Study, cells: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
@@ -43,12 +43,18 @@ def means_by_variant(study: Study, cells: pd.DataFrame, columns: Iterable[str]) 
             data[column] = data["train"].map(grouped.mean())
             continue
         data[f"{column}_mean"] = data["train"].map(grouped.mean())
-        intervals = {variant: mean_interval(values) for variant, values in grouped}
+        bounds = value_bounds(column)
+        intervals = {variant: mean_interval(values, bounds) for variant, values in grouped}
         for i, end in enumerate(("low", "high")):
             data[f"{column}_{end}"] = [
                 intervals.get(variant, (math.nan, math.nan))[i] for variant in data["train"]
             ]
     return data
+
+
+def value_bounds(column: str) -> tuple[float, float]:
+    """Between which all values of a column lie: nothing that is measured is below 0."""
+    return METRIC_BOUNDS.get(column, (0.0, math.inf))
 
 
 def metric_places(metric: Metric, means: pd.Series) -> int:
@@ -154,8 +160,28 @@ def over_seeds(study: Study) -> str:
     """For a caption: what the numbers are means of, and their intervals."""
     seeds = len({cell.seed for cell in study.cells})
     if seeds == 1:
-        return ", one seed"
-    return f", mean over the seeds that ended well (of {seeds}) with its {INTERVAL}; {NOT_REPEATED}"
+        return ", one seed (n = 1)"
+    return (
+        f", mean and {INTERVAL} over the n seeds (of {seeds}) that ended well, cut off where no "
+        f"value can lie; {NOT_REPEATED}"
+    )
+
+
+def drawn_intervals(study: Study, cells: pd.DataFrame) -> str:
+    """For a figure's caption, what its bars or bands are: "95 % interval of Student's t over n = 3
+    seeds (LSH-4: 2)". Empty where no variant has two seeds that ended well.
+    """
+    labels = cells.loc[cells["status"] == OK, "train"].value_counts()
+    most = labels.max() if len(labels) else 0
+    if most < 2:
+        return ""
+    fewer = [
+        f"{variant}: {labels.get(variant, 0)}"
+        for variant in variant_labels(study)
+        if labels.get(variant, 0) < most
+    ]
+    exceptions = f" ({', '.join(fewer)})" if fewer else ""
+    return f"{INTERVAL} over n = {most} seeds{exceptions}"
 
 
 def side_by_side(study: Study) -> str:

@@ -29,9 +29,9 @@ from ablations.report.judged import judged_by
 from ablations.report.numbers import MISSING
 from ablations.report.table import Row, Table, Value, Words, mark_best
 from ablations.report.variant_means import (
-    INTERVAL,
     disturbed_variants,
     disturbed_words,
+    drawn_intervals,
     mean_entry,
     means_by_variant,
     metric_places,
@@ -70,8 +70,8 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
 
 
 def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Drawing]:
-    data, repeated = tables[0].data, len({cell.seed for cell in study.cells}) > 1
-    bars = f"; bars and bands: {INTERVAL}" if repeated else ""
+    data, intervals = tables[0].data, drawn_intervals(study, cells)
+    bars = f"; bars and bands: {intervals}" if intervals else ""
     without_lsh = "; horizontal: without LSH" if data["rounds"].isna().any() else ""
     caption = (
         f"{judged_by(study).axis}, memory and time of a training step against the number of hash "

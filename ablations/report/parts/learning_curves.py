@@ -17,9 +17,16 @@ from ablations.report.drawing.figure import (
     not_drawn,
     styles,
 )
+from ablations.report.interval import mean_intervals
 from ablations.report.judged import judged_by
 from ablations.report.table import Table
-from ablations.report.variant_means import disturbed_variants, disturbed_words, side_by_side
+from ablations.report.variant_means import (
+    disturbed_variants,
+    disturbed_words,
+    drawn_intervals,
+    side_by_side,
+    value_bounds,
+)
 from ablations.results import load_curves, variant_labels
 from ablations.study import Study, compose_variants
 from ablations.study.cell import Cell
@@ -49,8 +56,8 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
         return []
     axis = judged_by(study).axis
     score = axis[:1].lower() + axis[1:]
-    seeds = len({cell.seed for cell in study.cells})
-    over = "; line: mean, band: lowest to highest seed" if seeds > 1 else ""
+    intervals = drawn_intervals(study, cells)
+    over = f"; line: mean, band: {intervals}" if intervals else ""
     missing = part_scored(study) + not_drawn(study, cells)
     gone = gone_steps(study, cells, curves)
     drawn = set(held_out["step"])
@@ -124,8 +131,8 @@ def draw_curves(
     by: str = "step",
     gone: dict[Cell, list[int]] | None = None,
 ) -> Figure:
-    """Held-out score by step, tokens or seconds of the cells that ended well: mean over seeds, and
-    a band from the lowest to the highest.
+    """Held-out score by step, tokens or seconds of the cells that ended well: mean over seeds,
+    and its interval as a band.
 
     Seeds are joined step by step; their tokens and seconds at a step are the mean over them. A line
     has a gap at the steps that are `gone` (`gone_steps`) in any seed.
@@ -143,7 +150,8 @@ def draw_curves(
             continue
         steps = rows.groupby("step")
         whole = steps.size() == steps.size().max()  # a mean over the same seeds at every step
-        values = steps[score.name].agg(["mean", "min", "max"])[whole] * score.scale
+        bounds = value_bounds(score.name)
+        values = mean_intervals(steps[score.name], bounds)[whole] * score.scale
         drawn = np.linspace(0, len(values) - 1, MOST_DRAWN).round().astype(int)
         values = values.iloc[np.unique(drawn)]
         lost = {step for cell in gone if cell.train == variant for step in gone[cell]}
@@ -161,7 +169,7 @@ def draw_curves(
         axes.plot(x, values["mean"], gid=belongs(variant), **line)
         band = {"color": style["color"], "alpha": 0.18, "linewidth": 0}
         gid = belongs(variant, linked=False)
-        axes.fill_between(x, values["min"], values["max"], gid=gid, **band)
+        axes.fill_between(x, values["low"], values["high"], gid=gid, **band)
     baseline_line(axes, cells, score)
     axes.set_xlabel(AXES[by])
     if by == "tokens":

@@ -26,6 +26,7 @@ from ablations.report.drawing.figure import (
     styles,
 )
 from ablations.report.drawing.point_labels import Point, label_points
+from ablations.report.interval import mean_interval
 from ablations.report.judged import judged_by, study_metrics
 from ablations.report.pareto_front import pareto_front
 from ablations.report.table import Row, Table, Value, Words, if_disturbed, mark_best
@@ -34,12 +35,14 @@ from ablations.report.variant_means import (
     baselines,
     disturbed_variants,
     disturbed_words,
+    drawn_intervals,
     is_flagged,
     mean_entry,
     means_by_variant,
     metric_places,
     over_seeds,
     side_by_side,
+    value_bounds,
 )
 from ablations.result_columns import SCORES
 from ablations.results import variant_labels
@@ -160,6 +163,8 @@ def _mean(row: object, metric: Metric, places: int) -> Value:
 
 def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Drawing]:
     score, missing = judged_by(study), not_drawn(study, cells)
+    intervals = drawn_intervals(study, cells)
+    bars = f" Points are means; bar: {intervals}." if intervals else ""
     better = "higher" if score.higher_is_better else "lower"
     caption = (
         f"{score.axis} against the peak memory of one training step; left and {better} is better. "
@@ -169,17 +174,19 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     seconds = "Seconds per training step against its peak memory; left and lower is better."
     marks = disturbed_words(disturbed_variants(study, cells, STEP_SECONDS.flag))
     return [
-        Drawing("loss_memory", caption + missing, against_memory(study, cells, score)),
+        Drawing("loss_memory", caption + bars + missing, against_memory(study, cells, score)),
         Drawing(
-            "time_memory", seconds + missing + marks, against_memory(study, cells, STEP_SECONDS)
+            "time_memory",
+            seconds + bars + missing + marks,
+            against_memory(study, cells, STEP_SECONDS),
         ),
     ]
 
 
 @mpl.rc_context(STYLE)
 def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
-    """A metric against peak memory, one point a variant, a bar from the lowest to the highest seed;
-    of a score, its Pareto front.
+    """A metric against peak memory, one point a variant, a bar for the interval of its mean; of a
+    score, the Pareto front of the means.
     """
     memory = memory_metric(cells["peak_memory_gib"].max())
     drawn = cells[(cells["status"] == OK) & cells[memory.name].notna() & cells[metric.name].notna()]
@@ -192,9 +199,12 @@ def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
         if rows.empty:
             continue
         x, values = memory.scale * rows[memory.name].mean(), metric.scale * rows[metric.name]
-        bars.append(((x, values.min()), (x, values.max())))
-        bar = {"color": style["color"], "linewidth": 1, "gid": belongs(variant, linked=False)}
-        axes.plot(*zip(*bars[-1], strict=True), **bar)
+        least, most = (metric.scale * bound for bound in value_bounds(metric.name))
+        low, high = mean_interval(values, (least, most))
+        if pd.notna(low):
+            bars.append(((x, low), (x, high)))
+            bar = {"color": style["color"], "linewidth": 1, "gid": belongs(variant, linked=False)}
+            axes.plot(*zip(*bars[-1], strict=True), **bar)
         points[variant] = (x, metric.scale * rows[metric.name].mean())
         face = hollow_marker(style) if variant in hollow else {}
         axes.plot(*points[variant], **{**style, "markersize": 6, **face}, gid=belongs(variant))
@@ -205,7 +215,7 @@ def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
     axes.set_xlabel(memory.axis)
     axes.set_ylabel(metric.axis)
     axes.margins(0.22, 0.18)
-    near = [y for bar in bars for _, y in bar]
+    near = [y for _, y in points.values()] + [y for bar in bars for _, y in bar]
     rules, stairs = [], []
     if metric == judged_by(study):
         rules = baseline_line(axes, cells, metric, near)

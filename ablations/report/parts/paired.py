@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ablations.report.bootstrap import Difference, paired_difference
+from ablations.report.interval import INTERVAL, Difference, paired_difference
 from ablations.report.judged import judged_by
 from ablations.report.numbers import best_of, digits
 from ablations.report.table import Entry, Row, Table, Value, Words, with_best
 from ablations.report.variant_means import (
-    INTERVAL,
     ended_badly,
     is_disturbed,
     seeds_text,

@@ -14,9 +14,9 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ablations.report.bootstrap import mean_interval
 from ablations.report.drawing.belongs import belongs
 from ablations.report.drawing.figure import COLUMN_INCHES, PAGE_INCHES, STYLE, Drawing, not_drawn
+from ablations.report.interval import mean_interval
 from ablations.report.judged import judged_by
 from ablations.report.numbers import number
 from ablations.report.table import Row, Table, Value, Words, mark_best
@@ -29,6 +29,7 @@ from ablations.report.variant_means import (
     over_seeds,
     seeds_text,
     side_by_side,
+    value_bounds,
 )
 from ablations.result_columns import OWN
 from ablations.results import score_rows, variant_labels
@@ -95,7 +96,8 @@ def score_data(study: Study) -> pd.DataFrame:
     data = finished.agg(["mean", "count"]).reindex(places)
     data.columns = [f"{score}_mean", "n"]
     data["n"] = data["n"].fillna(0).astype(int)
-    intervals = {place: mean_interval(values) for place, values in finished}
+    bounds = value_bounds(score)
+    intervals = {place: mean_interval(values, bounds) for place, values in finished}
     for i, end in enumerate(("low", "high")):
         data[f"{score}_{end}"] = [intervals.get(place, (math.nan, math.nan))[i] for place in places]
     paper = _paper(study)

@@ -4,13 +4,14 @@ and figures that show them.
 
 import math
 import re
+from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ablations.report.bootstrap import mean_interval, paired_difference
+from ablations.report.interval import mean_interval, mean_intervals, paired_difference
 from ablations.report.numbers import signed
 from ablations.report.pareto_front import pareto_front
 from ablations.report.parts import hash_rounds, loss_memory, paired
@@ -59,27 +60,48 @@ def made_up(folder: Path, seeds: list[int], **values: object) -> Study:
     return study
 
 
-def test_an_interval_is_the_range_of_two_or_three_and_nothing_for_one() -> None:
-    assert mean_interval([2.0, 1.0]) == (1.0, 2.0) and mean_interval(
-        [3.0, 1.0, math.nan, 2.0]
-    ) == pytest.approx((1.0, 3.0))
+@pytest.mark.parametrize(
+    "values, mean, reach",  # the quantiles of Student's t are those of printed tables
+    [
+        ([2.0, 1.0], 1.5, 12.706 * 0.5),
+        ([3.0, 1.0, math.nan, 2.0], 2.0, 4.303 / math.sqrt(3)),
+        ([1.0, 2.0, 3.0, 4.0, 5.0], 3.0, 2.776 * math.sqrt(2.5 / 5)),
+        ([7.0, 7.0], 7.0, 0.0),
+    ],
+)
+def test_an_interval_is_students_t(values: list[float], mean: float, reach: float) -> None:
+    assert mean_interval(values) == pytest.approx((mean - reach, mean + reach), rel=1e-3)
+    low, high = mean_interval(values, (0.0, 2.5))
+    assert (low, high) == pytest.approx((max(mean - reach, 0), min(mean + reach, 2.5)), rel=1e-3)
+    by_group = mean_intervals(pd.Series([*values, 4.0]).groupby([*map(bool, values), False]))
+    assert by_group.loc[True].tolist() == pytest.approx([mean, *mean_interval(values)])
+    assert by_group.loc[False].isna().tolist() == [False, True, True]
+
+
+def test_one_value_has_no_interval() -> None:
     assert all(
         map(
             math.isnan, (*mean_interval([1.0]), *mean_interval([]), *mean_interval([math.nan, 1.0]))
         )
     )
-    values = np.random.default_rng(1).normal(size=7)
-    assert mean_interval(values) == mean_interval(values) == mean_interval(pd.Series(values))
 
 
-def test_the_interval_covers_the_true_mean_as_often_as_it_says() -> None:
-    draws = np.random.default_rng(0).normal(loc=3.0, size=(300, 30))
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 8, 10, 30])
+def test_the_interval_covers_the_true_mean_as_often_as_it_says(n: int) -> None:
+    draws = np.random.default_rng(n).normal(loc=3.0, scale=0.2, size=(3000, n))
     covered = np.mean([low <= 3.0 <= high for low, high in map(mean_interval, draws)])
-    assert (
-        0.90 <= covered <= 0.98
-    )  # the percentile bootstrap of 30 values holds a little less than 95 %
-    three = np.mean([low <= 3.0 <= high for low, high in map(mean_interval, draws[:, :3])])
-    assert 0.68 <= three <= 0.82  # and of 3 about 75 %, as its docstring warns
+    assert 0.93 <= covered <= 0.97
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_a_paired_interval_covers_the_true_difference(n: int) -> None:
+    draw, covered = np.random.default_rng(n), []
+    for _ in range(600):
+        noise = draw.normal(size=n)  # of the seed: common to both
+        before, after = (pd.Series(noise + draw.normal(mean, 0.1, size=n)) for mean in (1.0, 1.5))
+        difference = paired_difference(before, after)
+        covered.append(difference.low <= 0.5 <= difference.high)
+    assert 0.93 <= np.mean(covered) <= 0.97
 
 
 def test_a_paired_difference_takes_equal_seeds_only_and_cancels_their_noise() -> None:
@@ -87,7 +109,9 @@ def test_a_paired_difference_takes_equal_seeds_only_and_cancels_their_noise() ->
     after = pd.Series({1: 4.90, 0: 4.40, 3: 1.0, 7: 1.0})
     found = paired_difference(before, after)
     assert (found.n, found.before, found.after) == (2, 4.5, pytest.approx(4.65))
-    assert (found.mean, found.low, found.high) == pytest.approx((0.15, 0.10, 0.20))
+    reach = 12.706 * 0.05
+    expected = (0.15, 0.15 - reach, 0.15 + reach)
+    assert (found.mean, found.low, found.high) == pytest.approx(expected, rel=1e-3)
     none = paired_difference(before, pd.Series({9: 1.0}))
     assert none.n == 0 and math.isnan(none.mean)
 
@@ -98,12 +122,12 @@ def test_the_paired_table_says_differences_words_and_n(tmp_path: Path) -> None:
         row[0]: dict(zip(_paired(study).header, row, strict=True)) for row in _paired(study).texts()
     }
     assert rows["LSH-4"] == {
-        "variant": "LSH-4", "bits per dim": "-0.017 [-0.030, 0.000]", "memory (MiB)": "+20.0",
+        "variant": "LSH-4", "bits per dim": "-0.017 [-0.055, +0.021]", "memory (MiB)": "+20.0",
         "s/step": "+0.200", "n": "3",
         "seeds": "3 ok",
     }  # fmt: skip
     assert (
-        rows["LSH-1"]["bits per dim"] == "+0.307 [+0.300, +0.310]"
+        rows["LSH-1"]["bits per dim"] == "+0.307 [+0.292, +0.321]"
         and rows["LSH-1"]["memory (MiB)"] == "-20.0"
     )
     assert best_places(_paired(study)) == {
@@ -114,7 +138,7 @@ def test_the_paired_table_says_differences_words_and_n(tmp_path: Path) -> None:
     for seed in (0, 1, 2):
         fail(cells["LSH-1", seed].directory, "would_not_fit", "too large")
     rows = {row[0]: row for row in _paired(study).texts()}
-    assert rows["LSH-4"][1:] == ("-0.015 [-0.030, 0.000]", "+20.0", "+0.200", "2", "2 ok, 1 oom")
+    assert rows["LSH-4"][1:] == ("-0.015 [-0.206, +0.176]", "+20.0", "+0.200", "2", "2 ok, 1 oom")
     assert rows["LSH-1"][1:] == (*["would not fit"] * 3, "0", "3 would_not_fit")
     for seed in (1, 2):
         fail(cells["Full", seed].directory, "failed", "boom")
@@ -180,7 +204,7 @@ def test_hash_rounds_put_lsh_against_its_rounds_and_the_rest_beside(tmp_path: Pa
         "1",
         "4",
     ]
-    assert rows["LSH-4"][2:] == ("4.260 [4.250, 4.270]", "80.0", "0.300", "2 ok, 1 oom")
+    assert rows["LSH-4"][2:] == ("4.260 [4.133, 4.387]", "80.0", "0.300", "2 ok, 1 oom")
     (drawing,) = hash_rounds.figures(study, cells, [table])
     for axes, want in zip(
         drawing.figure.axes, ([4.556667, 4.26], [40.0, 80.0], [0.15, 0.30]), strict=True
@@ -270,8 +294,8 @@ def test_every_new_part_is_written_as_files_and_shown_on_the_page(tmp_path: Path
     assert {
         f"{name}.{suffix}" for name in ("hash_rounds", *curves) for suffix in ("png", "pdf")
     } <= written
-    text = re.sub("<[^>]+>", "", page.read_text())
-    assert "-0.017 [-0.030, 0.000]" in text and "95 % bootstrap interval" in text
+    text = unescape(re.sub("<[^>]+>", "", page.read_text()))
+    assert "-0.017 [-0.055, +0.021]" in text and "95 % interval of Student's t" in text
 
 
 def test_memory_predicted_stands_beside_measured_and_needs_no_finished_run(
