@@ -6,6 +6,7 @@ axes:
   optim.lr: [0.001, 0.002]     # or a config key with values
 seeds: [0, 1]                  # 2 x 2 x 2 = 8 cells
 baseline: Full / lr=0.001      # the report part `paired` compares with it (default: the first)
+figures: {learning_curves: {colour: optim.lr, from: 0.5}}     # which axis is what in a figure
 
 With `measure: attention | layer | step` its cells train nothing: they are `experiments.benchmark`
 commands. Such a study may have several products, each with tables and figures of its own, instead
@@ -16,10 +17,11 @@ grids:
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ablations.study.axes.figure_keys import FigureKeys, read_figures
 from ablations.study.cell import Cell
 from ablations.study.distinct import check_folded, check_names
 from ablations.study.grid import MAX_CELLS, Grid, make_grids
@@ -51,6 +53,7 @@ KEYS = (
     "evaluations",
     "paper",
     "report",
+    "figures",
     "baseline",
     "notes",
 )
@@ -70,6 +73,7 @@ class Study:
     grids: tuple[Grid, ...] = ()
     baseline: str = ""  # the label that the others are compared with, seed by seed
     unread: tuple[str, ...] = ()  # of a folder of runs: what below it cannot be read
+    figures: dict[str, FigureKeys] = field(default_factory=dict)  # by the word of the report
 
     @property
     def is_benchmark(self) -> bool:
@@ -114,6 +118,7 @@ def _study(name: str, values: dict[str, Any], runs_dir: Path, max_cells: int) ->
         directory=runs_dir / name,
         grids=grids,
         baseline=_baseline(values, cells),
+        figures=read_figures(read_mapping(values, "figures"), grids),
     )
 
 

@@ -1,0 +1,135 @@
+"""In what the variants of a grid differ: the axes of the grid, and the keys of their configs.
+
+A figure gives each dimension a look of its own: a colour, a marker, a panel.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ablations.study.axes.variant_axes import axis_values
+from ablations.study.cell import Cell
+from ablations.study.changed import composed
+from ablations.study.grid import Grid
+from ablations.study.study import Study
+from reformer_pl.config import flat, to_dict
+from reformer_pl.config.unread import unread_keys
+
+NAMES = "variant"  # the key of the one dimension of a folder of runs
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """`choices` has the choice of each variant; a variant without one plays no part in it.
+
+    `numbers` are those of the choices that are a number, or that differ from another choice in one
+    number alone.
+    """
+
+    key: str
+    choices: dict[str, str]
+    numbers: dict[str, float] = field(default_factory=dict)
+    is_scale: bool = False  # every choice is a number, and has no name of its own
+
+    @property
+    def title(self) -> str:
+        """The last word of the key: n_hashes of model.lsh.n_hashes."""
+        return self.key.rsplit(".", 1)[-1]
+
+    @property
+    def order(self) -> list[str]:
+        """Its different choices: numbers from the least, words as in the study."""
+        order = list(dict.fromkeys(self.choices.values()))
+        return sorted(order, key=self.numbers.__getitem__) if self.is_scale else order
+
+    def text(self, choice: str) -> str:
+        """A choice without the name of its axis: 0.001 of lr=0.001."""
+        return choice.removeprefix(f"{self.title}=")
+
+
+def grid_dimensions(study: Study) -> list[Dimension]:
+    """The axes of the study's one grid in which its variants differ, in their order there.
+
+    A benchmark's variant is that of `Grid.place`, and the axis that grows is no dimension.
+    """
+    if not study.grids:
+        return [Dimension(NAMES, {cell.train: cell.train for cell in study.cells})]
+    (grid,) = study.grids
+    grown = grid.grown if grid.measure else None
+    places = [i for i, axis in enumerate(grid.axes) if axis.rsplit(".", 1)[-1] != grown]
+    dimensions = [_axis(grid, i) for i in places]
+    return [axis for axis in dimensions if len(axis.order) > 1] or dimensions[:1]
+
+
+def key_dimension(study: Study, key: str) -> Dimension:
+    """A key of the config as a dimension. A variant whose own choices leave it unread has none."""
+    (grid,) = study.grids
+    values = {
+        variant: config[key]
+        for variant, cell in first_cells(grid).items()
+        if key in (config := _read_config(cell))
+    }
+    choices = {variant: _text(value) for variant, value in values.items()}
+    numbers = {_text(value): float(value) for value in values.values() if _is_number(value)}
+    return Dimension(key, choices, numbers, is_scale=set(choices.values()) == set(numbers))
+
+
+def first_cells(grid: Grid) -> dict[str, Cell]:
+    """The first cell of each variant, as the figures of the grid name it."""
+    first: dict[str, Cell] = {}
+    for cell in grid.cells:
+        first.setdefault(grid.place(cell)[0] if grid.measure else cell.train, cell)
+    return first
+
+
+def _axis(grid: Grid, i: int) -> Dimension:
+    choices = {variant: cell.labels[i] for variant, cell in first_cells(grid).items()}
+    values = axis_values(grid, i)
+    numbers = {label: float(value) for label, value in values.items() if _is_number(value)}
+    if numbers:
+        return Dimension(grid.axes[i], choices, numbers, is_scale=True)
+    first: dict[str, Cell] = {}
+    for cell in grid.cells:  # all other axes are at their first choice here
+        first.setdefault(cell.labels[i], cell)
+    configs = {label: _read_config(cell) for label, cell in first.items()}
+    return Dimension(grid.axes[i], choices, _numbers_of_names(configs))
+
+
+def _numbers_of_names(configs: Mapping[str, dict[str, Any]]) -> dict[str, float]:
+    """name -> number, of the names whose configs differ in one number alone: LSH-1 to LSH-16."""
+    best: dict[str, float] = {}
+    for key in sorted({key for config in configs.values() for key in config}):
+        values = {n: c[key] for n, c in configs.items() if _is_number(c.get(key))}
+        if len(set(values.values())) < 2:
+            continue
+        groups: dict[str, list[str]] = {}
+        for name in values:
+            rest = {k: value for k, value in configs[name].items() if k != key}
+            groups.setdefault(json.dumps(rest, sort_keys=True, default=str), []).append(name)
+        numbers = {
+            name: float(values[name])
+            for names in groups.values()
+            for name in names
+            if len(names) > 1
+        }
+        best = max(best, numbers, key=len)
+    return best
+
+
+def _read_config(cell: Cell) -> dict[str, Any]:
+    """The flat config of a cell without seed, folder, and the keys that play no part in it."""
+    config = flat(to_dict(composed(cell.overrides)) | {"evaluations": {}})
+    unread = unread_keys(config) | {"seed", "out_dir", "evaluations"}
+    return {key: value for key, value in config.items() if key not in unread}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _text(value: Any) -> str:
+    """A value as an override has it."""
+    if _is_number(value):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value)

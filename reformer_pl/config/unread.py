@@ -1,0 +1,73 @@
+"""The keys of a config that play no part in its run.
+
+A choice reads its own keys and no others: n_hashes is a number of every config.yaml, and full
+attention has no rounds. Runs that differ in such a key alone are the same run, and runs that agree
+in it may be unlike.
+
+A group of keys below model is named as the word that reads it (model.lsh.*, model.axial.*), which
+is the rule for a new attention too. All other keys of one choice stand in READ_UNDER.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+MEASURING = ("attention", "layer", "step")
+WHOLE = ("none", "step")  # of benchmark.measure: a training run, and a whole step of one
+# A key or a group of keys -> the choice that reads it, and its words there.
+READ_UNDER: dict[str, tuple[str, tuple[str, ...]]] = {
+    "model.merge": ("model.residual", ("reversible",)),
+    # One attention alone has no other layers.
+    "model.n_layers": ("benchmark.measure", WHOLE),
+    "model.d_ff": ("benchmark.measure", WHOLE),
+    "model.dropout": ("benchmark.measure", WHOLE),
+    "model.residual": ("benchmark.measure", WHOLE),
+    "model.ff_chunks": ("benchmark.measure", WHOLE),
+    "model.loss_chunks": ("benchmark.measure", WHOLE),
+    "model.positions": ("benchmark.measure", WHOLE),
+    "task.source": ("task.name", ("enwik8",)),
+    "task.pairs": ("task.name", ("recall",)),
+    "task.noise": ("task.name", ("recall",)),
+    "optim.betas": ("optim.name", ("adam",)),
+    "optim": ("benchmark.measure", WHOLE),
+    "benchmark": ("benchmark.measure", MEASURING),
+    "benchmark.paired": ("benchmark.measure", ("attention", "layer")),
+    # A benchmark trains nothing, and scores nothing.
+    "trainer.max_steps": ("benchmark.measure", ("none",)),
+    "trainer.eval_every_steps": ("benchmark.measure", ("none",)),
+    "trainer.log_every_steps": ("benchmark.measure", ("none",)),
+    "trainer.coverage_every_steps": ("benchmark.measure", ("none",)),
+    "trainer.loggers": ("benchmark.measure", ("none",)),
+    "task.eval_sequences": ("benchmark.measure", ("none",)),
+    "task.curve_sequences": ("benchmark.measure", ("none",)),
+}
+SLOTS = ("model.attention", "model.residual", "model.positions")
+
+
+def unread_keys(values: Mapping[str, Any]) -> set[str]:
+    """Those of the dotted keys of a config that its own choices leave unread.
+
+    `values` are flat, as `flat(to_dict(config))` gives them. A key stays where its choice is not
+    among them.
+    """
+    return {key for key in values if not _is_read(key, values)}
+
+
+def _is_read(key: str, values: Mapping[str, Any]) -> bool:
+    """Whether the choices that read a key are made, and are read themselves."""
+    names = key.split(".")
+    for place in (key, names[0]):
+        choice, words = READ_UNDER.get(place, (key, ()))
+        is_made = key == choice or choice not in values or values[choice] in words
+        if not is_made or (key != choice and not _is_read(choice, values)):
+            return False
+    if names[0] != "model" or len(names) < 3 or not all(slot in values for slot in SLOTS):
+        return True
+    if names[1] == "lsh" and values.get("trainer.coverage_every_steps"):
+        return True  # the coverage of shared_full: how its queries would be hashed
+    return names[1] in _words(values)
+
+
+def _words(values: Mapping[str, Any]) -> set[str]:
+    """The words that stand in the slots of the model: several in a pattern of attention."""
+    slots = (slot for slot in SLOTS if _is_read(slot, values))
+    return {word for slot in slots for word in str(values[slot]).split()}
