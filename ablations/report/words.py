@@ -6,6 +6,7 @@ A part has `tables(study, cells)` or `figures(study, cells, tables)`, or both. `
 part's own tables, for figures that draw their numbers.
 """
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import NamedTuple
 
@@ -34,3 +35,13 @@ def build_part(word: str, study: Study, cells: pd.DataFrame, drawn: bool = True)
     tables = module.tables(study, cells) if hasattr(module, "tables") else []
     drawn = drawn and hasattr(module, "figures")
     return Part(tables, module.figures(study, cells, tables) if drawn else [])
+
+
+def check_only(study: Study, only: Iterable[str]) -> None:
+    """Raises ConfigError for a word that is no part of the study's report."""
+    for word in only:
+        if word not in study.report:
+            raise ConfigError(
+                f"study {study.name}: --only {word} is no part of its report: "
+                f"choose {', '.join(study.report)}"
+            )

@@ -1,5 +1,4 @@
-"""What every figure of a report shares, at the column width of a paper: style, colours, axes,
-legend.
+"""What every figure of a report shares, at the column width of a paper: colours, axes, legend.
 
 Each function that draws takes what `ablations.results` returns and gives a matplotlib Figure, so
 that a notebook can draw it too.
@@ -8,12 +7,11 @@ that a notebook can draw it too.
 import io
 import math
 from bisect import bisect_left
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -23,26 +21,16 @@ from matplotlib.legend import Legend
 from matplotlib.ticker import LogLocator
 
 from ablations.report.drawing.belongs import gid_of, unlinked
+from ablations.report.drawing.style import Style, column_inches, current_style, drawn_in, styled
 from ablations.report.numbers import number
 from ablations.report.variant_means import baselines, seeds_text
 from ablations.report.writers.csv_file import write_frame
 from ablations.results import variant_labels
 from ablations.study import Study
-from experiments.run_dir.durable import replace_file
+from experiments.run_dir.durable import replace_file, replace_text
 from experiments.run_dir.outcome import OK
 from reformer_pl.metrics import Metric
 
-COLUMN_INCHES, PAGE_INCHES = 3.4, 7.0
-STYLE = {
-    "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "legend.fontsize": 7,
-    "xtick.labelsize": 7.5, "ytick.labelsize": 7.5,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
-    "axes.grid": True, "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.5, "axes.axisbelow": True, "lines.linewidth": 1.3, "lines.markersize": 4,
-    "legend.frameon": False,
-    "pdf.fonttype": 42, "figure.dpi": 200, "savefig.dpi": 200,
-    "figure.constrained_layout.use": True, "mathtext.default": "regular",
-}  # fmt: skip
 # Okabe and Ito's palette without its yellow: distinct with every common colour blindness. In grey
 # print, marker and dashes tell the lines apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -59,25 +47,31 @@ class Drawing:
     caption: str
     figure: Figure
     data: pd.DataFrame | None = None  # the numbers in it, where no table of the report holds them
+    style: Style = field(default_factory=current_style)  # in which it was drawn
 
     @property
     def suffixes(self) -> tuple[str, ...]:
         """Of the files that `save` writes."""
         return ("pdf", "png") if self.data is None else ("pdf", "png", "csv")
 
-    def save(self, directory: Path) -> None:
-        """NAME.png (200 dpi) and NAME.pdf, and NAME.csv with its data."""
-        if self.data is not None:
+    def save(self, directory: Path, formats: Container[str] = ("csv", "png", "pdf")) -> None:
+        """NAME.png (200 dpi), NAME.pdf and NAME.svg, and NAME.csv with its data."""
+        if self.data is not None and "csv" in formats:
             write_frame(self.data, directory / f"{self.name}.csv")
-        with mpl.rc_context(STYLE):
+        with drawn_in(self.style), styled():
             for suffix, options in (("png", {}), ("pdf", {"metadata": {"CreationDate": None}})):
+                if suffix not in formats:
+                    continue
                 save = partial(self.figure.savefig, format=suffix, **options)
                 replace_file(directory / f"{self.name}.{suffix}", save)
+        if "svg" in formats:
+            replace_text(directory / f"{self.name}.svg", self.svg())
 
     def svg(self) -> str:
         """The same figure for the page, text as outlines; equal figures give equal text."""
         file = io.StringIO()
-        with mpl.rc_context({**STYLE, "svg.fonttype": "path", "svg.hashsalt": self.name}):
+        settings = {"svg.fonttype": "path", "svg.hashsalt": self.name}
+        with drawn_in(self.style), styled(settings):
             self.figure.savefig(
                 file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
             )
@@ -133,7 +127,7 @@ def baseline_line(
 
 
 def column_axes(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(COLUMN_INCHES, height))
+    figure = Figure(figsize=(column_inches(), height))
     return figure, figure.add_subplot()
 
 

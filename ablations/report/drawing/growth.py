@@ -2,7 +2,6 @@
 beside ours.
 """
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,12 +12,12 @@ from ablations.report.benchmark_rows import by_place, constant_tokens, disturbed
 from ablations.report.drawing.belongs import belongs
 from ablations.report.drawing.figure import (
     GREY,
-    STYLE,
     column_axes,
     hollow_marker,
     legend_below,
     styles,
 )
+from ablations.report.drawing.style import styled
 from experiments.times.disturbed import marked
 
 PAPER = {"linestyle": (0, (1, 1.6)), "linewidth": 1.1}
@@ -32,7 +31,7 @@ def length_axis(rows: pd.DataFrame) -> str:
     return "Length" if constant_tokens(rows) is None else "Length / batch"
 
 
-@mpl.rc_context(STYLE)
+@styled()
 def growth(
     rows: pd.DataFrame,
     column: str,

@@ -7,7 +7,6 @@ The axis of the study is model.lsh.n_hashes, or has labels that set it.
 import json
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,13 +17,12 @@ from ablations.report.drawing.figure import (
     COLOURS,
     DASHES,
     MARKERS,
-    PAGE_INCHES,
-    STYLE,
     Drawing,
     hollow_marker,
     legend_below,
     not_drawn,
 )
+from ablations.report.drawing.style import page_inches, styled
 from ablations.report.judged import judged_by
 from ablations.report.numbers import MISSING
 from ablations.report.table import Row, Table, Value, Words, mark_best
@@ -121,12 +119,12 @@ def _series(study: Study, hashed: dict[str, RunConfig]) -> dict[str, str]:
     return names
 
 
-@mpl.rc_context(STYLE)
+@styled()
 def three_panels(data: pd.DataFrame, metrics: list[Metric]) -> Figure:
     """A panel for each metric from `rounds_data`: a line for each series, a horizontal one for each
     variant without LSH.
     """
-    figure = Figure(figsize=(PAGE_INCHES, 2.3))
+    figure = Figure(figsize=(page_inches(), 2.3))
     panels = figure.subplots(1, len(metrics))
     hashed, without_lsh = data[data["rounds"].notna()], data[data["rounds"].isna()]
     series, rounds = list(hashed["series"].unique()), sorted(hashed["rounds"].unique())

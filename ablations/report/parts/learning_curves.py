@@ -1,6 +1,5 @@
 """`learning_curves`: the held-out score while training, against steps, tokens and seconds."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -8,7 +7,6 @@ from matplotlib.ticker import EngFormatter
 
 from ablations.report.drawing.belongs import belongs
 from ablations.report.drawing.figure import (
-    STYLE,
     Drawing,
     baseline_line,
     column_axes,
@@ -17,6 +15,7 @@ from ablations.report.drawing.figure import (
     not_drawn,
     styles,
 )
+from ablations.report.drawing.style import styled
 from ablations.report.interval import mean_intervals
 from ablations.report.judged import judged_by
 from ablations.report.table import Table
@@ -123,7 +122,7 @@ def part_scored(study: Study) -> str:
     )
 
 
-@mpl.rc_context(STYLE)
+@styled()
 def draw_curves(
     study: Study,
     cells: pd.DataFrame,

@@ -7,7 +7,6 @@ The figures have one point a variant: score against memory, and time against mem
 import itertools
 import math
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,7 +14,6 @@ from matplotlib.figure import Figure
 from ablations.report.drawing.belongs import belongs
 from ablations.report.drawing.figure import (
     GREY,
-    STYLE,
     Drawing,
     baseline_line,
     column_axes,
@@ -26,6 +24,7 @@ from ablations.report.drawing.figure import (
     styles,
 )
 from ablations.report.drawing.point_labels import Point, label_points
+from ablations.report.drawing.style import styled
 from ablations.report.interval import mean_interval
 from ablations.report.judged import judged_by, study_metrics
 from ablations.report.pareto_front import pareto_front
@@ -183,7 +182,7 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     ]
 
 
-@mpl.rc_context(STYLE)
+@styled()
 def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
     """A metric against peak memory, one point a variant, a bar for the interval of its mean; of a
     score, the Pareto front of the means.

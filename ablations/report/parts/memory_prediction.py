@@ -6,7 +6,6 @@ A prediction takes seconds.
 
 import itertools
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -15,7 +14,6 @@ from ablations.launch.predicted_memory import Predictions
 from ablations.report.drawing.belongs import belongs
 from ablations.report.drawing.figure import (
     GREY,
-    STYLE,
     Drawing,
     column_axes,
     legend_below,
@@ -24,6 +22,7 @@ from ablations.report.drawing.figure import (
     styles,
 )
 from ablations.report.drawing.point_labels import label_points
+from ablations.report.drawing.style import styled
 from ablations.report.numbers import digits
 from ablations.report.table import Row, Table, Value, Words
 from ablations.report.variant_means import mean_entry, means_by_variant, over_seeds
@@ -91,7 +90,7 @@ def prediction_data(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
     return data
 
 
-@mpl.rc_context(STYLE)
+@styled()
 def against_the_diagonal(study: Study, data: pd.DataFrame) -> Figure:
     """Rows of `prediction_data` with both numbers, against the line where they are equal."""
     memory = memory_metric(data["peak_memory_gib_mean"].max())

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ablations.report.drawing.belongs import belongs
-from ablations.report.drawing.figure import COLUMN_INCHES, PAGE_INCHES, STYLE, Drawing, not_drawn
+from ablations.report.drawing.figure import Drawing, not_drawn
+from ablations.report.drawing.style import column_inches, page_inches, styled
 from ablations.report.interval import mean_interval
 from ablations.report.judged import judged_by
 from ablations.report.numbers import number
@@ -133,7 +134,7 @@ def cost_table(study: Study, cells: pd.DataFrame) -> Table:
     return Table("train_cost", caption, header, tuple(rows), data)
 
 
-@mpl.rc_context({**STYLE, "axes.grid": False})
+@styled({"axes.grid": False})
 def heat_map(study: Study, data: pd.DataFrame) -> Figure:
     """`score_data` as colours; where the study has the paper's numbers, they are a second panel on
     the same scale.
@@ -144,7 +145,7 @@ def heat_map(study: Study, data: pd.DataFrame) -> Figure:
         panels[f"paper_{score.name}"] = "The paper"
     variants, names = variant_labels(study), data["eval"].unique()
     low, high = _colour_range(score, data[list(panels)].stack().dropna())
-    size = (PAGE_INCHES if paper else COLUMN_INCHES, 0.95 + 0.32 * len(variants))
+    size = (page_inches() if paper else column_inches(), 0.95 + 0.32 * len(variants))
     figure = Figure(figsize=size)
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (column, title) in zip(all_axes, panels.items(), strict=True):
