@@ -7,7 +7,7 @@ from ablations.report.writers.formats import DEFAULT_FORMATS, FORMATS
 
 STYLE = (
     "draw for a venue: exact column widths, its fonts, text of 6 pt or more; icml2024, "
-    "neurips2024, iclr2024 and others; needs pip install -e '.[style]' (default: a style of our own)"
+    "neurips2024, iclr2024 and others; needs pip install -e '.[style]' (default: our own)"
 )
 ONLY = (
     "only these words of the study's report, separated by commas; results.csv and the page, which "
