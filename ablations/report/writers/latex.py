@@ -164,7 +164,7 @@ def _tabular(table: Table, rows: list[Row], columns: list[int], widths: list[flo
         r"    \midrule",
     ]
     for i, row in enumerate(rows):
-        label = (r"\raggedright " if is_broken else "") + latex_label(row.label)
+        label = broken_label(row.label, widths[0]) if is_broken else latex_label(row.label)
         texts = [label, *(latex_entry(row.entries[j - 1]) for j in columns)]
         lines.append("    " + " & ".join(texts) + r" \\")
         if has_interval(row) and i + 1 < len(rows):
@@ -175,6 +175,20 @@ def _tabular(table: Table, rows: list[Row], columns: list[int], widths: list[flo
 def latex_label(text: str) -> str:
     """The first cell of a row, which must not look like an argument of the line's end before it."""
     return ("{}" if text.startswith(("[", "*")) else "") + escape(text)
+
+
+def broken_label(text: str, points: float) -> str:
+    """A label in several lines, in which a word that is wider than a line is broken at any letter.
+
+    The points are those of a line.
+    """
+    words = [
+        escape(word)
+        if text_points(word) <= points
+        else r"\allowbreak{}".join(escape(letter) for letter in word)
+        for word in text.split(" ")
+    ]
+    return r"\raggedright{}" + " ".join(words)
 
 
 def latex_entry(entry: Entry) -> str:
