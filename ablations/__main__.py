@@ -143,8 +143,8 @@ def _plan(study: Study) -> int:
 
 def _report(studies: list[Study], arguments: argparse.Namespace) -> int:
     # pandas and matplotlib take seconds to import
-    from ablations.report.drawing.style import drawn_in
-    from ablations.report.drawing.venue import venue_style
+    from ablations.report.styles.style import drawn_in
+    from ablations.report.styles.venue import venue_style
     from ablations.report.words import check_only
 
     for study in studies:

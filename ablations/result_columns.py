@@ -50,11 +50,10 @@ MEASURED_COLUMNS = (
     "n_rounds",
     "disturbed",
 )  # where the cells measure
-CURVE_COLUMNS = ("train", "cell", "seed", "split", "step", *SCORES, "lr", "seconds", "tokens")
+CELL_COLUMNS = ("study", "variant", "train", "cell", "seed")  # of curves and coverage
+CURVE_COLUMNS = (*CELL_COLUMNS, "split", "step", *SCORES, "lr", "seconds", "tokens")
 COVERAGE_COLUMNS = (
-    "train",
-    "cell",
-    "seed",
+    *CELL_COLUMNS,
     "step",
     "layer",
     "head",

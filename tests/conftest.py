@@ -40,7 +40,8 @@ BASES = Bases()  # of all tests, for Hydra takes a tenth of a second
 @pytest.fixture
 def stub_configs(monkeypatch: pytest.MonkeyPatch) -> None:
     """For runs whose config.yaml is a few keys: what a changed one does stands in test_changed_study.py."""
-    monkeypatch.setattr("ablations.results.changed_cells", lambda study: {})
+    for reader in ("cells", "curves", "evaluations", "load"):
+        monkeypatch.setattr(f"ablations.results.{reader}.changed_cells", lambda study: {})
 
 
 @pytest.fixture

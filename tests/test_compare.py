@@ -92,8 +92,9 @@ def test_one_frame_holds_config_metrics_cost_status_and_provenance(tmp_path: Pat
     study = sweep(tmp_path / "a", {("Full", 0): 4.0, (LABELS[1], 0): 4.1}, 100.0, 0.2)
     fail(study.cells[1].directory, "oom", "out of memory")
     found = load_results(study)
-    assert len(found) == 6 and list(found.columns[:7]) == [
+    assert len(found) == 6 and list(found.columns[:8]) == [
         "study",
+        "variant",
         "cell",
         "train",
         "eval",

@@ -290,7 +290,7 @@ def test_every_new_part_is_written_as_files_and_shown_on_the_page(tmp_path: Path
     assert {
         f"{name}.{suffix}" for name in ("paired", "hash_rounds") for suffix in ("csv", "md", "tex")
     } <= written
-    curves = ("learning_curves", "learning_curves_tokens", "learning_curves_time")
+    curves = ("learning_curves", "learning_curves_time")
     assert {
         f"{name}.{suffix}" for name in ("hash_rounds", *curves) for suffix in ("png", "pdf")
     } <= written

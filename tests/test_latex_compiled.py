@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ablations.report.drawing.style import OWN, drawn_in
-from ablations.report.drawing.venue import venue_style
 from ablations.report.report import load_report
+from ablations.report.styles.style import OWN, drawn_in
+from ablations.report.styles.venue import venue_style
 from ablations.report.write import write_report
 from ablations.report.writers.latex import latex
 from ablations.study import Study

@@ -65,7 +65,6 @@ def test_every_point_leads_to_the_cells_it_is_the_mean_of(tmp_path: Path) -> Non
         "loss_memory",
         "time_memory",
         "learning_curves",
-        "learning_curves_tokens",
         "learning_curves_time",
     ):
         assert page.linked_from(figure) == dict.fromkeys(names, 1)

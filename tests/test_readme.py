@@ -410,6 +410,7 @@ def test_the_worked_example_of_an_attention_variant(tmp_path: Path) -> None:
         apply(tmp_path / changed[-1], diff)
     assert changed == [
         "reformer_pl/config/rules.py",
+        "reformer_pl/config/unread.py",
         "reformer_pl/attention.py",
         "tests/test_attention.py",
     ]

@@ -53,6 +53,7 @@ def test_an_attention_with_weights_of_its_own(tmp_path: Path) -> None:
     touched = apply_page(page, tmp_path)
     assert touched == [
         "reformer_pl/config/rules.py",
+        "reformer_pl/config/unread.py",
         "reformer_pl/gated_conv.py",
         "reformer_pl/attention.py",
     ]

@@ -9,9 +9,9 @@ from matplotlib.text import Text
 
 from ablations.__main__ import main
 from ablations.report.drawing.figure import Drawing
-from ablations.report.drawing.style import COLUMN_INCHES, PAGE_INCHES, Style, drawn_in
-from ablations.report.drawing.venue import SIZES, venue_style
 from ablations.report.report import load_report
+from ablations.report.styles.style import COLUMN_INCHES, PAGE_INCHES, Style, drawn_in
+from ablations.report.styles.venue import SIZES, venue_style
 from ablations.study import Study
 from grid_study import grid_study
 from test_report import memory_study

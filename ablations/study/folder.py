@@ -33,7 +33,13 @@ def open_source(source: Study | str | Path, runs_dir: Path = Path("runs")) -> St
             f"there is no folder {source}: "
             "give a study's name, the path of its YAML file, or a folder of runs"
         )
-    return load_study(source, runs_dir, max_cells=sys.maxsize)  # `run` had its limit
+    try:
+        return load_study(source, runs_dir, max_cells=sys.maxsize)  # `run` had its limit
+    except ConfigError as error:
+        folder = runs_dir / str(source)
+        if named or "/" in str(source) or not folder.is_dir():
+            raise
+        raise ConfigError(f"{error}; {folder} is a folder of runs: give its path") from error
 
 
 def study_of_folder(folder: Path) -> Study:

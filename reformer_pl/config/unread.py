@@ -4,8 +4,8 @@ A choice reads its own keys and no others: n_hashes is a number of every config.
 attention has no rounds. Runs that differ in such a key alone are the same run, and runs that agree
 in it may be unlike.
 
-A group of keys below model is named as the word that reads it (model.lsh.*, model.axial.*), which
-is the rule for a new attention too. All other keys of one choice stand in READ_UNDER.
+Which groups of keys below model (model.lsh.*) a word reads stands in GROUPS_OF, and all other keys
+of one choice stand in READ_UNDER.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,17 @@ READ_UNDER: dict[str, tuple[str, tuple[str, ...]]] = {
     "task.eval_sequences": ("benchmark.measure", ("none",)),
     "task.curve_sequences": ("benchmark.measure", ("none",)),
 }
-SLOTS = ("model.attention", "model.residual", "model.positions")
+SLOTS = ("model.attention", "model.positions")
+# A word in a slot of the model -> the groups of keys that it reads. One that is not listed reads
+# all of them.
+GROUPS_OF: dict[str, tuple[str, ...]] = {
+    "full": (),
+    "shared_full": (),
+    "lsh": ("lsh",),
+    "local": ("local",),
+    "learned": (),
+    "axial": ("axial",),
+}
 
 
 def unread_keys(values: Mapping[str, Any]) -> set[str]:
@@ -64,10 +74,6 @@ def _is_read(key: str, values: Mapping[str, Any]) -> bool:
         return True
     if names[1] == "lsh" and values.get("trainer.coverage_every_steps"):
         return True  # the coverage of shared_full: how its queries would be hashed
-    return names[1] in _words(values)
-
-
-def _words(values: Mapping[str, Any]) -> set[str]:
-    """The words that stand in the slots of the model: several in a pattern of attention."""
     slots = (slot for slot in SLOTS if _is_read(slot, values))
-    return {word for slot in slots for word in str(values[slot]).split()}
+    words = (word for slot in slots for word in str(values[slot]).split())
+    return any(names[1] in GROUPS_OF.get(word, names) for word in words)

@@ -1,13 +1,12 @@
-"""What every figure of a report shares, at the column width of a paper: colours, axes, legend.
+"""What every figure of a report shares, at the column width of a paper: style, colours, axes,
+legend.
 
 Each function that draws takes what `ablations.results` returns and gives a matplotlib Figure, so
 that a notebook can draw it too.
 """
 
 import io
-import math
-from bisect import bisect_left
-from collections.abc import Container, Iterable
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,14 +14,12 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.ticker import LogLocator
 
-from ablations.report.drawing.belongs import gid_of, unlinked
-from ablations.report.drawing.style import Style, column_inches, current_style, drawn_in, styled
+from ablations.report.drawing.looks import GREY
 from ablations.report.numbers import number
+from ablations.report.styles.style import Style, column_inches, current_style, drawn_in, styled
 from ablations.report.variant_means import baselines, seeds_text
 from ablations.report.writers.csv_file import write_frame
 from ablations.results import variant_labels
@@ -30,13 +27,6 @@ from ablations.study import Study
 from experiments.run_dir.durable import replace_file, replace_text
 from experiments.run_dir.outcome import OK
 from reformer_pl.metrics import Metric
-
-# Okabe and Ito's palette without its yellow: distinct with every common colour blindness. In grey
-# print, marker and dashes tell the lines apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
-DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-GREY = "#666666"
 
 
 @dataclass(frozen=True)
@@ -78,35 +68,25 @@ class Drawing:
         return file.getvalue()
 
 
-def styles(names: Iterable[str]) -> dict[str, dict[str, object]]:
-    """Colour, marker and dashes of each variant, by its place: the same in every figure of the
-    study.
-    """
-    return {
-        label: {
-            "color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)],
-            "linestyle": DASHES[i % len(DASHES)],
-            "markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 3 + i,
-        }
-        for i, label in enumerate(names)
-    }  # fmt: skip
-
-
 def hollow_marker(style: dict[str, object]) -> dict[str, object]:
     """The marker of a time that something disturbed."""
     return {"markerfacecolor": "white", "markeredgecolor": style["color"], "markeredgewidth": 1.1}
 
 
 def baseline_line(
-    axes: Axes, cells: pd.DataFrame, metric: Metric, near: list[float] | None = None
+    figure: Figure,
+    all_axes: Sequence[Axes],
+    cells: pd.DataFrame,
+    metric: Metric,
+    near: list[float] | None = None,
 ) -> list[float]:
-    """A dashed line where the model that knows nothing stands.
+    """A dashed line in each panel where the model that knows nothing stands.
 
-    Beyond the axis, or far from the points, it is words above the axes.
+    Beyond the axis, or far from the points, it is words above the panels.
 
     `near` are the heights of the points. Returns the heights of the lines.
     """
-    drawn, away = [], []
+    axes, drawn, away = all_axes[0], [], []
     for name, baseline in baselines(cells).items():
         if metric.name not in baseline:
             continue
@@ -115,54 +95,23 @@ def baseline_line(
         low, high = (min(near), max(near)) if near else axes.get_ylim()
         reach = 1.2 * max(high - low, 0.02 * abs(high)) if near else 0
         if low - reach <= value <= high + reach:
-            axes.axhline(
-                value, color=GREY, linestyle=(0, (4, 3)), linewidth=0.9, label=text, zorder=1
-            )
+            line = {"color": GREY, "linestyle": (0, (4, 3)), "linewidth": 0.9, "zorder": 1}
+            for panel in all_axes:
+                panel.axhline(value, label=text if panel is axes else "_", **line)
             drawn.append(value)
         else:
             away.append(f"{text} ({'above' if value > high else 'below'} the axis)")
-    if away:
-        axes.set_title("; ".join(away), loc="right", fontsize=7, color=GREY)
+    words = {"fontsize": 7, "color": GREY}
+    if away and len(all_axes) > 1:
+        figure.suptitle("; ".join(away), x=0.995, ha="right", **words)
+    elif away:
+        axes.set_title("; ".join(away), loc="right", **words)
     return drawn
 
 
 def column_axes(height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(column_inches(), height))
     return figure, figure.add_subplot()
-
-
-def legend_below(figure: Figure, axes: Axes) -> None:
-    """A legend below the axes in as many columns as fit, the figure made higher by its rows."""
-    artists, names = axes.get_legend_handles_labels()
-    if not names:
-        return
-
-    def legend_of(rows: int) -> Legend:
-        columns = math.ceil(len(names) / rows)
-        return figure.legend(
-            artists,
-            names,
-            loc="outside lower center",
-            ncols=columns,
-            handlelength=2.2,
-            columnspacing=1.0,
-            borderaxespad=0.2,
-        )
-
-    def fits(rows: int) -> bool:
-        legend = legend_of(rows)
-        width = legend.get_window_extent(FigureCanvasAgg(figure).get_renderer()).width
-        legend.remove()
-        return width < 0.98 * figure.bbox.width
-
-    rows = 1 + bisect_left(range(1, len(names)), True, key=fits)  # in one column it has to
-    legend = legend_of(rows)
-    for artist, handle, text in zip(
-        artists, legend.legend_handles, legend.get_texts(), strict=True
-    ):
-        for entry in (handle, text):
-            entry.set_gid(unlinked(gid_of(artist)))
-    figure.set_figheight(figure.get_figheight() + 0.17 * rows)
 
 
 def not_drawn(study: Study, cells: pd.DataFrame) -> str:

@@ -10,14 +10,10 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from ablations.report.benchmark_rows import by_place, constant_tokens, disturbed_at
 from ablations.report.drawing.belongs import belongs
-from ablations.report.drawing.figure import (
-    GREY,
-    column_axes,
-    hollow_marker,
-    legend_below,
-    styles,
-)
-from ablations.report.drawing.style import styled
+from ablations.report.drawing.figure import column_axes, hollow_marker
+from ablations.report.drawing.legend import explain_looks
+from ablations.report.drawing.looks import GREY, Looks, plain_looks
+from ablations.report.styles.style import styled
 from experiments.times.disturbed import marked
 
 PAPER = {"linestyle": (0, (1, 1.6)), "linewidth": 1.1}
@@ -38,17 +34,19 @@ def growth(
     y_label: str,
     x_label: str = LAYERS,
     paper: dict[str, dict[str, float]] | None = None,
+    looks: Looks | None = None,
 ) -> Figure:
     """`column` of each variant against length, both logarithmic, or against layers; `paper` gives
     dotted lines in the variants' colours.
 
-    `rows` are `benchmark_rows.grid_rows`.
+    `rows` are `benchmark_rows.grid_rows`. Without `looks`, each variant has the look of its place.
     """
+    looks = looks or plain_looks(rows["variant"].unique())
     figure, axes = column_axes(height=2.7)
     linear = x_label == LAYERS
     values = by_place(rows, column)
     places = by_place(rows, "n_layers" if linear else "length").mean().dropna()
-    for i, (variant, style) in enumerate(styles(values.index).items()):
+    for i, (variant, style) in enumerate(looks.styles.items()):
         drawn = values.loc[variant, places.index].dropna()
         drawn = drawn if linear else drawn[drawn > 0]  # a logarithmic axis has no zero
         # from 1 down to 0, so that a line right below another still shows
@@ -60,7 +58,8 @@ def growth(
         ]
         if len(drawn):
             gid = belongs(*labels[drawn.index])
-            line = {**style, **sizes, "label": marked(variant, bool(hollow))}
+            label = marked(looks.names[variant], bool(hollow)) if looks.entries is None else "_"
+            line = {**style, **sizes, "label": label}
             axes.plot(places[drawn.index], drawn, gid=gid, **line)
         if hollow:
             rings = {**style, **sizes, **hollow_marker(style), "linestyle": "none"}
@@ -82,7 +81,7 @@ def growth(
     axes.set_ylabel(y_label)
     if linear:
         axes.set_ylim(bottom=0)
-    legend_below(figure, axes)
+    explain_looks(figure, [axes], looks)
     return figure
 
 

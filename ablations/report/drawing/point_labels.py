@@ -3,7 +3,7 @@ point, line or border.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,12 +26,15 @@ def label_points(
     points: dict[str, Point],
     segments: Iterable[tuple[Point, Point]] = (),
     size: float = 7.5,
+    labels: Mapping[str, str] | None = None,
 ) -> None:
     """Write each key of `points` beside its point: of the places tried, the one that covers least,
     then the nearest.
 
+    With `labels`, the texts of some of the points are written, and the others are kept clear.
     `segments` are lines from one corner to the other, kept clear too. All coordinates are data.
     """
+    labels = {name: name for name in points} if labels is None else labels
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     figure.set_layout_engine(
@@ -53,10 +56,10 @@ def label_points(
         "color": INK,
         "zorder": 30,
     }
-    gids = {name: belongs(name, linked=False) for name in points}
+    gids = {name: belongs(name, linked=False) for name in labels}
     texts = {
-        name: axes.annotate(name, points[name], xytext=(0, 0), gid=gids[name], **style)
-        for name in points
+        name: axes.annotate(label, points[name], xytext=(0, 0), gid=gids[name], **style)
+        for name, label in labels.items()
     }
     drawn = {name: text.get_window_extent(renderer) for name, text in texts.items()}
     places = {

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ablations.report.drawing.belongs import belongs
-from ablations.report.drawing.figure import COLOURS, GREY, MARKERS, Drawing
-from ablations.report.drawing.style import column_inches, page_inches, styled
+from ablations.report.drawing.figure import Drawing
+from ablations.report.drawing.looks import GREY, MARKERS, numbers_colours
 from ablations.report.numbers import MISSING, number
+from ablations.report.styles.style import column_inches, page_inches, styled
 from ablations.report.table import Entry, Row, Table, Value, Words
 from ablations.results import load_coverage, variant_labels
 from ablations.study import Study
@@ -112,7 +113,7 @@ def coverage_curves(study: Study, recorded: pd.DataFrame) -> Figure:
     for axes, variant in zip(panels, variants, strict=False):
         own = recorded[recorded["train"] == variant]
         for i, rounds in enumerate(all_rounds):
-            _draw_rounds(axes, own[own["rounds"] == rounds], variant, i)
+            _draw_rounds(axes, own[own["rounds"] == rounds], variant, _style(i, len(all_rounds)))
         axes.set_title(f"Trained with {variant}")
         axes.set_xlim(left=0)
         axes.set_ylim(0, 102)
@@ -122,7 +123,10 @@ def coverage_curves(study: Study, recorded: pd.DataFrame) -> Figure:
         axes.remove()
     for axes in panels[: len(variants) : columns]:
         axes.set_ylabel("Attention mass reached (%)")
-    handles = [Line2D([], [], label=_rounds(n), **_style(i)) for i, n in enumerate(all_rounds)]
+    handles = [
+        Line2D([], [], label=_rounds(n), **_style(i, len(all_rounds)))
+        for i, n in enumerate(all_rounds)
+    ]
     handles.append(Line2D([], [], color=GREY, label="as many random keys", **CHANCE))
     figure.legend(
         handles=handles,
@@ -134,24 +138,22 @@ def coverage_curves(study: Study, recorded: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_rounds(axes: Axes, rows: pd.DataFrame, variant: str, i: int) -> None:
-    """The i-th number of rounds: the mean as a line, the range as a band, chance dashed."""
+def _draw_rounds(axes: Axes, rows: pd.DataFrame, variant: str, style: dict[str, object]) -> None:
+    """One number of rounds: the mean as a line, the range as a band, chance dashed."""
     steps = rows.groupby("step")
     coverage = 100 * steps["coverage"].agg(["mean", "min", "max"])
-    style, beside = _style(i) | {"zorder": 3 + i}, belongs(variant, linked=False)
+    beside = belongs(variant, linked=False)
     axes.plot(coverage.index, coverage["mean"], markevery=0.22, gid=belongs(variant), **style)
     band = {"color": style["color"], "alpha": 0.14, "linewidth": 0}
     axes.fill_between(coverage.index, coverage["min"], coverage["max"], gid=beside, **band)
-    dashed = {"color": style["color"], "zorder": 3 + i, **CHANCE}
+    dashed = {"color": style["color"], "zorder": style["zorder"], **CHANCE}
     axes.plot(100 * steps["chance"].mean(), gid=beside, **dashed)
 
 
-def _style(i: int) -> dict[str, object]:
-    return {
-        "color": COLOURS[i % len(COLOURS)],
-        "marker": MARKERS[i % len(MARKERS)],
-        "markersize": 3.2,
-    }
+def _style(i: int, count: int) -> dict[str, object]:
+    """Of the i-th of some numbers of rounds, in order."""
+    colour, marker = numbers_colours(count)[i], MARKERS[i % len(MARKERS)]
+    return {"color": colour, "marker": marker, "markersize": 3.2, "zorder": 3 + i}
 
 
 def _entries(row: dict[str, float]) -> tuple[Entry, Entry]:

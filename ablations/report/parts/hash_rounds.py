@@ -14,17 +14,15 @@ from matplotlib.ticker import NullLocator
 
 from ablations.report.drawing.belongs import belongs
 from ablations.report.drawing.figure import (
-    COLOURS,
-    DASHES,
-    MARKERS,
     Drawing,
     hollow_marker,
-    legend_below,
     not_drawn,
 )
-from ablations.report.drawing.style import page_inches, styled
+from ablations.report.drawing.legend import legend_below
+from ablations.report.drawing.looks import COLOURS, DASHES, MARKERS
 from ablations.report.judged import judged_by
 from ablations.report.numbers import MISSING
+from ablations.report.styles.style import page_inches, styled
 from ablations.report.table import Row, Table, Value, Words, mark_best
 from ablations.report.variant_means import (
     disturbed_variants,

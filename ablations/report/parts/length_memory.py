@@ -13,6 +13,7 @@ from ablations.report.benchmark_rows import (
 from ablations.report.benchmark_table import place_table
 from ablations.report.drawing.figure import Drawing
 from ablations.report.drawing.growth import growth, length_axis
+from ablations.report.drawing.looks import variant_looks
 from ablations.report.table import Table
 from ablations.study import Study
 from reformer_pl.metrics import MEMORY_MIB
@@ -41,5 +42,6 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
         f"Peak memory against length{shape_words(grid, rows)}; {memory_words(grid)}."
         f"{not_measured(rows)}"
     )
-    figure = growth(rows, "peak_memory_mib", MEMORY_MIB.axis, length_axis(rows))
-    return [Drawing("length_memory", caption, figure)]
+    looks = variant_looks(study, "length_memory", "lines")
+    figure = growth(rows, "peak_memory_mib", MEMORY_MIB.axis, length_axis(rows), looks=looks)
+    return [Drawing("length_memory", caption + looks.words, figure)]

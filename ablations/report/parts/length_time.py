@@ -16,6 +16,7 @@ from ablations.report.benchmark_rows import (
 from ablations.report.benchmark_table import place_table
 from ablations.report.drawing.figure import Drawing
 from ablations.report.drawing.growth import growth, length_axis
+from ablations.report.drawing.looks import variant_looks
 from ablations.report.table import Table
 from ablations.study import Study
 
@@ -48,5 +49,6 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
         f"Seconds of {COUNTED[grid.measure]}, against length{shape_words(grid, rows)}{beside}."
         f"{not_measured(rows)}{disturbed_cases(rows)}"
     )
-    figure = growth(rows, "step_seconds", "Seconds", length_axis(rows), paper)
-    return [Drawing("length_time", caption, figure)]
+    looks = variant_looks(study, "length_time", "lines")
+    figure = growth(rows, "step_seconds", "Seconds", length_axis(rows), paper, looks)
+    return [Drawing("length_time", caption + looks.words, figure)]

@@ -4,28 +4,13 @@ score and memory.
 The figures have one point a variant: score against memory, and time against memory.
 """
 
-import itertools
 import math
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from ablations.report.drawing.belongs import belongs
-from ablations.report.drawing.figure import (
-    GREY,
-    Drawing,
-    baseline_line,
-    column_axes,
-    hollow_marker,
-    legend_below,
-    not_drawn,
-    plain_log_ticks,
-    styles,
-)
-from ablations.report.drawing.point_labels import Point, label_points
-from ablations.report.drawing.style import styled
-from ablations.report.interval import mean_interval
+from ablations.report.drawing.figure import Drawing, not_drawn
+from ablations.report.drawing.looks import variant_looks
+from ablations.report.drawing.memory_points import MOST_LABELS, against_memory
 from ablations.report.judged import judged_by, study_metrics
 from ablations.report.pareto_front import pareto_front
 from ablations.report.table import Row, Table, Value, Words, if_disturbed, mark_best
@@ -41,12 +26,10 @@ from ablations.report.variant_means import (
     metric_places,
     over_seeds,
     side_by_side,
-    value_bounds,
 )
 from ablations.result_columns import SCORES
 from ablations.results import variant_labels
 from ablations.study import Study
-from experiments.run_dir.outcome import OK
 from reformer_pl.metrics import LOSS_NATS, STEP_SECONDS, TOKENS_PER_SECOND, Metric, memory_metric
 
 RATIOS = ("peak_memory_gib", "step_seconds")
@@ -164,6 +147,7 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     score, missing = judged_by(study), not_drawn(study, cells)
     intervals = drawn_intervals(study, cells)
     bars = f" Points are means; bar: {intervals}." if intervals else ""
+    bars += _looks_words(study)
     better = "higher" if score.higher_is_better else "lower"
     caption = (
         f"{score.axis} against the peak memory of one training step; left and {better} is better. "
@@ -182,66 +166,9 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     ]
 
 
-@styled()
-def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
-    """A metric against peak memory, one point a variant, a bar for the interval of its mean; of a
-    score, the Pareto front of the means.
-    """
-    memory = memory_metric(cells["peak_memory_gib"].max())
-    drawn = cells[(cells["status"] == OK) & cells[memory.name].notna() & cells[metric.name].notna()]
-    figure, axes = column_axes(height=2.7)
-    hollow = disturbed_variants(study, cells, metric.flag)
-    points: dict[str, Point] = {}
-    bars: list[tuple[Point, Point]] = []
-    for variant, style in styles(variant_labels(study)).items():
-        rows = drawn[drawn["train"] == variant]
-        if rows.empty:
-            continue
-        x, values = memory.scale * rows[memory.name].mean(), metric.scale * rows[metric.name]
-        least, most = (metric.scale * bound for bound in value_bounds(metric.name))
-        low, high = mean_interval(values, (least, most))
-        if pd.notna(low):
-            bars.append(((x, low), (x, high)))
-            bar = {"color": style["color"], "linewidth": 1, "gid": belongs(variant, linked=False)}
-            axes.plot(*zip(*bars[-1], strict=True), **bar)
-        points[variant] = (x, metric.scale * rows[metric.name].mean())
-        face = hollow_marker(style) if variant in hollow else {}
-        axes.plot(*points[variant], **{**style, "markersize": 6, **face}, gid=belongs(variant))
-    xs = [x for x, _ in points.values()]
-    if xs and max(xs) > 8 * min(xs):
-        axes.set_xscale("log")
-        plain_log_ticks(axes.xaxis)
-    axes.set_xlabel(memory.axis)
-    axes.set_ylabel(metric.axis)
-    axes.margins(0.22, 0.18)
-    near = [y for _, y in points.values()] + [y for bar in bars for _, y in bar]
-    rules, stairs = [], []
-    if metric == judged_by(study):
-        rules = baseline_line(axes, cells, metric, near)
-        stairs = draw_front(axes, list(points.values()), metric.higher_is_better)
-    legend_below(figure, axes)
-    left, right = axes.get_xlim()
-    label_points(figure, axes, points, [*bars, *stairs, *(((left, y), (right, y)) for y in rules)])
-    return figure
-
-
-def draw_front(
-    axes: Axes, points: list[Point], higher_is_better: bool
-) -> list[tuple[Point, Point]]:
-    """Draw the Pareto front as the staircase above (or below) which everything is worse, from
-    border to border. Returns its segments.
-    """
-    on_front = pareto_front(*zip(*points, strict=True), higher_is_better) if points else []
-    corners = sorted({point for point, front in zip(points, on_front, strict=True) if front})
-    if not corners:
-        return []
-    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    axes.set_xlim(left, right)
-    axes.set_ylim(low, high)
-    line = [(corners[0][0], low if higher_is_better else high)]
-    for x, y in corners:
-        line += [(x, line[-1][1]), (x, y)]
-    line = [*line[1:], (right, line[-1][1])]
-    style = {"color": GREY, "linewidth": 1, "alpha": 0.55, "zorder": 1.5, "label": "Pareto front"}
-    axes.plot(*zip(*line, strict=True), **style)
-    return list(itertools.pairwise(line))
+def _looks_words(study: Study) -> str:
+    """For the caption, what the looks of many points mean, and which have a label."""
+    if len(variant_labels(study)) <= MOST_LABELS:
+        return ""
+    words = variant_looks(study, "loss_memory", "points").words
+    return f"{words} Labels: the variants on the Pareto front of the two numbers."

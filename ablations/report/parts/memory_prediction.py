@@ -5,6 +5,8 @@ A prediction takes seconds.
 """
 
 import itertools
+import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,23 +15,23 @@ from matplotlib.figure import Figure
 from ablations.launch.predicted_memory import Predictions
 from ablations.report.drawing.belongs import belongs
 from ablations.report.drawing.figure import (
-    GREY,
     Drawing,
     column_axes,
-    legend_below,
     not_drawn,
     plain_log_ticks,
-    styles,
 )
+from ablations.report.drawing.legend import explain_looks, wrapped
+from ablations.report.drawing.looks import GREY, variant_looks
 from ablations.report.drawing.point_labels import label_points
-from ablations.report.drawing.style import styled
 from ablations.report.numbers import digits
+from ablations.report.styles.style import styled
 from ablations.report.table import Row, Table, Value, Words
 from ablations.report.variant_means import mean_entry, means_by_variant, over_seeds
-from ablations.results import variant_labels
 from ablations.study import Study, compose_variants
 from reformer_pl.metrics import memory_metric
 
+# Of more variants than the first, only the second many have a label: those farthest off.
+MOST_LABELS, FARTHEST = 8, 5
 KINDS = ("parameters", "gradients", "optimizer", "activations", "temporary")
 
 
@@ -97,9 +99,11 @@ def against_the_diagonal(study: Study, data: pd.DataFrame) -> Figure:
     both = data[["predicted_memory_gib", "peak_memory_gib_mean"]] * memory.scale
     figure, axes = column_axes(height=2.9)
     points = dict(zip(data["train"], both.itertuples(index=False, name=None), strict=True))
-    for variant, style in styles(variant_labels(study)).items():
+    looks = variant_looks(study, "memory_prediction", "points", _off(data))
+    for variant, style in looks.styles.items():
         if variant in points:
-            axes.plot(*points[variant], **{**style, "markersize": 6}, gid=belongs(variant))
+            look = {**style, "markersize": 6, "marker": style["marker"] or "o"}
+            axes.plot(*points[variant], **look, gid=belongs(variant))
     low, high = both.min().min(), both.max().max()
     if high > 8 * low:
         low, high = low / 1.6, high * 1.6
@@ -116,7 +120,19 @@ def against_the_diagonal(study: Study, data: pd.DataFrame) -> Figure:
     name = memory.axis[:1].lower() + memory.axis[1:]
     axes.set_xlabel(f"Predicted {name}")
     axes.set_ylabel(f"Measured {name}")
-    legend_below(figure, axes)
+    labelled = list(points)
+    if len(points) > MOST_LABELS:
+        labelled = [variant for variant in _off(data) if variant in points][:FARTHEST]
+    else:
+        looks = replace(looks, entries=None, bar=None)  # each point has its label
+    explain_looks(figure, [axes], looks, with_lines=False)
     steps = [(at, at) for at in np.linspace(low, high, 60)]
-    label_points(figure, axes, points, itertools.pairwise(steps))
+    labels = {variant: wrapped(looks.names[variant], 22) for variant in labelled}
+    label_points(figure, axes, points, itertools.pairwise(steps), labels=labels)
     return figure
+
+
+def _off(data: pd.DataFrame) -> list[str]:
+    """The variants, those farthest from the diagonal first."""
+    off = data.set_index("train")["ratio"].map(lambda ratio: abs(math.log(ratio)))
+    return list(off.sort_values(ascending=False, kind="stable").index)

@@ -20,6 +20,7 @@ from ablations.report.benchmark_rows import (
 )
 from ablations.report.drawing.figure import Drawing
 from ablations.report.drawing.growth import growth
+from ablations.report.drawing.looks import variant_looks
 from ablations.report.judged import composed
 from ablations.report.table import Row, Table, Value, if_disturbed
 from ablations.study import Study
@@ -74,7 +75,9 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
         f"Peak memory against the number of layers{shape_words(grid, rows)}; {memory_words(grid)}."
         f"{not_measured(rows)}"
     )
-    return [Drawing("per_layer", caption, growth(rows, "peak_memory_mib", MEMORY_MIB.axis))]
+    looks = variant_looks(study, "per_layer", "lines")
+    figure = growth(rows, "peak_memory_mib", MEMORY_MIB.axis, looks=looks)
+    return [Drawing("per_layer", caption + looks.words, figure)]
 
 
 def layer_data(grid: Grid, rows: pd.DataFrame) -> pd.DataFrame:

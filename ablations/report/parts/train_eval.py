@@ -16,10 +16,11 @@ from matplotlib.patches import Rectangle
 
 from ablations.report.drawing.belongs import belongs
 from ablations.report.drawing.figure import Drawing, not_drawn
-from ablations.report.drawing.style import column_inches, page_inches, styled
+from ablations.report.drawing.legend import wrapped
 from ablations.report.interval import mean_interval
 from ablations.report.judged import judged_by
 from ablations.report.numbers import number
+from ablations.report.styles.style import column_inches, page_inches, styled
 from ablations.report.table import Row, Table, Value, Words, mark_best
 from ablations.report.variant_means import (
     baselines,
@@ -35,8 +36,14 @@ from ablations.report.variant_means import (
 from ablations.result_columns import OWN
 from ablations.results import score_rows, variant_labels
 from ablations.study import Study
+from ablations.study.axes.variant_axes import short_labels
 from experiments.run_dir.outcome import OK
 from reformer_pl.metrics import STEP_SECONDS, TRAIN_SECONDS, Metric
+
+ROW_INCHES, MANY_ROW_INCHES, LINE_INCHES, LETTER_INCHES = 0.32, 0.2, 0.14, 0.055
+MANY_ROWS = 12  # more are lower
+ROW_LETTERS = 28  # of a line of a label
+BAR_INCHES = 2.4
 
 
 def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
@@ -143,15 +150,21 @@ def heat_map(study: Study, data: pd.DataFrame) -> Figure:
     panels = {f"{score.name}_mean": "This study" if paper else ""}
     if paper:
         panels[f"paper_{score.name}"] = "The paper"
-    variants, names = variant_labels(study), data["eval"].unique()
+    variants, names = variant_labels(study), list(data["eval"].unique())
+    labels = [wrapped(label, ROW_LETTERS) for label in short_labels(study).values()]
     low, high = _colour_range(score, data[list(panels)].stack().dropna())
-    size = (page_inches() if paper else column_inches(), 0.95 + 0.32 * len(variants))
+    height = ROW_INCHES if len(variants) <= MANY_ROWS else MANY_ROW_INCHES
+    height = max(height, LINE_INCHES * (1 + max(label.count("\n") for label in labels)))
+    letters = max(len(line) for label in labels for line in label.split("\n"))
+    column = max(0.42, LETTER_INCHES * (1.5 + max(map(len, names))))
+    wide = 0.75 + LETTER_INCHES * letters + len(panels) * len(names) * column > column_inches()
+    size = (page_inches() if paper or wide else column_inches(), 0.95 + height * len(variants))
     figure = Figure(figsize=size)
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (column, title) in zip(all_axes, panels.items(), strict=True):
         grid = score.scale * data.pivot(index="train", columns="eval", values=column)
         grid = grid.reindex(index=variants, columns=names)
-        image = _squares(axes, grid, low, high)
+        image = _squares(axes, grid, low, high, labels)
         _write_numbers(axes, grid, image, score)
         if column == f"{score.name}_mean":
             _link_squares(axes, grid)
@@ -159,25 +172,31 @@ def heat_map(study: Study, data: pd.DataFrame) -> Figure:
         axes.set_title(title)
     all_axes[0].set_ylabel("Trained with")
     label = f"{score.title} ({score.suffix})" if score.suffix else score.title
-    bar = figure.colorbar(image, ax=list(all_axes), label=label, pad=0.02, aspect=12)
+    shrink = min(1.0, BAR_INCHES / size[1])
+    look = {"pad": 0.02, "aspect": 12, "shrink": shrink, "anchor": (0, 1)}
+    bar = figure.colorbar(image, ax=list(all_axes), label=label, **look)
     bar.outline.set_visible(False)
     return figure
 
 
 def _colour_range(score: Metric, values: pd.Series) -> tuple[float, float]:
-    """The ends of the colours, in the unit shown: of a bounded score the last tenth or more, of any
-    other the range of its values.
+    """The ends of the colours, in the unit shown: the range of the values, of at least ten steps of
+    the last decimal written.
     """
-    if score.bounds is None:
-        return (score.scale * values.min(), score.scale * values.max()) if len(values) else (0, 1)
-    top = score.scale * score.bounds[1]
-    tenth = top / 10
     if values.empty:
-        return 0, top
-    return min(top - tenth, tenth * math.floor(10 * values.min() / score.bounds[1])), top
+        return 0, score.scale * (score.bounds or (0, 1))[1]
+    low, high = score.scale * values.min(), score.scale * values.max()
+    lacking = max(0.0, 10 ** (1 - score.short_places) - (high - low)) / 2
+    low, high = low - lacking, high + lacking
+    if score.bounds is None:
+        return low, high
+    least, most = (score.scale * bound for bound in score.bounds)
+    return max(low, least), min(high, most)
 
 
-def _squares(axes: Axes, grid: pd.DataFrame, low: float, high: float) -> QuadMesh:
+def _squares(
+    axes: Axes, grid: pd.DataFrame, low: float, high: float, labels: list[str]
+) -> QuadMesh:
     borders = [[i - 0.5 for i in range(n + 1)] for n in grid.shape]
     image = axes.pcolormesh(
         *borders[::-1],
@@ -190,7 +209,7 @@ def _squares(axes: Axes, grid: pd.DataFrame, low: float, high: float) -> QuadMes
     )
     axes.set_ylim(len(grid) - 0.5, -0.5)  # the first on top; the panels share it
     axes.set_xticks(range(grid.shape[1]), grid.columns)
-    axes.set_yticks(range(grid.shape[0]), grid.index)
+    axes.set_yticks(range(grid.shape[0]), labels)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return image

@@ -7,9 +7,9 @@ each with the labels of its rows.
 from itertools import pairwise
 from pathlib import Path
 
-from ablations.report.drawing.style import OWN, current_style
 from ablations.report.numbers import MISSING
 from ablations.report.report import Report
+from ablations.report.styles.style import OWN, current_style
 from ablations.report.table import Entry, Formula, Row, Table, is_best, number_and_interval
 from ablations.report.writers.latex_text import escape, latex_formula, signs
 from ablations.report.writers.latex_widths import SCRIPT, text_points

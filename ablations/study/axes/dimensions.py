@@ -43,6 +43,16 @@ class Dimension:
         order = list(dict.fromkeys(self.choices.values()))
         return sorted(order, key=self.numbers.__getitem__) if self.is_scale else order
 
+    def of(self, variant: str) -> str:
+        """The choice of a variant; empty where it plays no part."""
+        return self.choices.get(variant, "")
+
+    def label(self, choice: str) -> str:
+        """A choice beside those of other dimensions: a number has the name of its axis."""
+        if not choice:
+            return f"without {self.title}"
+        return f"{self.title}={self.text(choice)}" if self.is_scale else choice
+
     def text(self, choice: str) -> str:
         """A choice without the name of its axis: 0.001 of lr=0.001."""
         return choice.removeprefix(f"{self.title}=")

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.font_manager import fontManager
 
-from ablations.report.drawing.style import LEAST_POINTS, STYLE, Style
+from ablations.report.styles.style import LEAST_POINTS, STYLE, Style
 from reformer_pl.config import ConfigError
 
 VENUE = re.compile(r"[a-z]+\d{4}")  # icml2024; other styles of tueplots are of slides and theses

@@ -1,0 +1,75 @@
+"""The scores of each cell under each evaluation of its study: the rows of results.csv."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ablations.result_columns import COLUMNS, MEASURED_COLUMNS, OTHER_SCORES, OWN, SCORES
+from ablations.results.cells import trained_row
+from ablations.results.frames import present, typed
+from ablations.study import Study
+from ablations.study.cell import Cell
+from ablations.study.changed import changed_cells
+from experiments.run_dir.outcome import MISSING, OK, UNREADABLE, read_evaluation, read_scores
+from reformer_pl.config import ConfigError
+
+
+def score_rows(study: Study) -> pd.DataFrame:
+    """The rows of results.csv: one per cell x evaluation with the columns `COLUMNS`, and after the
+    scores those of `OTHER_SCORES` that a cell has. A study without evaluations has one per cell,
+    eval "own". One whose cells measure and train nothing has one row per cell with exactly
+    `MEASURED_COLUMNS`.
+
+    A trained cell whose evaluation is not there, or was made under other overrides than the study
+    now says, is "missing" in that row. One whose file cannot be read is "unreadable".
+    """
+    changed = changed_cells(study)
+    if study.is_benchmark:
+        measured = [trained_row(cell, changed.get(cell, "")) for cell in study.cells]
+        return typed([{"study": study.name, **row} for row in measured], MEASURED_COLUMNS)
+    rows = [
+        row
+        for cell in study.cells
+        for row in rows_of(study.name, cell, study.evaluations, changed.get(cell, ""))
+    ]
+    after_scores = COLUMNS.index(SCORES[-1]) + 1
+    others = present(OTHER_SCORES, rows)
+    return typed(rows, (*COLUMNS[:after_scores], *others, *COLUMNS[after_scores:]))
+
+
+def rows_of(
+    study: str, cell: Cell, evaluations: dict[str, list[str]], changed: str, own: bool = False
+) -> list[dict[str, Any]]:
+    """A row for each evaluation; one for the model as it was trained where there is none, or where
+    it is asked for.
+    """
+    trained = {"study": study, **trained_row(cell, changed)}
+    scored = [
+        {**trained, "eval": name, **_evaluated(cell, name, overrides, trained["status"])}
+        for name, overrides in evaluations.items()
+    ]
+    return scored if scored and not own else [{**trained, "eval": OWN}, *scored]
+
+
+def _evaluated(cell: Cell, name: str, overrides: list[str], status: str) -> dict[str, Any]:
+    scores: dict[str, Any] = dict.fromkeys((*SCORES, *OTHER_SCORES))
+    if status != OK:
+        return scores
+    try:
+        evaluation = read_evaluation(cell.directory, name, overrides)
+    except ConfigError as error:
+        return {**scores, "status": UNREADABLE, "error": str(error)}
+    if evaluation is None:
+        return {**scores, "status": MISSING}
+    return {key: evaluation.get(key) for key in (*SCORES, *OTHER_SCORES)}
+
+
+def scores_by_hand(path: Path) -> dict[str, Any]:
+    """Of an evaluation that was made by hand."""
+    scores: dict[str, Any] = dict.fromkeys((*SCORES, *OTHER_SCORES))
+    try:
+        evaluation = read_scores(path) or {}
+    except ConfigError as error:
+        return {**scores, "status": UNREADABLE, "error": str(error)}
+    return {key: evaluation.get(key) for key in scores} | {"name": evaluation.get("name")}
