@@ -6,7 +6,7 @@ CORES := $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 8 ? n : 8)))
 TEX := texlive-latex-base texlive-latex-recommended texlive-fonts-recommended poppler-utils
 FIGURES := fig3_shared_qk fig3_reversible fig4_hash_rounds fig5_depth
 
-.PHONY: setup demo gallery test test-browser test-latex test-slurm test-gpu test-triton lint table2 peers clean
+.PHONY: setup demo gallery test test-browser test-latex test-slurm test-gpu gpu test-triton lint table2 peers clean
 
 setup: .venv/installed
 
@@ -64,6 +64,11 @@ test-slurm: setup  # on a SLURM of two nodes that is started here, as root, and 
 
 test-gpu: setup  # on a CUDA machine; elsewhere every test says that it needs one
 	$(BIN)/python -m pytest -m gpu -s -rs tests/test_gpu.py
+
+gpu:  # all that a CUDA machine can tell, within 10 minutes of its time: one folder, gpu_report/, to be sent back
+	@command -v nvidia-smi > /dev/null || { echo "error: make gpu needs a CUDA device, and this machine has no nvidia-smi"; exit 2; }
+	@$(MAKE) --no-print-directory setup
+	$(BIN)/python tests/gpu_report.py
 
 test-triton: setup  # the Triton kernels without a GPU: interpreted on the CPU, and compiled for two kinds of GPU
 	$(BIN)/python -c 'import triton' 2> /dev/null || \

@@ -16,15 +16,17 @@ from ablations.arguments.parser import parser
 from ablations.export import export, send
 from ablations.launch.jobs import settle
 from ablations.launch.launchers import launcher_of
-from ablations.launch.machine import read_gpus
+from ablations.launch.local.gpus import find_gpus
 from ablations.launch.options import Options
-from ablations.launch.predicted_memory import Predictions, prediction_line
+from ablations.launch.predicted_memory import Predictions, prediction_line, print_longest
 from ablations.launch.run import dry_run, run, wait
-from ablations.launch.status import print_status
+from ablations.launch.views.plan import plan_end
+from ablations.launch.views.status import print_status
 from ablations.study import Study, compose_cells, load_study
 from ablations.study.folder import open_source
 from ablations.study.problems import problem_lines
 from experiments.log import READER_IS_GONE, printing
+from experiments.terminal.lines import log_console
 from reformer_pl.config import ConfigError
 
 
@@ -49,7 +51,10 @@ def _main(arguments: argparse.Namespace) -> int:
         studies = _load_studies(arguments)
         match arguments.command:
             case "plan":
-                return max(_plan(study) for study in studies)
+                if arguments.budget is not None:
+                    gpu = arguments.for_gpu
+                    return max(print_longest(study, arguments.budget, gpu) for study in studies)
+                return max(_plan(study, arguments.for_gpu) for study in studies)
             case "run":
                 return _run(studies, arguments)
             case "status":
@@ -76,8 +81,8 @@ def _load_studies(arguments: argparse.Namespace) -> list[Study]:
 
 
 def _run(studies: list[Study], arguments: argparse.Namespace) -> int:
-    gpus = () if arguments.gpus is None else read_gpus(arguments.gpus)
     launcher = launcher_of(arguments)
+    gpus = () if arguments.gpus is None else find_gpus(arguments.gpus)
     options = Options(
         parallel=arguments.parallel,
         timeout_seconds=arguments.timeout,
@@ -87,6 +92,7 @@ def _run(studies: list[Study], arguments: argparse.Namespace) -> int:
         extend=arguments.extend,
         gpus=gpus,
         gpus_per_cell=arguments.gpus_per_cell,
+        cells_per_gpu=arguments.cells_per_gpu,
         round_minutes=arguments.round_minutes,
         until_quiet_minutes=arguments.until_quiet,
     )
@@ -104,7 +110,7 @@ def _run(studies: list[Study], arguments: argparse.Namespace) -> int:
 
 
 def _status(studies: list[Study]) -> int:
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = log_console(Console())
     for study in studies:
         print_status(study, compose_cells(study), console)
     return 0
@@ -127,17 +133,19 @@ def _print_commands(what: str, command: str, arguments: argparse.Namespace) -> N
         print(f"{what}: python -m ablations {command} {shlex.join([name, *place])}", flush=True)
 
 
-def _plan(study: Study) -> int:
-    """Each cell's command, below a comment with its predicted memory.
+def _plan(study: Study, for_gpu: bool) -> int:
+    """Each cell's command, below a comment with its predicted memory; then what all take together.
 
     Pasted into a shell, the comments do nothing.
     """
-    configs, predictions = compose_cells(study), Predictions()
+    configs, predictions = compose_cells(study), Predictions(for_gpu)
     for cell, config in zip(study.cells, configs, strict=True):
         program, *rest = cell.command()
         here = os.path.relpath(program)
         print(f"# {cell}: {prediction_line(predictions.of(config))}")
         print(shlex.join([program if here.startswith("..") else here, *rest]), flush=True)
+    for line in plan_end(study, configs, predictions):
+        print(f"# {line}", flush=True)
     return 0
 
 

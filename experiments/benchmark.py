@@ -8,9 +8,10 @@ examples:
 
 The arguments are Hydra overrides of configs/run.yaml. `python -m experiments.train --help` lists
 all keys. Values with commas are several cases, their product: each runs in a process of its own,
-and a table of all, in milliseconds and MiB, ends the output. A case that is done is not measured
-again; one that failed is. Each leaves config.yaml, log.txt and result.json in its directory, as a
-training run does. --cfg job prints the config of each case and measures nothing.
+and a table of all ends the output, with times in ms and memory in MiB (GiB where one is reached). A
+case that is done is not measured again; one that failed is. Each leaves config.yaml, log.txt and
+result.json in its directory, as a training run does. --cfg job prints the config of each case and
+measures nothing.
 
 exit codes: 0 done, 1 a case failed, was out of memory or would not fit (result.json says which),
 2 bad input, 130 stopped by Ctrl-C
@@ -45,6 +46,7 @@ from experiments.safe_path import safe_path
 from experiments.times.disturbed import MARK_MEANS, disturbance, is_disturbed, marked
 from reformer_pl.config import ConfigError, RunConfig, check_installed
 from reformer_pl.config.rules import PEER_PACKAGES
+from reformer_pl.units import memory, memory_unit, milliseconds, three_digits
 
 
 def main(arguments: list[str]) -> int:
@@ -124,17 +126,20 @@ def run(config: RunConfig, directory: Path) -> dict[str, Any]:
 
 def tell(done: dict[str, Any], directory: Path) -> int:
     """Print how a case ended; returns the exit code."""
-    names = (
-        "forward_seconds",
-        "backward_seconds",
-        "step_seconds",
-        "speedup",
-        "peak_memory_gib",
-        "predicted_memory_gib",
-    )
-    numbers = ", ".join(f"{name} {done[name]:.4g}" for name in names if done[name] is not None)
+    parts = {
+        "forward": ("forward_seconds", milliseconds),
+        "backward": ("backward_seconds", milliseconds),
+        "whole": ("step_seconds", milliseconds),
+        "memory": ("peak_memory_gib", memory),
+        "predicted": ("predicted_memory_gib", memory),
+    }
+    numbers = [
+        f"{name} {text(done[key])}" for name, (key, text) in parts.items() if done[key] is not None
+    ]
+    if done["speedup"] is not None:
+        numbers.append(f"{three_digits(done['speedup'])} times as fast as full attention")
     note = disturbance(done) if is_ok(done) else ""
-    how = "; ".join(filter(None, [done["error"] or numbers, note]))
+    how = "; ".join(filter(None, [done["error"] or ", ".join(numbers), note]))
     print(f"{done['status']}: {how} ({directory})", flush=True)
     return 0 if is_ok(done) else 1
 
@@ -161,7 +166,7 @@ def run_each(cases: list[list[str]], configs: list[RunConfig]) -> int:
 
 
 def print_table(cases: list[list[str]], results: list[dict[str, Any]]) -> None:
-    """A row for each case: what only it says, how it ended, milliseconds and MiB."""
+    """A row for each case: what only it says, how it ended, milliseconds and memory."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -175,9 +180,11 @@ def print_table(cases: list[list[str]], results: list[dict[str, Any]]) -> None:
         "iqr": ("step_seconds_iqr", 1e3),
         "x full": ("speedup", 1),
     }
+    peaks = ("peak_memory_gib", "predicted_memory_gib")
+    unit = memory_unit(max(result.get(name) or 0 for result in results for name in peaks))
     columns = times | {
-        "MiB": ("peak_memory_gib", 1024),
-        "predicted": ("predicted_memory_gib", 1024),
+        unit.suffix: ("peak_memory_gib", unit.scale),
+        "predicted": ("predicted_memory_gib", unit.scale),
     }
     table.add_column("case", no_wrap=True)
     table.add_column("status")

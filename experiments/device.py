@@ -1,19 +1,39 @@
 """The device of a config, and what its numbers were measured on."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import torch
 
+from experiments.rank import GPU_ASKED
 from reformer_pl.config import ConfigError, RunConfig
 
 
 def device_kind(config: RunConfig) -> str:
-    """trainer.accelerator as torch and Lightning name it: cuda or cpu."""
+    """trainer.accelerator as torch and Lightning name it: cuda or cpu.
+
+    Raises ConfigError where `auto` would be the CPU of a run that was given a GPU.
+    """
     match config.trainer.accelerator:
+        case "auto" if torch.cuda.is_available():
+            return "cuda"
+        case "auto" if os.environ.get(GPU_ASKED):
+            built = torch.version.cuda or torch.version.hip
+            fix = (
+                "its driver may be too old, docs/gpu.md says which it needs"
+                if built
+                else ("install a CUDA build, docs/gpu.md says which")
+            )
+            kind = f"a build for CUDA {built}" if built else "a build for CPUs"
+            raise ConfigError(
+                "this run was given a GPU, and torch finds no CUDA device: "
+                f"torch {torch.__version__} is {kind}: {fix}; "
+                "trainer.accelerator=cpu trains on the CPU"
+            )
         case "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
+            return "cpu"
         case "gpu":
             return "cuda"
         case _:
@@ -35,6 +55,26 @@ def set_threads(config: RunConfig) -> None:
     """The CPU threads of this process, as trainer.threads says; 0 leaves torch's choice."""
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
+
+
+def set_matmul_precision(config: RunConfig) -> str:
+    """trainer.matmul_precision, for this process. Returns a line for the log, or an empty one.
+
+    On a CPU nothing is set: there torch's words would choose other kernels on some processors.
+    """
+    word, precision = config.trainer.matmul_precision, config.trainer.precision
+    if device_kind(config) == "cpu" or precision == "64-true":
+        what = "in 64-true" if precision == "64-true" else "on a CPU"
+        return (
+            "" if word == "highest" else f"trainer.matmul_precision={word} changes nothing {what}"
+        )
+    torch.set_float32_matmul_precision(word)
+    meaning = {
+        "highest": "float32; trainer.matmul_precision=high uses TF32, faster and less exact",
+        "high": "TF32",
+        "medium": "TF32 or less",
+    }[word]
+    return f"float32 products: {meaning} (trainer.matmul_precision={word})"
 
 
 def hardware_name(device: torch.device) -> str:

@@ -4,10 +4,12 @@ examples:
   python -m experiments.evaluate runs/single/smoke/model.attention=lsh/seed=0
   python -m experiments.evaluate runs/single/smoke/model.attention=lsh/seed=0 model.lsh.n_hashes=8
   python -m experiments.evaluate runs/single/smoke/default/seed=0 model.attention=shared_full
+  python -m experiments.evaluate runs/single/smoke/default/seed=0 --split test
 
 The first argument is the run's directory. The others are changes of its config: keys that keep the
 weights, such as those of the attention. `python -m experiments.train --help` lists all keys.
---cfg job prints the changed config and scores nothing.
+--split test, or task.split=test, scores the third part of the data, which no curve and no choice
+has seen: score it once, at the end. --cfg job prints the changed config and scores nothing.
 
 Prints the held-out loss in nats, the accuracy from 0 to 1, bits per dimension and the number of
 sequences scored, and writes them to RUN_DIR/evaluations/NAME.json, where NAME is made of the
@@ -23,12 +25,14 @@ from pathlib import Path
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
 from experiments.log import Output, printing
-from experiments.rank import check_world, first_rank
+from experiments.rank import check_world, first_rank, leave
 from experiments.run_dir.files import config_text, load_run_config, read_config
 from experiments.run_dir.identity import check_data, check_trained_by
 from experiments.run_dir.outcome import write_evaluation
 from reformer_pl.config import ConfigError
 from reformer_pl.config.local_path import local_place
+
+SPLIT = "--split"
 
 
 def main(arguments: list[str]) -> int:
@@ -47,7 +51,7 @@ def _main(arguments: list[str], output: Output) -> int:
         )
         return 2
     try:
-        (text, *overrides), shows_config = split_options(arguments)
+        (text, *overrides), shows_config = split_options(_split_as_override(arguments))
         directory = local_place(text)
         if shows_config:
             print(config_text(read_config(directory, overrides)), end="")
@@ -65,6 +69,19 @@ def _main(arguments: list[str], output: Output) -> int:
     return 0
 
 
+def _split_as_override(arguments: list[str]) -> list[str]:
+    """--split WORD and --split=WORD are task.split=WORD. Raises ConfigError without a word."""
+    words = []
+    for argument in arguments:
+        if words and words[-1] == SPLIT:
+            words[-1] = f"task.split={argument}"
+        else:
+            words.append(argument.replace(f"{SPLIT}=", "task.split=", 1))
+    if SPLIT in words:
+        raise ConfigError(f"{SPLIT} needs a word: {SPLIT} test")
+    return words
+
+
 def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     """Score the checkpoint of a run under its config, changed by overrides.
 
@@ -74,7 +91,7 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     config = read_config(directory, overrides)
     check_world(config.trainer.devices)
     with without_collector():
-        from experiments.device import set_threads
+        from experiments.device import set_matmul_precision, set_threads
         from experiments.training.checkpoint import trained_checkpoint
         from experiments.training.scoring import load_weights, score
         from experiments.training.trainer import build_trainer
@@ -91,6 +108,7 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     if config.task.source == trained.task.source:
         check_data(directory, config.task.source, data.identity(), keep=False)
     set_threads(config)
+    set_matmul_precision(config)
     module = LitSequenceModel(config, data.vocab_size)
     name = "_".join(overrides) or "own"
     load_weights(module, checkpoint["state_dict"], name)
@@ -107,4 +125,4 @@ def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

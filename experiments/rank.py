@@ -7,7 +7,10 @@ of the config would train copies of one run in one directory, or wait for ever: 
 
 import os
 import re
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import NoReturn
 
 from reformer_pl.config import ConfigError
 
@@ -20,6 +23,9 @@ OTHERS = {
     "PMI_SIZE": "mpirun",  # and srun --mpi=pmi2
     "WORLD_SIZE": "something other than torchrun",
 }
+# In the environment of a run that was given GPUs: it does not train on the CPU for want of them.
+GPU_ASKED = "REFORMER_PL_GPU"
+STOPPED = 130  # the exit code after Ctrl-C
 SHELLS = ("bash", "interactive")  # what SLURM calls a job that is a shell
 FIRST_SPECIAL_STEP = 0xFFFFFFF0  # the step of a batch script, and that of the shell of salloc
 
@@ -137,6 +143,27 @@ def check_world(devices: int) -> None:
         f"{world.starter} has started {world.size} {number}, and trainer.devices is {devices}: "
         f"use {ddp}trainer.devices={world.size}, or {fix}"
     )
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with an exit code, and at once where it is a rank that has failed.
+
+    A communicator of NCCL's that still waits for other ranks can keep a process from ending, and
+    with it a job whose outcome is written.
+    """
+    torch_distributed = sys.modules.get("torch.distributed")
+    failed = code not in (0, STOPPED)  # after Ctrl-C all ranks end together
+    if failed and torch_distributed is not None and torch_distributed.is_initialized():
+        end_now(code)
+    sys.exit(code)
+
+
+def end_now(code: int) -> NoReturn:
+    """End without Python's and the libraries' own end, but with what was printed."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
 
 
 def _tasks() -> int:

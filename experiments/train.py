@@ -34,13 +34,15 @@ from experiments.compose import compose
 from experiments.fast_imports import without_collector
 from experiments.hydra_options import split_options
 from experiments.log import Output, logged, printing
-from experiments.rank import check_world, first_rank
+from experiments.rank import check_world, first_rank, leave
 from experiments.run_dir.extend import extend
 from experiments.run_dir.files import RESULT, claim_directory, config_text
 from experiments.run_dir.identity import check_asked
 from experiments.run_dir.lock import locked
 from experiments.run_dir.outcome import (
     RESULT_NUMBERS,
+    NotEvaluated,
+    first_line,
     is_ok,
     missing_evaluations,
     read_result,
@@ -50,6 +52,7 @@ from experiments.safe_path import safe_path
 from experiments.times.disturbed import disturbance, is_disturbed
 from reformer_pl.config import ConfigError, RunConfig, check_installed
 from reformer_pl.metrics import SCORES
+from reformer_pl.units import memory, per_step
 
 EXTEND = "--extend"
 
@@ -93,7 +96,11 @@ def _main(arguments: list[str], output: Output) -> int:
             if done is not None and is_ok(done):
                 return tell(add_evaluations(config, directory, done), directory)
             with _logged(directory), stopped_by_the_cluster(directory):
-                return tell(run(config, directory), directory)
+                left_out: list[str] = []
+                code = tell(run(config, directory, left_out), directory)
+                for line in left_out:  # the last line of the log, which a driver shows
+                    print(line, file=sys.stderr)
+                return 1 if left_out else code
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -118,8 +125,12 @@ def tell(done: dict[str, Any] | None, directory: Path | None) -> int:
     if done is None:
         print("stopped: the same command resumes", file=sys.stderr)
         return 130
-    names = (*(score.name for score in SCORES), "peak_memory_gib", "step_seconds")
+    names = [score.name for score in SCORES]
     values = [f"{name} {done[name]:.4g}" for name in names if is_number(done.get(name))]
+    if is_number(done.get("peak_memory_gib")):
+        values.append(f"memory {memory(done['peak_memory_gib'])}")
+    if is_number(done.get("step_seconds")):
+        values.append(per_step(done["step_seconds"]))
     note = f"; {disturbance(done)}" if is_ok(done) and is_disturbed(done) else ""
     numbers = ", ".join(values) or done.get("error")
     print(f"{done['status']}: {numbers}{note} ({directory})", flush=True)
@@ -137,10 +148,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def run(config: RunConfig, directory: Path) -> dict[str, Any] | None:
+def run(config: RunConfig, directory: Path, left_out: list[str]) -> dict[str, Any] | None:
     """Train to the end, score every evaluation, leave result.json and return it.
 
-    None when Ctrl-C stopped the run.
+    None when Ctrl-C stopped the run. `left_out` gains a line where a run is trained, and was out of
+    memory in an evaluation.
     """
     with without_collector():
         from experiments.training import fit
@@ -148,6 +160,9 @@ def run(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     def work() -> dict[str, Any] | None:
         try:
             return fit.train(config, directory)
+        except NotEvaluated as error:
+            left_out.append(f"an evaluation failed: {first_line(error.__cause__ or error)}")
+            raise
         except SystemExit as error:  # what Lightning makes of a Ctrl-C in an evaluation
             if not isinstance(error.__context__, KeyboardInterrupt):
                 raise
@@ -188,4 +203,4 @@ def end_with_the_first_rank() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

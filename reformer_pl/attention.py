@@ -3,7 +3,7 @@
 Shapes: B batch, H heads, L length, D head size, C chunks, m chunk_len.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import NamedTuple
@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reformer_pl.compiled import compilable
 from reformer_pl.config import ModelConfig
-from reformer_pl.config.rules import ATTENTIONS, ConfigError
-from reformer_pl.lsh import attend, plan_attention
+from reformer_pl.config.rules import ATTENTIONS, ConfigError, bucket_factors
+from reformer_pl.lsh import attend, draw_rotations, plan_attention
 from reformer_pl.lsh.plan import Plan
+from reformer_pl.positions import rotate
 
 
 class Memo(NamedTuple):
@@ -26,6 +28,7 @@ class Memo(NamedTuple):
 
     hash_seed: int
     plan: Plan | None = None  # 8 bytes per token, head and round
+    rotations: Tensor | None = None  # where they are on the GPU already: `copy_rotations`
 
 
 def build_attention(config: ModelConfig, word: str) -> nn.Module:
@@ -65,6 +68,7 @@ class MultiHeadAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.n_heads, self.kernel, self.shared_qk = config.n_heads, kernel, shared_qk
+        self.rotary = config.positions == "rotary"
         d = config.d_model
         if shared_qk:
             self.qk = nn.Linear(d, d, bias=False)
@@ -75,18 +79,32 @@ class MultiHeadAttention(nn.Module):
     def forward(self, x: Tensor, memo: Memo) -> tuple[Tensor, Memo]:
         """x (B, L, d_model) -> (y (B, L, d_model), memo, with the sort order if this hashes)."""
         y, memo = self.run_kernel(self._project(x), memo)
-        return self.out(y.transpose(1, 2).flatten(2)), memo
+        return self._merge(y), memo
 
     def run_kernel(self, inputs: tuple[Tensor, ...], memo: Memo) -> tuple[Tensor, Memo]:
         """The kernel alone, on (q, k, v) or (qk, v), each (B, H, L, D)."""
         return self.kernel(*inputs), memo
 
+    @compilable
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:
         """(q, k, v), or (qk, v) where they are shared; each (B, H, L, D)."""
         v = self._heads(self.v(x))
         if self.shared_qk:
-            return self._heads(self.qk(x)), v
-        return self._heads(self.q(x)), self._heads(self.k(x)), v
+            return self.place(self.qk(x)), v
+        return self.place(self.q(x)), self.place(self.k(x)), v
+
+    def place(self, x: Tensor) -> Tensor:
+        """Projected queries or keys (B, L, d_model) -> what the kernel gets, (B, H, L, D).
+
+        Rotary positions turn them here, so that LSH hashes what it attends with.
+        """
+        heads = self._heads(x)
+        return rotate(heads) if self.rotary else heads
+
+    @compilable
+    def _merge(self, y: Tensor) -> Tensor:
+        """The heads (B, H, L, D) joined and projected: (B, L, d_model)."""
+        return self.out(y.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, L, d_model) -> (B, H, L, D)."""
@@ -98,17 +116,52 @@ class LSHAttention(MultiHeadAttention):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config, attend, shared_qk=True)
-        self.config = config.lsh
+        self.config, self.head_size = config.lsh, config.d_model // config.n_heads
 
     def run_kernel(self, inputs: tuple[Tensor, ...], memo: Memo) -> tuple[Tensor, Memo]:
         """Hash and sort unless the memo has the order already, then attend."""
         qk, v = inputs
         if memo.plan is None:
-            # On the CPU: equal on every rank and device.
-            generator = torch.Generator().manual_seed(memo.hash_seed)
-            plan, _ = plan_attention(qk, causal=True, generator=generator, **asdict(self.config))
-            memo = memo._replace(plan=plan)
+            rotations = memo.rotations
+            if rotations is None:
+                rotations = self.draw_rotations(memo.hash_seed, qk.shape[2])
+            plan, _ = plan_attention(qk, causal=True, rotations=rotations, **asdict(self.config))
+            memo = memo._replace(plan=plan, rotations=None)
         return self.kernel(qk, v, memo.plan), memo
+
+    def draw_rotations(self, hash_seed: int, length: int) -> Tensor:
+        """(H, D, R, S), drawn on the CPU: equal on every rank and device."""
+        config, generator = self.config, torch.Generator().manual_seed(hash_seed)
+        factors = bucket_factors(config.n_buckets, length, config.chunk_len)
+        return draw_rotations(self.n_heads, self.head_size, config.n_hashes, factors, generator)
+
+
+def copy_rotations(
+    attentions: Sequence[nn.Module], memos: Sequence[Memo], length: int, device: torch.device
+) -> list[Memo]:
+    """The memos with the rotations of all layers, drawn at once and brought to a GPU in one copy.
+
+    The copy is from pinned memory, so that the CPU does not wait for the GPU. A copy for each layer
+    would wait each time.
+    """
+    drawn = {
+        place: attention.draw_rotations(memo.hash_seed, length)
+        for place, (attention, memo) in enumerate(zip(attentions, memos, strict=True))
+        if isinstance(attention, LSHAttention)
+    }
+    if not drawn:
+        return list(memos)
+    together = torch.cat([rotations.flatten() for rotations in drawn.values()])
+    parts = (
+        together.pin_memory()
+        .to(device, non_blocking=True)
+        .split([rotations.numel() for rotations in drawn.values()])
+    )
+    copied = {
+        place: part.view(rotations.shape)
+        for (place, rotations), part in zip(drawn.items(), parts, strict=True)
+    }
+    return [memo._replace(rotations=copied.get(place)) for place, memo in enumerate(memos)]
 
 
 def full(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from reformer_pl.attention import Memo
+from reformer_pl.compiled import compilable
 from reformer_pl.config import ModelConfig
 
 
@@ -35,5 +36,6 @@ class FeedForward(nn.Module):
         ]
         return torch.cat(chunks, 1), memo
 
+    @compilable
     def _dense(self, x: Tensor) -> Tensor:
         return self.outer(torch.relu(self.dropout(self.inner(x))))

@@ -9,29 +9,36 @@ from reformer_pl.memory.peak import storage_bytes as storage_bytes
 from reformer_pl.memory.peak import training_tensors as training_tensors
 
 
-def predict_memory(config: RunConfig) -> dict[str, float]:
-    """GiB of one training step of one process, on a CPU, at the moment of its peak.
+def predict_memory(config: RunConfig, device: str = "cpu") -> dict[str, float]:
+    """GiB of one training step of one process, on a device, at the moment of its peak.
 
     Nothing is run and no data are read: a prediction takes seconds at any size.
 
     parameters   the model's
-    gradients    those that a parameter already has; with trainer.devices > 1 also DDP's buckets,
-                 which hold a second copy of all
+    gradients    those that a parameter already has; with trainer.devices > 1 all from the start, in
+                 DDP's buckets
     optimizer    its state, which exists from the second step on
     activations  what the forward pass leaves for backward, and the batch
     temporary    the rest: whatever lived for a while, what backward recomputes, and what fused
                  kernels take within themselves
     total        the sum: what `PeakMemory` counts in the real step, which does not see the buckets
 
-    A GPU runs other kernels, with larger tiles: there the prediction is the CPU's.
+    With device="cuda" it is that of a GPU's kernels, tiles and workspaces, and of its allocator,
+    which rounds up to 512 bytes: what is rounded and what cuBLAS keeps is temporary. Beside the
+    total, which torch.cuda.max_memory_allocated counts, there is one number more:
+
+    reserved     the segments of 2 and 20 MiB, and more, that hold all this: what must be free. It
+                 is without the CUDA context, about half a GiB, and without NCCL
+
+    What trainer.compile spares is not counted.
     """
     # It builds models, and so imports much that a process which only measures does not need.
     from reformer_pl.memory.predict import predict_step
 
-    return predict_step(config)
+    return predict_step(config, device)
 
 
-def predict_attention_memory(config: RunConfig) -> dict[str, float]:
+def predict_attention_memory(config: RunConfig, device: str = "cpu") -> dict[str, float]:
     """The same of one attention, forward and backward, above its inputs and weights.
 
     With benchmark.measure=attention it is the kernel: hash and sort included, or the naive one with
@@ -39,10 +46,10 @@ def predict_attention_memory(config: RunConfig) -> dict[str, float]:
     """
     from reformer_pl.memory.predict import predict_attention
 
-    return predict_attention(config)
+    return predict_attention(config, device)
 
 
-def predict_run(config: RunConfig) -> dict[str, float] | None:
+def predict_run(config: RunConfig, device: str = "cpu") -> dict[str, float] | None:
     """GiB of what the config runs: a training step, or the attention that a benchmark measures.
 
     None for a public Reformer.
@@ -53,4 +60,9 @@ def predict_run(config: RunConfig) -> dict[str, float] | None:
         predict_attention_memory
         if config.benchmark.measure in ("attention", "layer")
         else predict_memory
-    )(config)
+    )(config, device)
+
+
+def needed_gib(predicted: dict[str, float]) -> float:
+    """What must be free for a prediction: on a GPU whole segments, else the total."""
+    return predicted.get("reserved", predicted["total"])

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from reformer_pl.attention import Memo, build_attention
+from reformer_pl.attention import Memo, build_attention, copy_rotations
+from reformer_pl.compiled import compilable
 from reformer_pl.config import ModelConfig
 from reformer_pl.config.rules import MERGES, RESIDUALS, ConfigError, attention_pattern
 from reformer_pl.feed_forward import FeedForward
@@ -32,8 +33,12 @@ class Sublayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, memo: Memo) -> tuple[Tensor, Memo]:
-        y, memo = self.function(self.norm(x), memo)
+        y, memo = self.function(self._normalise(x), memo)
         return self.dropout(y), memo
+
+    @compilable
+    def _normalise(self, x: Tensor) -> Tensor:
+        return self.norm(x)
 
 
 class SequenceModel(nn.Module):
@@ -81,6 +86,9 @@ class SequenceModel(nn.Module):
         shifted = torch.cat([torch.zeros_like(tokens[:, :1]), tokens[:, :-1]], 1)
         x = self.dropout(self.embedding(shifted) + self.positions())
         memos = [Memo(hash_seed * len(self.layers) + i) for i in range(len(self.layers))]
+        if tokens.is_cuda:
+            attentions = [attention for _, attention, _ in self.attentions()]
+            memos = copy_rotations(attentions, memos, self.length, tokens.device)
         match self.config.residual:
             case "standard":
                 x = run_standard(self.layers, x, memos)

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torchmetrics import MetricCollection
 
+from reformer_pl.compiled import compile_parts
 from reformer_pl.config import OptimConfig, RunConfig, load, to_dict
 from reformer_pl.config.rules import OPTIMIZERS, SCHEDULES, ConfigError
 from reformer_pl.loss import Loss, WeightedMean
@@ -40,6 +41,8 @@ class LitSequenceModel(LightningModule):
         self.model = SequenceModel(self.config.model, vocab_size, self.config.task.length)
         # Lightning does so after it has loaded a checkpoint, which would be rounded.
         self.model.to(dtypes(self.config).weights)
+        if self.config.trainer.compile:
+            compile_parts(self.model)
         name = self.config.task.name
         self.task_loss = task_class(name).loss
         self.train_metrics, self.held_out_metrics = score_means(name), score_means(name)

@@ -33,6 +33,7 @@ from reformer_pl.config.rules import ATTENTIONS
 from reformer_pl.measure import GIB
 from reformer_pl.memory.one_layer import naive_full
 from reformer_pl.module import LitSequenceModel, build_optimizer
+from reformer_pl.units import memory, three_digits
 from tiny import assert_close
 from warm import output_of, start_command
 
@@ -329,7 +330,7 @@ def test_the_command_leaves_a_row_and_does_not_measure_twice(
 ) -> None:
     case = [*TINY, "benchmark.measure=attention", "model.attention=lsh", f"out_dir={tmp_path}"]
     assert benchmark.main(case) == 0
-    assert capsys.readouterr().out.startswith("ok: forward_seconds")
+    assert capsys.readouterr().out.startswith("ok: forward ")
     row, before = result(tmp_path), (tmp_path / "result.json").read_bytes()
     numbers = {"status", "error", "measure", "peer", *BENCHMARK_NUMBERS}
     assert row.keys() == numbers | {"device", "threads", "versions", "git_commit", "finished_at"}
@@ -539,7 +540,10 @@ def test_a_study_runs_benchmarks(
     assert row["measure"] == "layer" and row["peak_memory_gib"] > 0
     assert ablations(["status", *mine]) == 0
     said = capfd.readouterr().out
-    assert "backward s" in said and "loss" not in said and f"{row['step_seconds']:.4f}" in said
+    assert "backward" in said and " ms " in said and "loss" not in said
+    assert (
+        three_digits(1e3 * row["step_seconds"]) in said and memory(row["peak_memory_gib"]) in said
+    )
     assert ablations(["run", *mine, *ONCE]) == 0 and "0 to run" in capfd.readouterr().out
 
     (cell.directory / "result.json").write_text(

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ablations.report.drawing.figure import Drawing
+from chromium import launched, opening
 from experiments.compose import compose
 from experiments.run_dir.files import config_text
 from test_report import (
@@ -31,29 +30,10 @@ if TYPE_CHECKING:  # `make test` runs without it
     from playwright.sync_api import Browser, Locator, Page
 
 pytestmark = pytest.mark.browser
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-]
 MEMORY = {label: mebibytes for label, (_, _, mebibytes, _) in VARIANTS.items()}
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    assert found, (
-        f"no Chromium is installed ({', '.join(NAMES)}): make test-browser installs Debian's"
-    )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield browser
-        browser.close()
+chromium = pytest.fixture(scope="module")(launched)
 
 
 @pytest.fixture(scope="module")
@@ -84,33 +64,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def show(chromium: Browser, pages: dict[str, Path]) -> Iterator[Callable[..., Page]]:
-    """Opens a report at a width in pixels.
-
-    No page may ask for anything but files, or say anything on its console.
-    """
-    messages: list[str] = []
-    asked: list[str] = []
-
-    def opened(name: str, width: int = 1200, **options: bool) -> Page:
-        context = chromium.new_context(
-            viewport={"width": width, "height": 800}, offline=True, **options
-        )
-        page = context.new_page()
-        page.on("console", lambda message: messages.append(message.text))
-        page.on("pageerror", lambda error: messages.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(pages[name].as_uri())
-        return page
-
-    yield opened
-    for context in chromium.contexts:
-        context.close()
-    assert messages == []
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    """Opens one of the reports at a width in pixels."""
+    yield from opening(chromium, pages)
 
 
 def column(table: Locator, number: int) -> list[str]:
-    return table.locator(f"tr:not(thead tr) > :nth-child({number})").all_inner_texts()
+    inner = " .label" if number == 1 else ""
+    return table.locator(f"tr:not(thead tr) > :nth-child({number}){inner}").all_inner_texts()
 
 
 def place(element: Locator) -> list[float]:
@@ -193,55 +153,58 @@ def test_the_papers_row_moves_with_its_own(show: Callable[..., Page]) -> None:
     assert ours == sorted(ours) and len(set(ours)) > 1
 
 
-def test_the_filter_hides_rows_cells_and_dims_points_and_shows_all_again(
+def test_the_filter_takes_away_rows_cells_and_points_and_shows_all_again(
     show: Callable[..., Page],
 ) -> None:
     page = show("lm")
-    rows, cells, dim = (
-        page.locator("tbody:visible th"),
+    rows, cells, points = (
+        page.locator("tbody:visible .label"),
         page.locator(".cells:visible h3"),
-        page.locator("#figure-loss_memory .dim a"),
+        page.locator("#figure-loss_memory .point:visible"),
     )
-    assert rows.all_inner_texts() == cells.all_inner_texts() == list(VARIANTS)
-    page.get_by_label("Filter by variant").fill("rev CHUNK")
-    assert rows.all_inner_texts() == cells.all_inner_texts() == ["Reversible + chunked"]
-    assert set(dim.locator("title").all_text_contents()) == set(VARIANTS) - {
-        "LSH",
-        "Reversible + chunked",
-    }
-    assert page.locator("#filter output").inner_text() == f"1 of {len(VARIANTS)} variants shown"
-    page.get_by_label("Transformer", exact=True).check()
-    assert (
-        rows.all_inner_texts() == cells.all_inner_texts() == ["Transformer", "Reversible + chunked"]
-    )
+    assert rows.all_inner_texts() == cells.all_text_contents() == list(VARIANTS)
+    page.get_by_label("Words of a name").fill("rev CHUNK")
+    assert rows.all_inner_texts() == cells.all_text_contents() == ["Reversible + chunked"]
+    assert [point.get_attribute("data-label") for point in points.all()] == ["Reversible + chunked"]
+    output = page.locator("#filter output")
+    assert output.inner_text().startswith(f"1 of {len(VARIANTS)} variants shown")
+    page.get_by_role("button", name="Show all").click()
+    page.locator("#filter summary").click()
+    for label in list(VARIANTS)[1:-1]:
+        page.get_by_role("checkbox", name=label, exact=True).uncheck()
+    assert rows.all_inner_texts() == cells.all_text_contents() == ["Transformer", "Reformer"]
     page.locator(
         "#table-loss_memory thead button"
     ).first.click()  # sorting keeps what is hidden hidden
-    assert rows.all_inner_texts() == ["Reversible + chunked", "Transformer"]
+    assert rows.all_inner_texts() == ["Reformer", "Transformer"]
     page.get_by_role("button", name="Show all").click()
     assert (
         set(rows.all_inner_texts()) == set(VARIANTS)
-        and cells.all_inner_texts() == list(VARIANTS)
-        and dim.count() == 0
+        and cells.all_text_contents() == list(VARIANTS)
+        and points.count() == len(VARIANTS) - 1
     )
-    assert page.locator("#filter output").inner_text() == ""
+    assert output.inner_text() == ""
 
 
 def test_a_benchmarks_filter_takes_a_variant_at_every_length(show: Callable[..., Page]) -> None:
     page = show("speed")
-    page.get_by_label("Naive").uncheck()
-    shown = page.locator("tbody:visible tr > :first-child").all_inner_texts()
+    page.locator("#filter summary").click()
+    page.get_by_role("checkbox", name="Naive", exact=True).uncheck()
+    shown = page.locator("tbody:visible tr > :first-child .label").all_inner_texts()
     assert not any("Naive" in text for text in shown) and "Full, paper" in shown
     assert page.locator(".cells:visible").count() == 2 * 4
-    dim = page.locator("#figure-length_time .dim .point title").all_text_contents()
-    assert set(dim) == {f"{length} / Naive" for length in (1024, 2048, 4096)}
+    points = page.locator("#figure-length_time .point:visible")
+    labels = {point.get_attribute("data-label") for point in points.all()}
+    assert labels == {
+        f"{length} / {name}" for length in (1024, 2048, 4096, 8192) for name in ("Full", "LSH-4")
+    }
 
 
 def test_a_point_leads_to_its_cells_and_they_to_their_files(
     show: Callable[..., Page], pages: dict[str, Path]
 ) -> None:
     page = show("lm")
-    page.locator("#figure-time_memory .point", has_text="Reversible + chunked").locator(
+    page.locator("#figure-time_memory .point[data-label='Reversible + chunked']").locator(
         ".hit"
     ).click()
     entry = page.locator("#cell-Reversible-chunked")
@@ -253,8 +216,8 @@ def test_a_point_leads_to_its_cells_and_they_to_their_files(
     )
     for seed, cell in enumerate(entry.locator(".cell").all()):
         assert (
-            "model.ff_chunks=8" in cell.locator("pre").inner_text()
-            and f"seed={seed}" in cell.locator("pre").inner_text()
+            "model.ff_chunks=8" in cell.locator("pre").text_content()
+            and f"seed={seed}" in cell.locator("pre").text_content()
         )
         with page.expect_download() as download:  # Chromium saves YAML
             cell.get_by_role("link", name="config.yaml").click()
@@ -266,7 +229,7 @@ def test_a_point_leads_to_its_cells_and_they_to_their_files(
             log.locator("body").inner_text().strip() == f"log of Reversible + chunked, seed {seed}"
         )
     hidden = show("lm")
-    hidden.get_by_label("Filter by variant").fill("reformer")
+    hidden.get_by_label("Words of a name").fill("reformer")
     hidden.goto(f"{pages['lm'].as_uri()}#cell-LSH")  # what the filter hides, a link shows again
     hidden.wait_for_function(
         "document.querySelector('#cell-LSH').getBoundingClientRect().top < innerHeight"
@@ -279,11 +242,11 @@ def test_a_point_leads_to_its_cells_and_they_to_their_files(
 
 def test_a_benchmarks_point_leads_to_the_one_cell(show: Callable[..., Page]) -> None:
     page = show("speed")
-    page.locator("#figure-length_time .point", has_text=re.compile("^2048 / LSH-4$")).focus()
+    page.locator("#figure-length_time .point[data-label='2048 / LSH-4']").focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**#cell-2048_LSH-4")
     comes_into_view(page, page.locator("#cell-2048_LSH-4"))
-    assert "task.length=2048" in page.locator("#cell-2048_LSH-4 pre").inner_text()
+    assert "task.length=2048" in page.locator("#cell-2048_LSH-4 pre").text_content()
 
 
 def test_a_figure_enlarges_and_returns_where_it_was(show: Callable[..., Page]) -> None:
@@ -308,7 +271,7 @@ def test_a_figure_enlarges_and_returns_where_it_was(show: Callable[..., Page]) -
     page.get_by_role("button", name="Close").click()
     plot.wait_for()
     button.click()
-    large.locator(".point", has_text="Reformer").locator(".hit").click()
+    large.locator(".point[data-label=Reformer]").locator(".hit").click()
     plot.wait_for()
     assert page.url.endswith("#cell-Reformer") and not page.get_by_role("dialog").is_visible()
     page.wait_for_function(
@@ -335,8 +298,8 @@ def test_without_its_script_the_page_has_everything_to_read_and_no_dead_button(
     show: Callable[..., Page],
 ) -> None:
     page = show("lm", java_script_enabled=False)
-    assert page.locator("tbody th").all_inner_texts() == list(VARIANTS)
-    assert (
-        page.locator(".point").first.is_visible() and page.locator(".cells pre").first.is_visible()
-    )
+    assert page.locator("tbody .label").all_inner_texts() == list(VARIANTS)
+    assert page.locator(".point").first.is_visible()
+    page.locator(".cells summary").first.click()
+    assert page.locator(".cells pre").first.is_visible()
     assert not any(button.is_visible() for button in page.locator("button, input").all())

@@ -273,7 +273,14 @@ def test_two_sweeps_are_compared_cell_by_cell_on_equal_seeds(
         if len(texts) > 1
     }
     assert rows["Full"] == ["+0.200 [-1.071, +1.471]", "-20.0", "+0.050", "2", "3 ok", "2 ok"]
-    assert rows["LSH-chunked"] == ["-0.100", "-20.0", "+0.050", "1", "1 ok", "2 ok"]
+    assert rows["LSH-chunked"] == [
+        "-0.100 (n = 1)",
+        "-20.0 (n = 1)",
+        "+0.050 (n = 1)",
+        "1",
+        "1 ok",
+        "2 ok",
+    ]
     assert rows["Full seed=2"] == [*["only before"] * 3, "0", "yes", "-"]
     assert rows["LSH-chunked seed=1"] == [*["only after"] * 3, "0", "-", "yes"]
     data = pd.read_csv(after.directory / "report" / "compare_lm.csv").set_index("label")

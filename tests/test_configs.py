@@ -3,6 +3,7 @@
 Every key counts, and bad input gets one line with the fix.
 """
 
+import random
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+import reformer_pl.compiled
+import reformer_pl.module
 from ablations.study import compose_variants, load_study
 from experiments import train
 from experiments.benchmarking.timing import repeat
@@ -90,7 +93,7 @@ CASES = {  # of the benchmarks, each variant once: what shrinking makes equal is
 @pytest.fixture(scope="module")
 def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("text") / "text"
-    path.write_bytes(bytes(range(32, 127)) * 40)
+    path.write_bytes(bytes(random.Random(0).choices(range(32, 127), k=3800)))
     return path
 
 
@@ -198,7 +201,11 @@ def test_the_memory_of_a_cell_at_the_papers_size_is_predicted() -> None:
 @pytest.mark.parametrize(
     "study, cell", CASES, ids=[f"{study.name}-{cell}".replace(" ", "-") for study, cell in CASES]
 )
-def test_every_variant_of_every_benchmark_runs(study: Any, cell: Any, text_file: Path) -> None:
+def test_every_variant_of_every_benchmark_runs(
+    study: Any, cell: Any, text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"backend": "eager"}  # test_compiled.py asks the compiler
+    monkeypatch.setattr(reformer_pl.compiled, "SETTINGS", settings)
     config = compose(cell.overrides, BASES)  # what Hydra makes of it: tests/test_compose.py
     assert (config.seed, config.out_dir, config.trainer.threads) == (
         cell.seed,
@@ -232,6 +239,7 @@ CHANGES = {
     "model.ff_chunks": "2",
     "model.loss_chunks": "2",
     "model.positions": "axial",
+    "task.split": "test",
     "model.lsh.n_hashes": "3",
     "model.lsh.chunk_len": "4",
     "model.lsh.n_buckets": "2",
@@ -260,6 +268,7 @@ CHANGES = {
     "trainer.devices": "2 trainer.strategy=ddp",
     "trainer.strategy": "ddp",
     "trainer.precision": "64-true",
+    "trainer.compile": "true",
     "trainer.max_steps": "7",
     "trainer.eval_every_steps": "9",
     "trainer.log_every_steps": "3",
@@ -296,6 +305,7 @@ def observe(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
             "tile_forward",
             lambda road, *tile: (calls.append(road), attend(road, *tile))[1],
         )
+        patch.setattr(reformer_pl.module, "compile_parts", lambda model: calls.append("compiled"))
         patch.setattr(trainer, "Trainer", lambda callbacks, **options: options)
         options = trainer.build_trainer(config)
         options["plugins"] = [type(plugin) for plugin in options["plugins"]]

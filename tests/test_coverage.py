@@ -357,9 +357,13 @@ def test_the_report_shows_the_mean_and_the_range_over_layers_heads_and_seeds_tha
         "chance",
         "end",
         "chance",
+        "n",
     )
-    assert texts["Full, 2 rounds"] == ("20.6 (20.0-21.2)", "10.0") * 3  # seeds are cells 0 and 2
-    assert texts["LSH-1, 1 round"] == ("10.8 (10.3-11.3)", "5.0") * 3  # cell 3 alone
+    assert texts["Full, 2 rounds"] == (
+        *("20.6 (20.0-21.2)", "10.0") * 3,
+        "8",
+    )  # seeds are cells 0 and 2
+    assert texts["LSH-1, 1 round"] == (*("10.8 (10.3-11.3)", "5.0") * 3, "4")  # cell 3 alone
     assert "Full: 0, 10, 20" in table.caption and set(table.data["n"]) == {8, 4}
     full, lsh = drawing.figure.axes
     assert (full.get_title(), lsh.get_title()) == ("Trained with Full", "Trained with LSH-1")
@@ -377,6 +381,6 @@ def test_a_study_without_coverage_rows_says_so(tmp_path: Path) -> None:
     assert load_coverage(study).empty and report.figures == ()
     (table,) = report.tables
     assert (
-        table.texts() == [("Full", *["-"] * 6), ("LSH-1", *["-"] * 6)]
+        table.texts() == [("Full", *["-"] * 6, "0"), ("LSH-1", *["-"] * 6, "0")]
         and "none recorded" in table.caption
     )

@@ -144,7 +144,7 @@ def test_every_writer_has_the_mark(
     yaml_path = str(tmp_path / "lm.yaml")
     assert main(["status", yaml_path, "--runs-dir", str(tmp_path / "runs")]) == 0
     printed = capsys.readouterr().out
-    assert f"0.3100{MARK}" in printed and MARK_MEANS in printed
+    assert f"0.310{MARK}" in printed and MARK_MEANS in printed
 
 
 def test_training_seconds_and_paired_differences_carry_the_mark(tmp_path: Path) -> None:
@@ -195,8 +195,8 @@ def test_over_rounds_ratios_are_medians_with_their_quartiles(tmp_path: Path) -> 
     assert data.loc["Reformer", "step_seconds_ratio"] == pytest.approx(2.2)
     assert data.loc["Reformer", "step_seconds_mean"] == pytest.approx(1.1 * 2.3)
     assert data.loc["Reformer", "n_rounds"] == 3
-    assert rows["Reformer"][table.header.index("time ratio")] == "2.20 [2.15, 2.25]"
-    assert "the median and the quartiles of 3 rounds." in table.caption
+    assert rows["Reformer"][table.header.index("time ratio")] == "2.20 (2.15-2.25)"
+    assert "the median and, in parentheses, the quartiles of 3 rounds." in table.caption
     assert marked_places(table) == set()
 
 
@@ -259,8 +259,10 @@ def test_the_rounds_of_a_benchmark_begin_with_its_result(tmp_path: Path) -> None
     speedup = tables["speedup"].data.set_index(["variant", "at"]).loc[("LSH-4", "4096")]
     assert speedup["value"] == pytest.approx(1 / (1.1 * ratio))
     assert speedup["high"] == pytest.approx(1 / (1.05 * ratio))
-    assert "the median and the quartiles of 3 rounds." in tables["cost"].caption
-    assert "Medians over the rounds, with their quartiles." in tables["speedup"].caption
+    assert "the median and, in parentheses, the quartiles of 3 rounds." in tables["cost"].caption
+    assert (
+        "Medians over 3 rounds, with their quartiles in parentheses." in tables["speedup"].caption
+    )
     assert "rounds" not in tables["length_memory"].caption
 
 
@@ -275,7 +277,7 @@ def test_benchmark_tables_show_the_quartiles(tmp_path: Path) -> None:
         change(cell, step_seconds_q1=0.98 * seconds, step_seconds_q3=1.03 * seconds)
     table = table_of(study, "length_time")
     full = next(texts for texts in table.texts() if texts[0] == "Full")
-    assert full[1] == "1.00 [0.98, 1.03]" and "medians and quartiles" in table.caption
+    assert full[1] == "1.00 (0.98-1.03)" and "medians and quartiles" in table.caption
 
 
 # End to end: a tiny timed study beside processes that burn the cores, and alone.

@@ -14,14 +14,14 @@ from fake_cells import alive, begun, driver, pids, result
 def test_a_cell_out_of_memory_is_a_row_that_says_so(
     study_of: Callable[..., Study], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    study = study_of("oom", "fine")
+    study = study_of("oom", "fine", "aborts")
     assert main(["run", "./mine.yaml"]) == 1
-    assert [result(cell)["status"] for cell in study.cells] == ["oom", "ok"]
+    assert [result(cell)["status"] for cell in study.cells] == ["oom", "ok", "oom"]
     assert "oom seed=0: oom in 0:0" in capfd.readouterr().out
     (study.directory / "go").touch()
     assert main(["run", "./mine.yaml", "--retry"]) == 0 and [
         begun(cell) for cell in study.cells
-    ] == [2, 1]
+    ] == [2, 1, 2]
 
 
 def test_a_full_disk_is_told_and_the_sweep_goes_on(

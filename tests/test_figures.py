@@ -19,9 +19,9 @@ from ablations.report.drawing.legend import wrapped
 from ablations.report.drawing.looks import BEST_SHOWN, NOT_SHOWN, numbers_colours, variant_looks
 from ablations.report.drawing.memory_points import against_memory
 from ablations.report.drawing.panels import limits
-from ablations.report.pareto_front import pareto_front
 from ablations.report.parts import learning_curves, train_eval
 from ablations.report.parts.learning_curves import draw_curves
+from ablations.report.winners import pareto_front
 from ablations.results import load_cells, load_curves
 from ablations.study import Study
 from ablations.study.axes.figure_keys import FigureKeys

@@ -24,7 +24,7 @@ from ablations.launch.local import sweep
 from ablations.launch.slurm import queue
 from ablations.report.drawing.figure import Drawing
 from ablations.report.parts import coverage, learning_curves, train_eval
-from ablations.report.writers import page
+from ablations.report.writers.page import figures as page_figures
 from ablations.results import load_coverage, load_curves
 from ablations.study import Study, compose_cells, load_study
 from ablations.study.cell import Cell
@@ -199,7 +199,7 @@ def study(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
     ):
         monkeypatch.setattr(part, drawing, lambda *args: Figure())
     monkeypatch.setattr(Drawing, "save", lambda drawing, directory: None)
-    monkeypatch.setattr(page, "inline_svg", lambda *args, **more: "")
+    monkeypatch.setattr(page_figures, "inline_svg", lambda *args, **more: ("", None))
     study = load_study("./mine.yaml")
     configs = compose_cells(study)
     monkeypatch.setattr(commands, "load_study", lambda *args: study)

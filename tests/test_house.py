@@ -19,6 +19,8 @@ MODULES = {
 FLOORS = (
     "reformer_pl.config",
     "reformer_pl.metrics",
+    "reformer_pl.units",
+    "reformer_pl.out_of_memory",
     "reformer_pl.lsh",
     "reformer_pl.loss",
     "reformer_pl.tasks",

@@ -77,8 +77,10 @@ def test_signs_ranges_and_symbols() -> None:
     interval = Value(-0.017, -0.030, 0.0, 3, signed=True)
     assert latex_entry(interval).count("$-$0.0") == 2 and latex_entry(Words("-")) == "--"
     assert latex_entry(Words("1024-4096 (3)")) == "1024--4096 (3)"
-    coverage = Value(34.1, places=1, note="(30.0-38.2)", best=True)
-    assert latex_entry(coverage) == r"\textbf{34.1 (30.0--38.2)}"
+    coverage = Value(34.1, 30.0, 38.2, 1, is_range=True, best=True)
+    assert latex_entry(coverage) == (
+        r"\begin{tabular}[t]{@{}r@{}}\textbf{34.1}\\{\scriptsize (30.0--38.2)}\end{tabular}"
+    )
     assert latex_entry(Words("1e-05")) == "1e-05" and latex_entry(Value(math.nan)) == "--"
     assert escape("LSH-4, n_heads=4") == r"LSH-4, n\_heads=4"
     assert escape("n_h heads, d_model 256") == r"$n_{\mathrm{h}}$ heads, $d_{\mathrm{model}}$ 256"

@@ -82,6 +82,21 @@ def test_csv_has_the_rows_of_the_metrics_file_and_nothing_of_the_evaluations(
         )
 
 
+@pytest.mark.parametrize("part", [4, 0])
+def test_the_last_that_a_logger_gets_are_the_numbers_of_the_result(
+    part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder()
+    monkeypatch.setattr(fit, "build_loggers", lambda *place: [recorder])
+    config = compose([*RUN, f"task.curve_sequences={part}", f"out_dir={tmp_path}"])
+    result = fit.train(config, tmp_path)
+    (_, curve), (step, final) = recorder.points[-2:]
+    assert step == 5 and final["final/loss_nats"] == result["loss_nats"]
+    assert final["final/peak_memory_gib"] == result["peak_memory_gib"]
+    is_whole = curve["valid/loss_nats"] == pytest.approx(result["loss_nats"], rel=1e-5)
+    assert is_whole == (part == 0)
+
+
 def test_no_logger_leaves_the_files_of_the_run_alone(plain: Path, tmp_path: Path) -> None:
     assert train.main([*RUN, "trainer.loggers=[]", f"out_dir={tmp_path}"]) == 0
     assert without_time(tmp_path) == without_time(plain)

@@ -17,8 +17,8 @@ from ablations.report.drawing.figure import Drawing
 from ablations.report.parts import learning_curves as curves
 from ablations.report.parts import loss_memory
 from ablations.report.table import Row, Table, Value, Words
-from ablations.report.writers.page_tables import table_html
-from ablations.report.writers.svg import Target, inline_svg
+from ablations.report.writers.page.svg import Target, inline_svg
+from ablations.report.writers.page.tables import table_html
 from ablations.results import load_cells
 from test_coverage import recorded_study
 from test_interval import made_up
@@ -120,10 +120,8 @@ def test_equal_runs_give_equal_figures_and_long_curves_small_ones(tmp_path: Path
     noise = np.random.default_rng(0).normal(size=len(rows))
     long = pd.DataFrame(rows).assign(bits_per_dim=noise, tokens=1, seconds=1.0)
     drawing = Drawing("learning_curves", "", curves.draw_curves(study, load_cells(study), long))
-    assert (
-        len(inline_svg(drawing.svg(), "learning_curves", "", lambda label: Target(label, 0)))
-        < 450_000
-    )
+    inline = inline_svg(drawing, "", lambda label: Target(label, 0))
+    assert len(inline.text) < 450_000 and inline.most is None
 
 
 def test_a_gid_that_does_not_fit_its_points_is_refused() -> None:
@@ -132,7 +130,7 @@ def test_a_gid_that_does_not_fit_its_points_is_refused() -> None:
     figure = Figure()
     figure.add_subplot().plot([1, 2, 3], [1, 2, 3], "o-", gid=belongs("a", "b"))
     with pytest.raises(ValueError, match="longer"):
-        inline_svg(Drawing("x", "", figure).svg(), "x", "", lambda label: Target(label, 0))
+        inline_svg(Drawing("x", "", figure), "", lambda label: Target(label, 0))
 
 
 def test_a_point_can_be_clicked_around_it_but_not_on_another() -> None:
@@ -142,7 +140,7 @@ def test_a_point_can_be_clicked_around_it_but_not_on_another() -> None:
     axes = figure.add_subplot()
     for label, x in (("a", 0), ("b", 0.01), ("c", 1), ("d", 1)):
         axes.plot(x, 0, "o", gid=belongs(label))
-    svg = inline_svg(Drawing("x", "", figure).svg(), "x", "", lambda label: Target(label, 0))
+    svg = inline_svg(Drawing("x", "", figure), "", lambda label: Target(label, 0)).text
     circles = re.findall(r'<circle class="hit" cx="([\d.]+)" cy="[\d.]+" r="([\d.]+)"', svg)
     (a, near), (b, also), *one_place = [(float(x), float(r)) for x, r in circles]
     assert (

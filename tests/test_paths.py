@@ -13,7 +13,7 @@ import yaml
 
 from ablations.__main__ import main
 from ablations.launch.predicted_memory import Predictions
-from ablations.report.writers.page_cells import pasteable
+from ablations.report.writers.page.cells import pasteable
 from ablations.study import compose_cells, load_study
 from experiments import evaluate, train
 from experiments.compose import Bases, compose, product

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ablations.__main__ import main
-from ablations.launch.predicted_memory import Predictions, gib
+from ablations.launch.predicted_memory import Predictions
 from ablations.study import Study, compose_cells, load_study
 from ablations.study.cell import Cell
 from experiments.benchmarking.timing import peak_memory
@@ -25,6 +25,7 @@ from reformer_pl.config.rules import ATTENTIONS, RESIDUALS
 from reformer_pl.measure import GIB, predict_attention_memory, predict_memory
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.tasks import build_task
+from reformer_pl.units import memory
 
 SMALL = [
     *(
@@ -65,6 +66,10 @@ STEPS |= {
     "bfloat16, ragged": [
         "model.attention=lsh local", "trainer.precision=bf16-mixed", "task.length=250",
         "model.residual=checkpoint",
+    ],
+    "rotary": [
+        "model.attention=full lsh", "model.positions=rotary", "model.residual=reversible",
+        "trainer.precision=bf16-mixed",
     ],
     "several tiles": [
         "model.attention=lsh", "model.lsh.window=causal", "model.n_layers=1", "task.length=2048",
@@ -163,11 +168,11 @@ def test_a_prediction_leaves_no_trace() -> None:
     assert torch.zeros(3).sum().item() == 0  # not a fake tensor
 
 
-def test_a_process_of_ddp_has_its_share_of_the_batch_and_a_second_copy_of_the_gradients() -> None:
+def test_a_process_of_ddp_has_its_share_of_the_batch_and_all_gradients_in_buckets() -> None:
     one = predict_memory(small("model.attention=full"))
     two = predict_memory(small("model.attention=full", "trainer=ddp", "trainer.devices=2"))
     assert two["activations"] == pytest.approx(one["activations"] / 2, rel=0.05)
-    assert two["gradients"] == pytest.approx(one["gradients"] + one["parameters"])
+    assert two["gradients"] == pytest.approx(one["parameters"])
     assert two["parameters"] == one["parameters"]
 
 
@@ -239,15 +244,15 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 def test_plan_says_what_each_cell_needs(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "./grid.yaml"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 * len(study.cells)
+    assert len(lines) == 2 * len(study.cells) + 4
     predictions = Predictions()
-    for cell, config, line in zip(study.cells, compose_cells(study), lines[::2], strict=True):
+    for cell, config, line in zip(study.cells, compose_cells(study), lines[:-4:2], strict=True):
         needed = (
-            gib(predict_memory(config)["total"])
+            memory(predict_memory(config)["total"])
             if config.seed == 0
-            else gib(predictions.of(config)["total"])
+            else memory(predictions.of(config)["total"])
         )
-        assert line.startswith(f"# {cell}: {needed} GiB predicted (parameters 0.0")
+        assert line.startswith(f"# {cell}: {needed} predicted (parameters ")
         predictions.of(config)
     assert len(predictions.predicted) == 2  # neither the seed nor the learning rate needs memory
 
@@ -268,7 +273,7 @@ def test_a_cell_that_would_not_fit_is_not_started_and_is_a_row_like_any_failure(
         assert result["status"] == ("would_not_fit" if cell.train == "large" else "ok")
         if cell.train == "large":
             assert (
-                gib(large_gib) in result["error"]
+                memory(large_gib) in result["error"]
                 and f"--memory-limit {float(limit[1]):g}" in result["error"]
             )
             assert result["predicted_memory_gib"] == large_gib and result["loss_nats"] is None

@@ -37,7 +37,7 @@ def test_the_worked_example_of_a_report_part(tmp_path: Path) -> None:
     fastest = speeds.idxmax()
     assert set(speeds.index) == {"full", "lsh"} and speeds.gt(0).all()
     markdown = (report / "throughput.md").read_text().replace("**", "").replace("†", "")
-    assert f"| {fastest} | {speeds[fastest]:,.0f} | 1 ok |" in markdown
+    assert f"| {fastest} | {speeds[fastest]:,.0f} | 1 | 1 ok |" in markdown
     html = (report / "index.html").read_text(encoding="utf-8")
     assert f">{speeds[fastest]:,.0f}" in html
     figure = html.split('id="figure-throughput"')[1].split("</figure>")[0]

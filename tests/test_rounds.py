@@ -190,7 +190,7 @@ def test_run_measures_in_rounds_once_and_then_nothing_again(
     study = timed_study("a", "b")
     assert main(["run", "./mine.yaml"]) == 0
     assert turns_of(study) == [f"{name}{n}" for n in range(1, FEWEST_ROUNDS + 1) for name in "ab"]
-    assert "b seed=0: round 3, 2000 ms" in capsys.readouterr().out
+    assert "b seed=0: round 3, 2.00 s/step" in capsys.readouterr().out
     assert main(["run", "./mine.yaml"]) == 0
     assert len(turns_of(study)) == 2 * FEWEST_ROUNDS
     assert "round" not in capsys.readouterr().out.replace("rounds of", "")
@@ -318,3 +318,11 @@ def test_the_base_of_a_ratio_is_the_first_variant_of_the_same_seed(
         "a seed=0": "a seed=0", "a seed=1": "a seed=1",
         "b seed=0": "a seed=0", "b seed=1": "a seed=1",
     }  # fmt: skip
+
+
+def test_the_run_of_a_benchmark_is_a_round_like_any_other(tmp_path: Path) -> None:
+    """Its result.json says "error": null."""
+    result = {"status": "ok", "error": None, "measure": "step", **row(1, 1.0)}
+    rows = read_rounds(tmp_path, result)
+    turn = next_turn({A: A}, {A: rows}, 60)
+    assert turn is not None and (turn.cell, turn.number) == (A, 2)

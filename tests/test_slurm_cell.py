@@ -204,6 +204,28 @@ def test_a_task_becomes_the_command_and_writes_to_the_cell_s_log(
     ) and len(lines) == (rank == "0")
 
 
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("SLURM_GPUS", True),
+        ("SLURM_GPUS_PER_NODE", True),
+        ("SLURM_GPUS_PER_TASK", True),
+        ("SLURM_GPUS_ON_NODE", False),  # what the node gives, asked for or not
+    ],
+)
+def test_a_job_with_gpus_does_not_train_on_the_cpu(
+    name: str, asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environments: list[dict[str, str]] = []
+    monkeypatch.setattr(os, "execve", lambda path, words, names: environments.append(names))
+    monkeypatch.setattr(os, "dup2", lambda *streams: None)
+    monkeypatch.setattr(slurm_cell.signal, "signal", lambda *handler: None)
+    for key, value in (TASK | {name: "1"}).items():
+        monkeypatch.setenv(key, value)
+    slurm_cell.become(["python"], str(tmp_path / "log.txt"))
+    assert ("REFORMER_PL_GPU" in environments[0]) == asked
+
+
 def test_ranks_and_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LOCAL_RANK", *TASK):
         monkeypatch.delenv(name, raising=False)

@@ -26,7 +26,7 @@ def test_status_shows_pace_counts_overhead_and_last_words(
     running.communicate()
     said = capfd.readouterr().out
     row = next(line for line in said.splitlines() if "hangs" in line)
-    assert all(word in row for word in ("running", "20/1000", "1.5000", "0.1000", "1:38"))
+    assert all(word in row for word in ("running", "20/1000", "1.5000", "0.100", "1:38"))
     assert "1 ok, 1 failed, 1 running, 1 waiting" in said
     assert (
         "a cell takes 8.25 s from its start to the first step and 1.50 s from the last step to its result (medians of 1)"

@@ -184,12 +184,12 @@ def test_progress_on_a_terminal_and_off_it(
     assert "mine: 0 done, 1 running, 0 failed, 0 waiting" in screen.getvalue()
     assert (
         "20/1000" in screen.getvalue()
-        and "10.00" in screen.getvalue()
+        and "0.100" in screen.getvalue()
         and "1:38" in screen.getvalue()
     )
     run([study], Options(timeout_seconds=2, retry=True), Local())
     said = capfd.readouterr().out
-    assert "hangs seed=0: step 20/1000, loss 1.5000, 10.00 steps/s, 1:38 left" in said
+    assert "hangs seed=0: step 20/1000, loss 1.5000, 0.100 s/step, 1:38 left" in said
     assert "mine: 0 done, 1 running, 0 failed, 0 waiting, 0:0" in said and "about 1:38 left" in said
 
 

@@ -218,7 +218,7 @@ def test_enwik8_is_split_90_5_5_by_bytes(text: str) -> None:
     data = task("enwik8", source=text)
     n = len(TEXT)
     assert bytes(data.train) == TEXT[: int(0.90 * n)]
-    assert bytes(data.valid) == TEXT[int(0.90 * n) : int(0.95 * n)]
+    assert bytes(data.scored) == TEXT[int(0.90 * n) : int(0.95 * n)]
 
 
 def test_training_windows_are_pieces_of_the_first_part_from_anywhere(text: str) -> None:
@@ -361,10 +361,10 @@ def test_the_sample_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(find_spec("gensim") is None, reason="needs the extra `samples`")
 def test_the_sample_is_wikipedia_and_its_byte_frequencies_give_5_13_bits() -> None:
     data = task("enwik8", source="sample", length=1024, eval_sequences=0)
-    text = bytes(np.concatenate([data.train, data.valid]))
+    text = bytes(np.concatenate([data.train, data.scored]))
     assert text.startswith(b"<mediawiki") and b"[[" in text
-    assert data.n_eval_sequences == len(data.valid) // 1024 > 250
+    assert data.n_eval_sequences == len(data.scored) // 1024 > 250
     bits = data.baseline()["bits_per_dim"]
     assert bits == pytest.approx(5.13, abs=0.01)
-    windows = bytes(data.valid[: data.n_eval_sequences * 1024])
+    windows = bytes(data.scored[: data.n_eval_sequences * 1024])
     assert bits == pytest.approx(byte_frequency_bits(bytes(data.train), windows), abs=1e-9)

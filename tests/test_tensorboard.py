@@ -22,7 +22,7 @@ from processes import Fault, exit_code, result, rows, start
 from reformer_pl.config import RunConfig
 
 RUN = ["experiment=smoke", "trainer.accelerator=cpu", "trainer.threads=1", "trainer.max_steps=14"]
-RUN += ["trainer.eval_every_steps=4", "trainer.log_every_steps=2"]
+RUN += ["trainer.eval_every_steps=4", "trainer.log_every_steps=2", "task.curve_sequences=4"]
 BATCH_END = ("experiments.training.callbacks", "MetricsFile.on_train_batch_end")
 KILLED, WHOLE, FAILED = "LSH-1/seed=0", "LSH-2/seed=1", "diverges/seed=0"
 COMMANDS = {
@@ -87,16 +87,16 @@ def test_curves_are_the_rows_of_the_metrics_file_each_step_once(
     watched: tuple[Path, EventMultiplexer], board: EventMultiplexer, run: str
 ) -> None:
     directory = watched[0] / run
-    for split, shown, names in (
-        ("train", "train", ("loss_nats", "accuracy", "bits_per_dim", "lr")),
-        ("valid", "eval", ("loss_nats", "accuracy", "bits_per_dim")),
+    for split, names in (
+        ("train", ("loss_nats", "accuracy", "bits_per_dim", "lr")),
+        ("valid", ("loss_nats", "accuracy", "bits_per_dim")),
     ):
         expected = rows(directory, split)
         assert [row["step"] for row in expected] == (
             [4, 8, 12, 14] if split == "valid" else list(range(2, 15, 2))
         )
         for name in names:
-            events = curves(board)[run][f"{shown}/{name}"]
+            events = curves(board)[run][f"{split}/{name}"]
             assert [event.step for event in events] == [row["step"] for row in expected]
             assert [event.value for event in events] == pytest.approx(
                 [row[name] for row in expected]
@@ -106,11 +106,7 @@ def test_curves_are_the_rows_of_the_metrics_file_each_step_once(
                 [row["seconds"] - expected[0]["seconds"] for row in expected], abs=1e-4
             )
     groups = {tag.split("/")[0] for tag in curves(board)[run]}
-    assert groups == {
-        "eval",
-        "final",
-        "train",
-    }  # sorted so, HParams begins with the held-out scores
+    assert groups == {"final", "train", "valid"}  # HParams begins with those of the result
 
 
 def test_a_file_that_cannot_be_written_ends_no_run(
@@ -149,9 +145,9 @@ def test_hparams_compares_the_runs_by_what_varies(
     }
     metrics = [info.name.tag for info in found.metric_infos]
     assert metrics[:5] == [
-        "eval/accuracy",
-        "eval/bits_per_dim",
-        "eval/loss_nats",
+        "final/accuracy",
+        "final/bits_per_dim",
+        "final/loss_nats",
         "final/peak_memory_gib",
         "final/step_seconds",
     ]
@@ -172,6 +168,8 @@ def test_hparams_compares_the_runs_by_what_varies(
         values = {value.name.tag: value.value for value in sessions[run].metric_values}
         for tag in metrics[:5]:
             assert values[tag] == pytest.approx(done[tag.split("/")[1]]), tag
+        *_, last = rows(watched[0] / run, "valid")  # scored on a part
+        assert values["final/loss_nats"] != pytest.approx(last["loss_nats"], rel=1e-5)
         assert sessions[run].sessions[0].status == api_pb2.STATUS_SUCCESS
     assert [
         sessions[run].hparams["model.lsh.n_hashes"].number_value for run in (KILLED, WHOLE)

@@ -44,7 +44,7 @@ KEYS = {
     "status", "error", "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib",
     "step_seconds", "tokens_per_second", "parameters", "train_seconds", "startup_seconds",
     "sessions", "closing_seconds", "n_timed_steps", "step_seconds_q1", "step_seconds_q3", "waited_share",
-    "involuntary_switches", "device_is_shared", "baseline", "device", "threads", "versions", "git_commit", "finished_at",
+    "involuntary_switches", "device_is_shared", "baseline", "count_models", "device", "threads", "versions", "git_commit", "finished_at",
 }  # fmt: skip
 NUMBERS = (
     "steps",
@@ -385,6 +385,10 @@ BAD = {
     "heads that do not divide": (["model.n_heads=3"], "n_heads 3"),
     "odd buckets": (["model.lsh.n_buckets=3"], "even"),
     "an illegal mode": (["model.lsh.window=wrap"], "dedupe=false"),
+    "rotary": (
+        ["model.positions=rotary", "model.d_model=6", "model.n_heads=2"],
+        "turns pairs of numbers, and a head has 3",
+    ),
     "axial": (["model.positions=axial", "model.axial.shape=[5,7]"], "not a multiple"),
     "evaluations": (["+evaluations={a:['model.lsh.n_hash=1']}"], "n_hash"),
     "an evaluation of other weights": (

@@ -25,6 +25,7 @@ EPILOGS = {
 examples:
   python -m ablations plan demo_memory
   python -m ablations plan my_study.yaml --runs-dir /data/runs      runs lie in DIR/my_study
+  python -m ablations plan my_study.yaml --budget 80GiB --for-gpu   how long a sequence may be
 
 Nothing is written. Memory is that of one training step, in GiB, of one process.
 Exit codes: 0 every cell can be, 2 one cannot.

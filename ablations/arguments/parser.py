@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from ablations.arguments.examples import EPILOG, EPILOGS
 from ablations.arguments.place import place
+from ablations.arguments.plan_options import add_plan_options
 from ablations.arguments.report_options import add_report_options
 from ablations.arguments.run_options import add_run_options
 from ablations.export import FORMATS, TRACKERS
@@ -69,10 +70,12 @@ def parser() -> Parser:
             )
         return sub
 
-    command(
-        "plan",
-        "Check the study, and list its cells as commands that can be pasted into a shell, "
-        "each with its predicted memory.",
+    add_plan_options(
+        command(
+            "plan",
+            "Check the study, and list its cells as commands that can be pasted into a shell, "
+            "each with its predicted memory.",
+        )
     )
     add_run_options(command("run", RUN))
     command(

@@ -6,8 +6,9 @@ from ablations.arguments.place import place
 from ablations.launch.options import ROUND_MINUTES
 
 GPUS = (
-    "GPUs to pack the cells on, each GPU for one cell at a time: 0-7, or 0,2,5-7 "
-    "(default: a cell sees all there are)"
+    "GPUs to pack the cells on, each GPU for one cell at a time: 0-7, or 0,2,5-7, or names such as "
+    "GPU-8932f937, or all; where CUDA_VISIBLE_DEVICES has none of the numbers, they are positions "
+    "in it (default: a cell sees all there are, and takes the first)"
 )
 PARALLEL = (
     "cells at a time, the CPU threads divided "
@@ -61,6 +62,12 @@ def add_run_options(sub: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="GPUs of each cell; trainer.devices must not exceed it (default: 1)",
+    )
+    sub.add_argument(
+        "--cells-per-gpu",
+        type=int,
+        metavar="N",
+        help="cells that share a GPU at a time, where one cell does not fill it (default: 1)",
     )
     sub.add_argument("--timeout", type=float, metavar="SECONDS", help=TIMEOUT)
     sub.add_argument("--round-minutes", type=float, metavar="MINUTES", help=ROUND_MINUTES_HELP)

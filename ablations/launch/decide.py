@@ -123,7 +123,7 @@ def decide(
         if _takes_memory(decisions[cell])
     }
     for cell, (error, predicted_gib) in too_large(
-        trains, options.memory_limit_gib, signals
+        trains, options.memory_limit_gib, signals, bool(options.gpus)
     ).items():
         decisions[cell] = Decision("refuse", error, predicted_gib)
     return decisions

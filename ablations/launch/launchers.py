@@ -67,6 +67,7 @@ def launcher_of(arguments: argparse.Namespace) -> Launcher:
         "--parallel": arguments.parallel,
         "--gpus": arguments.gpus,
         "--gpus-per-cell": arguments.gpus_per_cell,
+        "--cells-per-gpu": arguments.cells_per_gpu,
         "--timeout": arguments.timeout,
         "--round-minutes": arguments.round_minutes,
         "--until-quiet": arguments.until_quiet,

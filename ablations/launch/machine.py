@@ -5,62 +5,15 @@ its command stays the one that can be pasted. CUDA is never asked here.
 """
 
 import os
-import re
 import socket
 from collections.abc import Iterable
-from pathlib import Path
 
-from reformer_pl.config import ConfigError, RunConfig
+from ablations.launch.local.gpus import visible_variable
+from experiments.rank import GPU_ASKED
+from reformer_pl.config import RunConfig
 
-MAX_GPU = 1023
-DEV = Path("/dev")
-GPU_FILES = ("nvidia[0-9]*", "kfd", "dxg")  # NVIDIA's, AMD's, and Windows' in its Linux
 # As torch, Python and the system write it:
 PORT_IS_TAKEN = ("EADDRINUSE", "Address already in use", "address already in use")
-
-
-def read_gpus(text: str) -> tuple[int, ...]:
-    """ "0,2,5-7" as (0, 2, 5, 6, 7): the numbers that nvidia-smi prints. Raises ConfigError."""
-    gpus: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if match is None:
-            raise ConfigError(
-                f"--gpus {text} is not understood at '{part}': "
-                "give numbers and ranges, such as 0-7 or 0,2,5-7"
-            )
-        first, last = int(match[1]), int(match[2] or match[1])
-        if not first <= last <= MAX_GPU:
-            raise ConfigError(
-                f"--gpus {text}: {part} is no range of GPUs: "
-                f"it must go up, and to {MAX_GPU} at most"
-            )
-        gpus += range(first, last + 1)
-    twice = sorted({gpu for gpu in gpus if gpus.count(gpu) > 1})
-    if twice:
-        raise ConfigError(f"--gpus {text} names GPU {twice[0]} twice: no two cells may share one")
-    return tuple(gpus)
-
-
-def check_visible(gpus: tuple[int, ...]) -> None:
-    """Raises ConfigError for a GPU outside of CUDA_VISIBLE_DEVICES, by which a cluster sets limits.
-
-    Also where there is no GPU at all: each cell would train on the CPU as if it were alone.
-    """
-    if not any(path for pattern in GPU_FILES for path in DEV.glob(pattern)):
-        raise ConfigError(
-            "--gpus: this machine has no GPU: leave it out, "
-            "and give --parallel for cells side by side on the CPU"
-        )
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return
-    outside = [gpu for gpu in gpus if str(gpu) not in visible.split(",")]
-    if outside:
-        raise ConfigError(
-            f"--gpus: GPU {outside[0]} is not among CUDA_VISIBLE_DEVICES={visible}: "
-            "name those, or unset the variable"
-        )
 
 
 def gpus_needed(config: RunConfig) -> int:
@@ -93,14 +46,18 @@ def free_port(taken: Iterable[int] = ()) -> int:
 
 
 def environment_of(
-    config: RunConfig, threads: int | None, gpus: tuple[int, ...], port: int | None
+    config: RunConfig, threads: int | None, gpus: tuple[str, ...], port: int | None
 ) -> dict[str, str]:
-    """CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS of each of a cell's processes, and MASTER_PORT."""
+    """CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS of each of a cell's processes, and MASTER_PORT.
+
+    A cell that is given GPUs does not train on the CPU where torch finds none.
+    """
     environment: dict[str, str] = {}
     if gpus:
         environment = {
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-            "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus)),
+            visible_variable(): ",".join(gpus),
+            GPU_ASKED: "1",
         }
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(max(1, threads // config.trainer.devices))

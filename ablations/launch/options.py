@@ -6,7 +6,6 @@ Checked at once.
 import math
 from dataclasses import dataclass
 
-from ablations.launch.machine import check_visible
 from ablations.study import Study
 from reformer_pl.config import ConfigError
 
@@ -21,8 +20,9 @@ class Options:
     memory_limit_gib: float | None = None  # of one process of a cell, as predicted
     force: bool = False  # start every cell over; what is there is renamed
     extend: bool = False  # go on with cells whose study has more steps now
-    gpus: tuple[int, ...] = ()  # empty: cells see whatever GPUs the driver sees
+    gpus: tuple[str, ...] = ()  # empty: cells see whatever GPUs the driver sees
     gpus_per_cell: int | None = None  # None: one
+    cells_per_gpu: int | None = None  # at a time; None: one
     round_minutes: float | None = None  # of the rounds of a timed study; None: ROUND_MINUTES
     until_quiet_minutes: float | None = None  # how long a timed study waits at most; None: never
 
@@ -43,16 +43,25 @@ class Options:
         ):
             if minutes is not None and not 0 <= minutes < math.inf:
                 raise ConfigError(f"{option} must be a number of minutes, not {minutes}")
-        if self.gpus_per_cell is not None and self.gpus_per_cell < 1:
-            raise ConfigError(f"--gpus-per-cell must be at least 1, not {self.gpus_per_cell}")
-        if not self.gpus:
-            if self.gpus_per_cell is not None:
+        shares = {
+            "--gpus-per-cell": self.gpus_per_cell,
+            "--cells-per-gpu": self.cells_per_gpu,
+        }
+        for option, number in shares.items():
+            if number is not None and number < 1:
+                raise ConfigError(f"{option} must be at least 1, not {number}")
+            if number is not None and not self.gpus:
                 raise ConfigError(
-                    f"--gpus-per-cell {self.gpus_per_cell} needs --gpus: "
-                    "name them, such as --gpus 0-7"
+                    f"{option} {number} needs --gpus: name them, such as --gpus 0-7 or --gpus all"
                 )
+        if not self.gpus:
             return
-        fits = len(self.gpus) // self.share
+        if self.share > 1 and self.places > 1:
+            raise ConfigError(
+                f"--gpus-per-cell {self.share} and --cells-per-gpu {self.places} contradict each "
+                "other: a cell of several GPUs has them for itself"
+            )
+        fits = self._fits
         if not fits:
             raise ConfigError(
                 f"--gpus names {len(self.gpus)} GPUs, fewer than --gpus-per-cell {self.share}"
@@ -60,9 +69,8 @@ class Options:
         if self.parallel is not None and self.parallel > fits:
             raise ConfigError(
                 f"--parallel {self.parallel} cells do not fit on {len(self.gpus)} GPUs, "
-                f"{self.share} each: at most {fits}"
+                f"{self.share} each: at most {fits}; --cells-per-gpu N lets N share one"
             )
-        check_visible(self.gpus)
 
     @property
     def minutes_of_rounds(self) -> float:
@@ -73,8 +81,15 @@ class Options:
         """GPUs of one cell, where GPUs are named."""
         return self.gpus_per_cell or 1
 
+    @property
+    def places(self) -> int:
+        """Cells at a time on one GPU, where GPUs are named."""
+        return self.cells_per_gpu or 1
+
+    @property
+    def _fits(self) -> int:
+        return len(self.gpus) // self.share * self.places
+
     def at_once(self, study: Study) -> int:
         """Cells at a time. Those of a study that reports time run one at a time."""
-        return self.parallel or (
-            1 if study.timed or not self.gpus else len(self.gpus) // self.share
-        )
+        return self.parallel or (1 if study.timed or not self.gpus else self._fits)

@@ -1,7 +1,9 @@
 """How far a cell is and how fast, read from the files that it writes."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from statistics import mean
 
@@ -9,6 +11,7 @@ from ablations.launch.job import Job
 from ablations.study import Study
 from ablations.study.cell import Cell
 from experiments.run_dir.files import LOG, METRICS, written_at
+from experiments.run_dir.identity import read_sessions
 from experiments.run_dir.lock import is_running
 from experiments.run_dir.outcome import (
     UNEVALUATED,
@@ -17,9 +20,11 @@ from experiments.run_dir.outcome import (
     missing_evaluations,
     result_row,
 )
+from experiments.run_dir.rounds import read_rounds
 from experiments.run_dir.rows import read_rows
 from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.metrics import loss_name
+from reformer_pl.units import duration, per_step
 
 # A cell stands still when no row has come for so long, and for so many of its own intervals. An
 # evaluation writes no row while it works.
@@ -37,6 +42,10 @@ class Pace:
     max_steps: int = 0
     without_step: str = "starting"
     still_seconds: float | None = None  # since its last row, where that is far beyond its pace
+
+    @property
+    def step_seconds(self) -> float | None:
+        return 1 / self.steps_per_second if self.steps_per_second else None
 
     @property
     def seconds_left(self) -> float | None:
@@ -61,7 +70,8 @@ class Pace:
     def __str__(self) -> str:
         if self.step is None:
             return self.without_step
-        rate = "" if self.seconds_left is None else f", {self.steps_per_second:.2f} steps/s"
+        seconds = self.step_seconds
+        rate = "" if self.seconds_left is None or not seconds else f", {per_step(seconds)}"
         left = f", {self.left}" if self.left else ""
         return f"step {self.step}/{self.max_steps}, loss {self.loss_text}{rate}{left}"
 
@@ -122,10 +132,26 @@ def state(study: Study, cell: Cell, job: Job | None = None) -> str:
     return "unfinished" if (cell.directory / LOG).exists() else "waiting"
 
 
-def duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+def whole_seconds(cell: Cell) -> float | None:
+    """From the start to the end of a cell that ended well; None where its files do not say.
+
+    That of one process is its clock. One that was resumed waited in between: its parts are added.
+    """
+    result = result_row(cell.directory) or {}
+    try:
+        sessions = read_sessions(cell.directory)
+        rounds = read_rounds(cell.directory, result) if is_ok(result or None) else []
+    except ConfigError:
+        return None
+    with suppress(KeyError, TypeError, ValueError):
+        if len(sessions) == 1:
+            began = datetime.fromisoformat(sessions[0]["started_at"])
+            return (datetime.fromisoformat(result["finished_at"]) - began).total_seconds()
+    walls = [row["wall_seconds"] for row in rounds if row.get("wall_seconds")]
+    if not cell.trains:
+        return mean(walls) if walls else None
+    parts = [result.get(name) for name in ("startup_seconds", "train_seconds", "closing_seconds")]
+    return sum(part or 0.0 for part in parts) if parts[1] else None
 
 
 def seconds_left(

@@ -1,38 +1,56 @@
 """The memory that each cell of a study will need, predicted before it starts.
 
-`plan` shows it, and `run --memory-limit` refuses by it.
+`plan` shows it, `plan --budget` turns it round, and `run --memory-limit` refuses by it.
 """
 
+import dataclasses
 import json
-import math
 
+from ablations.study import Study, compose_cells
 from ablations.study.cell import Cell
-from reformer_pl.config import RunConfig, flat, to_dict
+from reformer_pl.config import RunConfig, TaskConfig, flat, to_dict
+from reformer_pl.units import memory
 
 # Keys that no memory depends on: cells that differ in nothing else share a prediction.
 WITHOUT_MEMORY = (
     "seed", "out_dir", "evaluations", "optim.lr", "optim.betas", "optim.warmup_steps",
     "optim.schedule", "task.source", "task.eval_sequences", "task.curve_sequences",
     "trainer.max_steps", "trainer.eval_every_steps", "trainer.log_every_steps",
-    "trainer.coverage_every_steps", "benchmark.paired", "benchmark.repeats", "benchmark.seconds",
-    "benchmark.memory_limit_gib",
+    "trainer.coverage_every_steps", "trainer.compile", "benchmark.paired",
+    "benchmark.repeats", "benchmark.seconds", "benchmark.memory_limit_gib",
 )  # fmt: skip
 
 
 class Predictions:
-    """GiB by kind of any config, each predicted once."""
+    """GiB by kind of any config, each predicted once, for the device that it would get.
 
-    def __init__(self) -> None:
+    `for_gpu` says that it would get a GPU, also where this machine has none.
+    """
+
+    def __init__(self, for_gpu: bool = False) -> None:
+        self.for_gpu = for_gpu
         self.predicted: dict[str, dict[str, float] | None] = {}
 
     def of(self, config: RunConfig) -> dict[str, float] | None:
         """`reformer_pl.measure.predict_run`."""
         key = memory_key(config)
         if key not in self.predicted:
-            from reformer_pl.measure import predict_run  # torch takes seconds to import
+            from experiments.device import device_kind  # torch takes seconds to import
+            from reformer_pl.measure import predict_run
 
-            self.predicted[key] = predict_run(config)
+            gets_gpu = self.for_gpu and config.trainer.accelerator != "cpu"
+            device = "cuda" if gets_gpu else device_kind(config)
+            self.predicted[key] = predict_run(config, device)
         return self.predicted[key]
+
+    def needed_gib(self, config: RunConfig) -> float | None:
+        """What must be free for it; None for a public Reformer."""
+        predicted = self.of(config)
+        if predicted is None:
+            return None
+        from reformer_pl.measure import needed_gib
+
+        return needed_gib(predicted)
 
 
 def memory_key(config: RunConfig) -> str:
@@ -44,30 +62,61 @@ def memory_key(config: RunConfig) -> str:
 
 
 def too_large(
-    cells: dict[Cell, RunConfig], limit_gib: float | None, signals: list[int]
+    cells: dict[Cell, RunConfig],
+    limit_gib: float | None,
+    signals: list[int],
+    for_gpu: bool = False,
 ) -> dict[Cell, tuple[str, float]]:
     """The cells that are predicted above the limit: why, and the GiB. Stops early at a signal."""
     errors: dict[Cell, tuple[str, float]] = {}
-    predictions = Predictions()
+    predictions = Predictions(for_gpu)
     for cell, config in cells.items():
         if limit_gib is None or signals:
             break
-        predicted = predictions.of(config)
-        if predicted is not None and predicted["total"] > limit_gib:
-            total = predicted["total"]
-            error = f"predicted to need {gib(total)} GiB, above --memory-limit {limit_gib:g}"
-            errors[cell] = (error, total)
+        needed = predictions.needed_gib(config)
+        if needed is not None and needed > limit_gib:
+            error = f"predicted to need {memory(needed)}, above --memory-limit {limit_gib:g}"
+            errors[cell] = (error, needed)
     return errors
 
 
+def print_longest(study: Study, budget: str, for_gpu: bool) -> int:
+    """A line for each variant: the longest sequence that the budget holds. Returns the exit code.
+
+    Cells that differ in nothing but length and seed are one variant, named by the first.
+    """
+    from reformer_pl.memory.longest import longest_length, read_budget
+
+    budget_gib, predictions = read_budget(budget), Predictions(for_gpu)
+    names: dict[str, tuple[str, RunConfig]] = {}
+    for cell, config in zip(study.cells, compose_cells(study), strict=True):
+        values = memory_key(dataclasses.replace(config, task=_without_length(config)))
+        names.setdefault(values, (cell.name, config))
+    for name, config in names.values():
+        if predictions.needed_gib(config) is None:
+            print(f"# {name}: no prediction for a public Reformer", flush=True)
+            continue
+        longest = longest_length(config, budget_gib, predictions.needed_gib)
+        if longest is None:
+            line = f"no length fits into {budget}"
+        else:
+            length, needed = longest
+            line = f"{length:,} tokens fit into {budget}, {memory(needed)}"
+        batch = f"batch {config.task.batch_size // config.trainer.devices} a process"
+        print(f"# {name}: {line} ({batch})", flush=True)
+    return 0
+
+
+def _without_length(config: RunConfig) -> TaskConfig:
+    return dataclasses.replace(config.task, length=0)
+
+
 def prediction_line(predicted: dict[str, float] | None) -> str:
-    """One line: "0.123 GiB predicted (parameters 0.02, ...)"."""
+    """One line: "126 MiB predicted (parameters 20.5 MiB, ...)"."""
     if predicted is None:
         return "no prediction for a public Reformer"
-    kinds = [f"{kind} {gib(value)}" for kind, value in predicted.items() if kind != "total"]
-    return f"{gib(predicted['total'])} GiB predicted ({', '.join(kinds)})"
-
-
-def gib(value: float) -> str:
-    """Three digits, from 0.000001 GiB on."""
-    return f"{value:.{min(6, max(0, 2 - math.floor(math.log10(value))))}f}" if value else "0"
+    sums = ("total", "reserved")
+    kinds = [f"{kind} {memory(value)}" for kind, value in predicted.items() if kind not in sums]
+    reserved = predicted.get("reserved")
+    where = "" if reserved is None else f" on a GPU, in segments of {memory(reserved)}"
+    return f"{memory(predicted['total'])} predicted{where} ({', '.join(kinds)})"

@@ -16,7 +16,6 @@ from ablations.launch.decide import (
     hand_over,
     set_aside,
 )
-from ablations.launch.dry_run import print_decisions
 from ablations.launch.job import Job
 from ablations.launch.jobs import (
     cancel_commands,
@@ -31,6 +30,7 @@ from ablations.launch.local.stop import Stop
 from ablations.launch.options import Options
 from ablations.launch.pace import state
 from ablations.launch.study_lock import locked
+from ablations.launch.views.dry_run import print_decisions
 from ablations.study import Study, compose_cells
 from ablations.study.cell import Cell
 from experiments.run_dir.outcome import OK

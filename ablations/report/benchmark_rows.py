@@ -46,6 +46,27 @@ def by_place(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return means.reindex(index=rows["variant"].unique(), columns=rows["at"].unique()).astype(float)
 
 
+def seeds_at(rows: pd.DataFrame) -> pd.DataFrame:
+    """variant x place: how many seeds ended well."""
+    counts = rows[rows["status"] == OK].groupby(["variant", "at"]).size().unstack()
+    return counts.reindex(index=rows["variant"].unique(), columns=rows["at"].unique()).fillna(0)
+
+
+def repeats_words(rows: pd.DataFrame) -> str:
+    """ " of 5 to 12 repetitions, means over 3 seeds", for a caption; empty where nothing ran."""
+    finished = rows[rows["status"] == OK]
+    if finished.empty:
+        return ""
+    repeats, seeds = finished["n_repeats"], finished.groupby(["variant", "at"], dropna=False).size()
+    over = f", means over {_least_to_most(seeds)} seeds" if seeds.max() > 1 else ""
+    return f" of {_least_to_most(repeats)} repetitions{over}"
+
+
+def _least_to_most(counts: pd.Series) -> str:
+    """ "5", or "5 to 12"."""
+    return " to ".join(dict.fromkeys(f"{count:.0f}" for count in (counts.min(), counts.max())))
+
+
 def disturbed_at(rows: pd.DataFrame, variant: str, at: str | None) -> bool:
     """Whether something disturbed the time of a case, of any of its seeds that ended well."""
     case = rows[(rows["variant"] == variant) & (rows["at"] == at) & (rows["status"] == OK)]

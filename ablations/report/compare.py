@@ -8,7 +8,7 @@ import pandas as pd
 
 from ablations.report.interval import INTERVAL
 from ablations.report.judged import judged_by
-from ablations.report.parts.paired import Pair, compare_pairs, compared_metrics
+from ablations.report.parts.paired import EACH_ALONE, Pair, compare_pairs, compared_metrics
 from ablations.report.table import Row, Table, Value, Words, with_mark_explained
 from ablations.report.variant_means import changed_note, counted
 from ablations.report.writers.csv_file import write_frame
@@ -50,7 +50,7 @@ def comparison(before: Study, after: Study) -> Table:
     caption = (
         f"{after.directory} minus {before.directory} (git {commits[0]} before, {commits[1]} "
         f"after), on the n equal seeds that ended well in both: mean, and {INTERVAL} of the paired "
-        "differences. Scores are of the models as they were trained."
+        f"differences{EACH_ALONE}. Scores are of the models as they were trained."
     ) + changed_note(pd.concat(sweeps))
     header = ("cell", *(metric.header for metric in metrics), "n", "before", "after")
     table = Table(f"compare_{before.name}", caption, header, tuple(rows), data)

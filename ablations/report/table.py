@@ -3,7 +3,7 @@ another's text.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +15,9 @@ from experiments.times.disturbed import MARK, MARK_MEANS, marked
 
 @dataclass(frozen=True)
 class Value:
-    """A number in the unit that its column shows, with the ends of its interval; NaN is missing."""
+    """A number in the unit that its column shows, with the ends of its interval, or of a range of
+    measurements; NaN is missing.
+    """
 
     mean: float
     low: float = math.nan
@@ -23,6 +25,7 @@ class Value:
     places: int = 0  # decimals
     signed: bool = False  # a difference: "+0.012"
     note: str = ""  # behind the number: "(n = 2)"
+    is_range: bool = False  # quartiles, or lowest and highest: "(4.1-4.3)" for "[4.1, 4.3]"
     best: bool = False  # of its column: bold
     disturbed: bool = False  # a time, or a ratio of times, that something disturbed: marked
 
@@ -72,8 +75,9 @@ class Table:
 
 
 def number_and_interval(entry: Entry) -> tuple[str, str]:
-    """("99.9", "[99.7, 100.0]"); the second is empty where there is no interval, or one that rounds
-    to the number.
+    """("99.9", "[99.7, 100.0]"), or ("99.9", "(n = 1)").
+
+    An interval that rounds to its number is left out.
     """
     if not isinstance(entry, Value):
         return entry.text, ""
@@ -82,10 +86,10 @@ def number_and_interval(entry: Entry) -> tuple[str, str]:
         write(value, entry.places) for value in (entry.mean, entry.low, entry.high)
     )
     mean = marked(number_text, entry.disturbed and not pd.isna(entry.mean))
-    note = f" {entry.note}" if entry.note else ""
     if pd.isna(entry.mean) or pd.isna(entry.low) or ends == [number_text] * 2:
-        return f"{mean}{note}", ""
-    return mean, f"[{', '.join(ends)}]{note}"
+        return mean, entry.note
+    interval = f"({'-'.join(ends)})" if entry.is_range else f"[{', '.join(ends)}]"
+    return mean, f"{interval} {entry.note}".rstrip()
 
 
 def text_of(entry: Entry) -> str:
@@ -98,23 +102,44 @@ def is_best(entry: Entry) -> bool:
     return isinstance(entry, Value) and entry.best
 
 
-def mark_best(
-    rows: Iterable[Row], column: int, better: Callable[[list[float]], float], exact: bool = False
-) -> list[Row]:
-    """The rows with the best of our own numbers in a column (0 is the first behind the label)
-    marked, ties included.
+def mark_variants(rows: Iterable[Row], column: int, variants: Collection[str]) -> list[Row]:
+    """The rows with our own numbers of these variants marked in a column (0 is the first behind the
+    label).
+    """
+    return [
+        with_best(row, column)
+        if row.kind == "ours" and row.variant in variants and isinstance(row.entries[column], Value)
+        else row
+        for row in rows
+    ]
 
-    Numbers that round to the same text are ties, unless `exact`.
+
+def mark_best(
+    rows: Iterable[Row],
+    column: int,
+    better: Callable[[list[float]], float],
+    excluded: Collection[str] = (),
+) -> list[Row]:
+    """The rows with the best of our own numbers in a column marked, and those whose range overlaps
+    that of the best. None where the best was disturbed, and none of the excluded variants.
     """
     rows = list(rows)
-    numbers = [math.nan] * len(rows)
+    own: dict[int, Value] = {}
     for i, row in enumerate(rows):
         entry = row.entries[column]
         if row.kind == "ours" and isinstance(entry, Value) and not pd.isna(entry.mean):
-            numbers[i] = entry.mean if exact else round(entry.mean, entry.places)
-    for i in best_of(numbers, better):
-        rows[i] = with_best(rows[i], column)
+            own[i] = entry
+    best = [list(own)[i] for i in best_of([entry.mean for entry in own.values()], better)]
+    best = [i for i in best if not own[i].disturbed]
+    for i, entry in own.items():
+        if any(i == j or overlap((entry.low, entry.high), (own[j].low, own[j].high)) for j in best):
+            rows[i] = rows[i] if rows[i].variant in excluded else with_best(rows[i], column)
     return rows
+
+
+def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether two ranges have a number in common; False where an end is missing."""
+    return one[0] <= other[1] and other[0] <= one[1]
 
 
 def with_best(row: Row, column: int) -> Row:

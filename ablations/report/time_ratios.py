@@ -1,7 +1,7 @@
 """How many times as long a step takes as that of the first variant: medians over the rounds."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from statistics import median
 from typing import NamedTuple, TypeVar
 
@@ -62,12 +62,18 @@ def time_ratios(study: Study, place: Callable[[Cell], Place]) -> dict[Place, Tim
 
 def rounds_words(ratios_by_place: dict[Place, TimeRatio], base: str) -> str:
     """A sentence for a caption; empty where nothing was measured in rounds."""
-    counts = sorted({ratio.n for ratio in ratios_by_place.values() if not ratio.is_base})
+    counts = {ratio.n for ratio in ratios_by_place.values() if not ratio.is_base}
     if not counts:
         return ""
-    number = f"{counts[0]} to {counts[-1]} rounds" if len(counts) > 1 else f"{counts[0]} rounds"
-    number = "one round" if counts == [1] else number
     return (
         f" Ratios of time are to {base} in the same round, with all variants timed in turn: the "
-        f"median and the quartiles of {number}."
+        f"median and, in parentheses, the quartiles of {number_of_rounds(counts)}."
     )
+
+
+def number_of_rounds(counts: Collection[int]) -> str:
+    """ "one round", "3 rounds", "3 to 9 rounds"."""
+    if set(counts) <= {1}:
+        return "one round"
+    least, most = min(counts), max(counts)
+    return f"{least} to {most} rounds" if least < most else f"{most} rounds"

@@ -16,15 +16,15 @@ from ablations.results import variant_labels
 from ablations.study import Study
 from experiments.run_dir.outcome import CHANGED, OK
 from experiments.times.disturbed import MARK, MARK_MEANS
-from reformer_pl.metrics import SCORES, Metric
+from reformer_pl.metrics import SCORES, STEP_SECONDS, Metric
 
 NOT_REPEATED = "an interval that rounds to its mean is not printed"
 METRIC_BOUNDS = {metric.name: metric.bounds for metric in SCORES if metric.bounds}
 
 
 def means_by_variant(study: Study, cells: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
-    """One row per variant: n seeds that ended well, how all ended, and of each column its mean over
-    them and the interval's ends.
+    """One row per variant: n seeds that ended well, and how all ended. Of each column its own n,
+    its mean over them, and the interval's ends.
     """
     finished = cells[cells["status"] == OK]
     data = pd.DataFrame({"train": variant_labels(study)})
@@ -42,6 +42,8 @@ def means_by_variant(study: Study, cells: pd.DataFrame, columns: Iterable[str]) 
         if column in COUNTS:  # the same for every seed of a variant
             data[column] = data["train"].map(grouped.mean())
             continue
+        counts = data["train"].map(grouped.count())
+        data[f"{column}_n"] = counts.fillna(0).astype("Int64")
         data[f"{column}_mean"] = data["train"].map(grouped.mean())
         bounds = value_bounds(column)
         intervals = {variant: mean_interval(values, bounds) for variant, values in grouped}
@@ -64,14 +66,57 @@ def metric_places(metric: Metric, means: pd.Series) -> int:
 
 def mean_entry(cells: pd.DataFrame, row: Any, metric: Metric, places: int) -> Entry:
     """A metric in one row of `means_by_variant`; where no seed ended well, the word for how they
-    ended.
+    ended. The seconds of a step of one seed have their quartiles.
     """
     mean, low, high = (
         metric.scale * getattr(row, f"{metric.name}_{part}") for part in ("mean", "low", "high")
     )
     if pd.isna(mean):
         return Words(ended_badly(cells.loc[cells["train"] == row.train, "status"]))
-    return Value(mean, low, high, places, disturbed=is_flagged(row, metric.flag))
+    n = getattr(row, f"{metric.name}_n")
+    is_range = n == 1 and metric == STEP_SECONDS
+    if is_range:
+        own = cells[(cells["train"] == row.train) & (cells["status"] == OK)]
+        low, high = step_quartiles(own)
+    return Value(
+        mean, low, high, places,
+        note=n_note(n, row.n, cells["seed"].nunique()),
+        is_range=is_range,
+        disturbed=is_flagged(row, metric.flag),
+    )  # fmt: skip
+
+
+def n_note(n: int, n_of_row: int, seeds: int) -> str:
+    """ "(n = 2)" behind a number whose n is not that of its row, and "(n = 1)" where others have an
+    interval.
+    """
+    return f"(n = {n})" if n != n_of_row or (n == 1 and seeds > 1) else ""
+
+
+def finished_by_variant(study: Study, cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of the cells that ended well, of each variant."""
+    finished = cells[cells["status"] == OK]
+    return {name: finished[finished["train"] == name] for name in variant_labels(study)}
+
+
+def step_quartiles(finished: pd.DataFrame) -> tuple[float, float]:
+    """Of the timed steps of one cell, in seconds; NaN where there are none, or several cells."""
+    if len(finished) != 1:
+        return math.nan, math.nan
+    (row,) = finished.to_dict("records")
+    return row["step_seconds_q1"], row["step_seconds_q3"]
+
+
+def step_spread(
+    study: Study,
+    cells: pd.DataFrame,
+    words: str = " Of one seed, s/step has the quartiles of its steps in parentheses.",
+) -> str:
+    """For a caption, words about the quartiles of one seed's steps; empty where there are none."""
+    groups = finished_by_variant(study, cells).values()
+    if all(pd.isna(step_quartiles(rows)[0]) for rows in groups):
+        return ""
+    return words
 
 
 def is_flagged(row: Any, flag: str) -> bool:

@@ -16,7 +16,7 @@ class Cell:
     seed: int
     overrides: tuple[str, ...]
     directory: Path
-    labels: tuple[str, ...]  # its choice on each axis
+    labels: tuple[str, ...]  # its choice on each axis; empty where it has none
     program: str  # the module that runs it
 
     def command(self) -> list[str]:

@@ -18,7 +18,7 @@ def check_names(grids: Iterable[Grid]) -> None:
     labels: dict[tuple[str, ...], tuple[str, ...]] = {}
     for grid in grids:
         for cell in grid.cells:
-            words = (grid.name, *cell.labels) if grid.name else cell.labels
+            words = tuple(word for word in (grid.name, *cell.labels) if word)
             keys = {
                 ("the same name", folded(cell.name)): cell.name,
                 ("the same label", cell.train): cell.train,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations.study.axes.choices import product_of, read_conditions
 from ablations.study.cell import Cell
 from ablations.study.names import cell_name, check_label
 from ablations.study.report_words import REPORT_WORDS, words_for
@@ -30,7 +31,8 @@ from reformer_pl.config import ConfigError
 from reformer_pl.config.plain_values import type_of
 
 MAX_CELLS = 10_000  # of a grid: more are probably a mistake, and take minutes to check
-GRID_KEYS = ("measure", "base", "axes", "report")
+GRID_KEYS = ("measure", "base", "axes", "when", "report")
+OWN_KEYS = ("axes", "when", "report")  # of a grid alone: they stand in it, not beside it
 GROWN = ("length", "n_layers")
 
 
@@ -62,7 +64,7 @@ class Grid:
         """
         grows = [axis.rsplit(".", 1)[-1] == self.grown for axis in self.axes]
         variant = " / ".join(
-            label for label, grown in zip(cell.labels, grows, strict=True) if not grown
+            label for label, grown in zip(cell.labels, grows, strict=True) if label and not grown
         )
         at = "".join(label for label, grown in zip(cell.labels, grows, strict=True) if grown)
         return variant, at.removeprefix(f"{self.grown}=")
@@ -79,12 +81,12 @@ def make_grids(
     The base of a named grid is added to the study's.
     """
     named = read_mapping(values, "grids")
-    for key in ("axes", "report") if named else ():
+    for key in OWN_KEYS if named else ():
         if key in values:
             raise ConfigError(f"{key} stands in each of the grids here, not beside them")
     grids = []
     for name, grid_values in (
-        named or {"": {key: values[key] for key in ("axes", "report") if key in values}}
+        named or {"": {key: values[key] for key in OWN_KEYS if key in values}}
     ).items():
         if name and not re.fullmatch(r"[A-Za-z][\w-]*", str(name)):
             raise ConfigError(
@@ -150,7 +152,10 @@ def _cells(
     program = "experiments.train"
     if measure:
         program, base = "experiments.benchmark", [f"benchmark.measure={measure}", *base]
-    axes = [_axis(str(key), choices) for key, choices in read_mapping(grid, "axes").items()]
+    axes = {
+        str(key): _axis(str(key), choices) for key, choices in read_mapping(grid, "axes").items()
+    }
+    conditions = read_conditions(read_mapping(grid, "when"), axes)
     seeds = read_seeds(values)
     if not axes or not seeds:
         raise ConfigError(f"the grid is empty: {'axes' if not axes else 'seeds'} has no entry")
@@ -159,7 +164,7 @@ def _cells(
         raise ConfigError(
             f"seeds has {twice[0]} twice: a second run of it would be the first again"
         )
-    n_cells = math.prod([len(seeds), *map(len, axes)])
+    n_cells = math.prod([len(seeds), *map(len, axes.values())])
     if n_cells > max_cells:
         raise ConfigError(
             f"the grid has {n_cells} cells, more than {max_cells}: "
@@ -168,9 +173,9 @@ def _cells(
     named = [f"{label}:{hydra_value(overrides)}" for label, overrides in evaluations.items()]
     added = [f"+evaluations={{{','.join(named)}}}"] if named else []
     cells = []
-    for seed, choice in itertools.product(seeds, itertools.product(*axes)):
+    for seed, choice in itertools.product(seeds, product_of(axes, conditions)):
         labels = tuple(label for label, _ in choice)
-        words = [grid_name, *labels] if grid_name else labels
+        words = [word for word in (grid_name, *labels) if word]
         name = cell_name(words)
         out_dir = directory / name / f"seed={seed}"
         chosen = [override for _, overrides in choice for override in overrides]

@@ -48,6 +48,7 @@ KEYS = (
     "measure",
     "base",
     "axes",
+    "when",
     "grids",
     "seeds",
     "evaluations",

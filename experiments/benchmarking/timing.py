@@ -4,18 +4,27 @@ With benchmark.paired its time is taken in turn with that of a rival.
 """
 
 import gc
+from collections.abc import Callable
 from statistics import median
 from typing import Any, NamedTuple
 
 import torch
 from torch.utils.benchmark import timer
 
+from experiments.benchmarking.gpu_times import fastest_kernel, l2_cleaner, preferring
 from experiments.benchmarking.work import Work, build_rival, build_work
-from experiments.device import find_device, hardware_name, is_shared, set_threads
+from experiments.device import (
+    find_device,
+    hardware_name,
+    is_shared,
+    set_matmul_precision,
+    set_threads,
+)
 from experiments.run_dir.outcome import OK, WOULD_NOT_FIT
 from experiments.times.waited import TimedSteps, quartiles, read_counters
 from reformer_pl.config import BenchmarkConfig, RunConfig
-from reformer_pl.measure import GIB, PeakMemory, predict_run
+from reformer_pl.measure import GIB, PeakMemory, needed_gib, predict_run
+from reformer_pl.units import memory
 
 
 class Seconds(NamedTuple):
@@ -33,18 +42,27 @@ def measure(config: RunConfig, row: dict[str, Any]) -> dict[str, Any]:
     """
     set_threads(config)
     device = find_device(config)
+    products = set_matmul_precision(config)
+    if products:
+        print(products, flush=True)
     row |= {"device": hardware_name(device), "threads": torch.get_num_threads()}
-    row["predicted_memory_gib"] = predicted = predict(config)
+    # None for a public Reformer, whose memory nothing here predicts.
+    predicted = predict_run(config, device.type)
+    row["predicted_memory_gib"] = None if predicted is None else predicted["total"]
     limit = config.benchmark.memory_limit_gib
-    if predicted is not None and 0 < limit < predicted:
+    if predicted is not None and 0 < limit < needed_gib(predicted):
         return row | {
             "status": WOULD_NOT_FIT,
-            "error": f"predicted to need {predicted:.3g} GiB, "
+            "error": f"predicted to need {memory(needed_gib(predicted))}, "
             f"above benchmark.memory_limit_gib={limit:g}",
         }
-    work, rival = warm_works(config, device)
-    peak_bytes = peak_memory(work, device)
-    numbers = timed_numbers(work, rival, config, device)
+    kernel = fastest_kernel(config, device)
+    if kernel is not None:
+        row["full_kernel"] = kernel
+    with preferring(kernel):
+        work, rival = warm_works(config, device)
+        peak_bytes = peak_memory(work, device)
+        numbers = timed_numbers(work, rival, config, device)
     return row | {
         "status": OK,
         "error": None,
@@ -59,9 +77,12 @@ def measure_round(config: RunConfig) -> dict[str, Any]:
     """The times alone, once more: of a benchmark, or of the step of a config that trains."""
     set_threads(config)
     device = find_device(config)
-    work, rival = warm_works(config, device)
+    set_matmul_precision(config)
+    with preferring(fastest_kernel(config, device)):
+        work, rival = warm_works(config, device)
+        numbers = timed_numbers(work, rival, config, device)
     return {
-        **timed_numbers(work, rival, config, device),
+        **numbers,
         "device": hardware_name(device),
         "threads": torch.get_num_threads(),
     }
@@ -85,7 +106,7 @@ def timed_numbers(
 ) -> dict[str, Any]:
     """The times of a result: medians, their quartiles, and what disturbed the repetitions."""
     before = read_counters()
-    ours, theirs = time_in_turn(work, rival, config.benchmark)
+    ours, theirs = time_in_turn(work, rival, config.benchmark, l2_cleaner(device))
     steps = TimedSteps(device_is_shared=is_shared(device))
     steps.add([seconds.whole for seconds in ours], before, read_counters())
     numbers = steps.numbers()
@@ -108,15 +129,6 @@ def tokens_per_step(config: RunConfig) -> int:
     return config.task.batch_size * config.task.length
 
 
-def predict(config: RunConfig) -> float | None:
-    """GiB that the case will need, counted as peak_memory_gib is.
-
-    None for a public Reformer, whose memory nothing here predicts.
-    """
-    predicted = predict_run(config)
-    return None if predicted is None else predicted["total"]
-
-
 def repeat(work: Work) -> Seconds:
     """One repetition. The timer waits for a GPU to finish."""
     start = timer()
@@ -130,19 +142,25 @@ def repeat(work: Work) -> Seconds:
 
 
 def time_in_turn(
-    work: Work, rival: Work | None, benchmark: BenchmarkConfig
+    work: Work,
+    rival: Work | None,
+    benchmark: BenchmarkConfig,
+    clean_cache: Callable[[], None] = lambda: None,
 ) -> tuple[list[Seconds], list[Seconds]]:
     """(repetitions of work, as many of the rival, or none where there is no rival).
 
-    They take turns, so that both see the same machine.
+    They take turns, so that both see the same machine. The cache is cleaned before each: a
+    repetition alone would find what the one before left in it.
     """
     ours: list[Seconds] = []
     theirs: list[Seconds] = []
     gc.collect()
     start = timer()
     while len(ours) < benchmark.repeats or timer() - start < benchmark.seconds:
+        clean_cache()
         ours.append(repeat(work))
         if rival is not None:
+            clean_cache()
             theirs.append(repeat(rival))
     return ours, theirs
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.benchmarking.peers import peer_layer, peer_model
+from reformer_pl.compiled import compile_parts
 from reformer_pl.config import RunConfig
 from reformer_pl.config.rules import PEER_PACKAGES, ConfigError
 from reformer_pl.measure import training_tensors
@@ -48,7 +49,7 @@ def build_rival(config: RunConfig, device: torch.device) -> Work:
     call = (
         attention_call(config, "full", device)
         if config.benchmark.measure == "attention"
-        else layer_call(config, "full", device)
+        else compiled_layer(config, "full", device)
     )
     return _differentiated(config, call, device)
 
@@ -64,7 +65,7 @@ def build_call(config: RunConfig, device: torch.device) -> Call:
             )
         case "layer":
             return (
-                layer_call(config, kind, device)
+                compiled_layer(config, kind, device)
                 if config.benchmark.peer == "none"
                 else peer_call(config, device)
             )
@@ -72,6 +73,14 @@ def build_call(config: RunConfig, device: torch.device) -> Call:
             raise ConfigError(
                 f"benchmark.measure={word} is no call of one layer: choose attention or layer"
             )
+
+
+def compiled_layer(config: RunConfig, kind: str, device: torch.device) -> Call:
+    """`layer_call`, with its projections compiled where trainer.compile says so."""
+    layer, inputs = layer_call(config, kind, device)
+    if config.trainer.compile:
+        compile_parts(layer)
+    return layer, inputs
 
 
 def peer_call(config: RunConfig, device: torch.device) -> Call:

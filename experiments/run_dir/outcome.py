@@ -27,6 +27,7 @@ from experiments.run_dir.plain_text import plain_text
 from experiments.run_dir.provenance import PACKAGES, now, provenance
 from reformer_pl.config import ConfigError
 from reformer_pl.metrics import SCORES
+from reformer_pl.out_of_memory import is_out_of_memory
 
 OK = "ok"
 OOM = "oom"  # out of memory
@@ -66,6 +67,17 @@ BENCHMARK_NUMBERS = (
 )  # fmt: skip
 
 Result = dict[str, Any]
+
+
+class NotEvaluated(Exception):
+    """A run that is trained was out of memory in an evaluation: its `result` stays.
+
+    The error of the evaluation is the cause.
+    """
+
+    def __init__(self, result: Result) -> None:
+        super().__init__("an evaluation was out of memory")
+        self.result = result
 
 
 def read_result(directory: Path) -> Result | None:
@@ -215,8 +227,12 @@ def record(
         result = work()
     except ConfigError:
         raise
+    except NotEvaluated as error:  # of any rank, for it ends the others
+        result = error.result
+        if written_at(path) not in (None, before):
+            return read_json(path)
     except Exception as error:  # printed here and recorded below
-        oom = out_of_memory(error)
+        oom = is_out_of_memory(error)
         if not oom and not isinstance(error, FloatingPointError):
             traceback.print_exc()
         first = first_line(error)
@@ -235,14 +251,3 @@ def record(
 def first_line(error: BaseException) -> str:
     """An error as a result and a round keep it: its type, and the first line of its message."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
-
-
-def out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    text = str(error)
-    return (
-        isinstance(error, MemoryError | torch.OutOfMemoryError)
-        or "can't allocate memory" in text
-        or "out of memory" in text
-    )

@@ -54,7 +54,10 @@ def read_rounds(directory: Path, result: Result | None) -> list[Round]:
     """The rounds of a run that ended with `result`; none of one that did not end well."""
     if not is_ok(result):
         return []
-    own = [{**result, "round": 1}] if "measure" in result else []
+    # Of a benchmark the run itself is one. Its "error" is null, and that of a round says why it
+    # failed.
+    first = {key: value for key, value in result.items() if key != "error"} | {"round": 1}
+    own = [first] if "measure" in result else []
     return own + read_rows(directory / ROUNDS, parse=parse_round)
 
 

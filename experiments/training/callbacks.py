@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -17,6 +18,7 @@ from lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
 from experiments.device import is_shared
+from experiments.rank import end_now
 from experiments.run_dir.durable import put_in_place, sync
 from experiments.run_dir.files import (
     COVERAGE,
@@ -27,19 +29,22 @@ from experiments.run_dir.files import (
     drop_rows_after,
     previous_checkpoint_path,
 )
+from experiments.run_dir.outcome import first_line
 from experiments.times.waited import Counters, TimedSteps, read_counters
 from experiments.training.tensorboard import TensorBoardFile
 from reformer_pl.measure import PeakMemory, training_tensors
 from reformer_pl.module import lr_factor
 
+LEAVE_SECONDS = 60.0  # from the error of a rank until it ends in any case
 UNTIMED_STEPS = 2  # the first steps of a process warm caches up: step_seconds leaves them out
 
 
 class Cost(Callback):
     """Seconds of each step and what disturbed them, and the peak memory in bytes of the second one.
 
-    The optimiser's state exists by then. All are kept in the checkpoint, so that a resumed run
-    reports the whole. When the steps of this process began and ended is not kept.
+    It is the largest of all ranks. The optimiser's state exists by then. All are kept in the
+    checkpoint, so that a resumed run reports the whole. When the steps of this process began and
+    ended is not kept.
     """
 
     def __init__(self) -> None:
@@ -74,12 +79,13 @@ class Cost(Callback):
         self.train_seconds += seconds
         if self.peak is not None:
             self.peak.__exit__(None, None, None)
-            self.peak_bytes, self.peak = self.peak.bytes, None
+            self.peak_bytes, self.peak = _largest(trainer, module, self.peak.bytes), None
         elif self.steps_here > UNTIMED_STEPS:
             self.steps.add([seconds], self.before, read_counters())
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        shared = is_shared(module.device)
+        answers = {None: 0, False: 1, True: 2}  # the worst of all ranks counts
+        shared = list(answers)[_largest(trainer, module, answers[is_shared(module.device)])]
         if shared is not None:
             self.steps.device_is_shared = shared or bool(self.steps.device_is_shared)
 
@@ -103,6 +109,25 @@ class Cost(Callback):
         self.steps = TimedSteps(list(state["step_seconds"]), **counts)
         self.train_seconds = state["train_seconds"]
         self.peak_bytes = state["peak_bytes"]
+
+
+class LeaveInTime(Callback):
+    """Of several ranks one that fails ends, even where Lightning's own clearing up hangs.
+
+    It moves the model to the CPU, which waits for the GPU, and that for the other ranks. Where all
+    goes well, the error has been recorded and the process has ended long before.
+    """
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, error: BaseException) -> None:
+        if trainer.world_size > 1 and not isinstance(error, KeyboardInterrupt):
+            timer = threading.Timer(LEAVE_SECONDS, self.end, [error])
+            timer.daemon = True
+            timer.start()
+
+    def end(self, error: BaseException) -> None:
+        """The last line of the log is what a driver records."""
+        print(f"this rank hung after an error and was ended\n{first_line(error)}", file=sys.stderr)
+        end_now(1)
 
 
 class MetricsFile(Callback):
@@ -251,6 +276,12 @@ class Checkpoints(Callback):
             os.replace(self.path, previous_checkpoint_path(self.directory))
         put_in_place(partial, self.path)
         self.last_is_whole = True
+
+
+def _largest(trainer: Trainer, module: LightningModule, number: int) -> int:
+    """Of the numbers of all ranks, each of which comes here."""
+    numbers = torch.tensor(number, device=module.device)
+    return int(trainer.strategy.reduce(numbers, reduce_op="max"))
 
 
 def _now(device: torch.device) -> float:

@@ -1,6 +1,7 @@
 """One training process: build the parts of a config, fit, score, and gather the result."""
 
 import math
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from lightning import Callback, Trainer, seed_everything
 
 from experiments import STARTED
-from experiments.device import set_threads
+from experiments.device import set_matmul_precision, set_threads
 from experiments.run_dir.files import METRICS, checkpoint_path
 from experiments.run_dir.identity import (
     begin_session,
@@ -19,22 +20,31 @@ from experiments.run_dir.identity import (
     check_trained_by,
     read_sessions,
 )
-from experiments.run_dir.outcome import OK, forget_result, write_evaluation
+from experiments.run_dir.outcome import (
+    OK,
+    NotEvaluated,
+    first_line,
+    forget_result,
+    write_evaluation,
+)
 from experiments.run_dir.problems import missing_rows
 from experiments.run_dir.rounds import forget_rounds
-from experiments.training.callbacks import Checkpoints, Cost, MetricsFile
+from experiments.training.callbacks import Checkpoints, Cost, LeaveInTime, MetricsFile
 from experiments.training.checkpoint import newest_checkpoint, trained_checkpoint
+from experiments.training.count_models import count_models
 from experiments.training.coverage_file import CoverageFile
-from experiments.training.loggers import TENSORBOARD, build_loggers, log_config
+from experiments.training.loggers import TENSORBOARD, build_loggers, log_config, log_result
 from experiments.training.scoring import load_weights, score
 from experiments.training.tensorboard import TensorBoardFile
 from experiments.training.trainer import build_trainer, device_name
 from reformer_pl.config import RunConfig, to_dict
 from reformer_pl.config.evaluations import load_named_evaluation
 from reformer_pl.config.rules import attention_pattern
+from reformer_pl.config.run_rules import check_scored
 from reformer_pl.measure import GIB
 from reformer_pl.metrics import score_names
 from reformer_pl.module import LitSequenceModel
+from reformer_pl.out_of_memory import is_out_of_memory
 from reformer_pl.tasks import build_task
 from reformer_pl.tasks.batches import SequenceData
 
@@ -71,29 +81,36 @@ def train(
 
     `callbacks` are the caller's own. Their state is in the checkpoint. Returns what result.json
     says of a run that is ok; None when it was interrupted. Raises ConfigError before anything is
-    trained, and FloatingPointError where the loss is not finite.
+    trained, FloatingPointError where the loss is not finite, and NotEvaluated where a trained model
+    was out of memory in an evaluation.
     """
     parts = build_parts(config, directory, callbacks)
     if parts.trainer.is_global_zero:
         begin(parts)
+    loggers = parts.trainer.loggers
     fit(parts)
     if parts.checkpoints.interrupted:
         return None
     scores = final_scores(parts)
     weights = parts.module.state_dict()
-    evaluate(parts.trainer, config, parts.data, weights, directory, config.evaluations)
+    left_out = evaluate(parts.trainer, config, parts.data, weights, directory, config.evaluations)
     result = gather_result(parts, scores)
     parts.checkpoints.forget_previous(parts.trainer)
+    log_result(loggers, result)
     if parts.metrics.tensorboard is not None:
         parts.metrics.tensorboard.finish(result)
+    if left_out is not None:
+        raise NotEvaluated(result) from left_out
     return result
 
 
 def build_parts(config: RunConfig, directory: Path, callbacks: Iterable[Callback]) -> Parts:
     """Raises ConfigError for a corrupt checkpoint and for an evaluation that cannot be."""
+    check_scored(config)
     data = build_task(config)
     check_data(directory, config.task.source, data.identity(), keep=False)
     set_threads(config)
+    set_matmul_precision(config)
     seed_everything(config.seed, verbose=False)
     module = LitSequenceModel(config, data.vocab_size)
     check_evaluations(config, data.vocab_size)
@@ -108,7 +125,14 @@ def build_parts(config: RunConfig, directory: Path, callbacks: Iterable[Callback
     metrics = MetricsFile(directory, cost, tokens, options.log_every_steps)
     coverage = CoverageFile(directory, config) if options.coverage_every_steps else None
     # First Cost, which stops its clock before the others work; last Checkpoints, with their state.
-    ordered = [cost, metrics, *([coverage] if coverage else []), *callbacks, checkpoints]
+    ordered = [
+        cost,
+        LeaveInTime(),
+        metrics,
+        *([coverage] if coverage else []),
+        *callbacks,
+        checkpoints,
+    ]
     logger = build_loggers(config, directory)
     trainer = build_trainer(config, callbacks=ordered, logger=logger)
     return Parts(
@@ -132,6 +156,9 @@ def begin(parts: Parts) -> None:
     layers = ", ".join(attention_pattern(config.model.attention, config.model.n_layers))
     size, device = f"{parts.parameters:,} parameters", device_name(parts.trainer)
     print(f"{directory}: {size}, attention {layers}, on {device}")
+    products = set_matmul_precision(config)
+    if products:
+        print(products)
     if not step and (directory / METRICS).exists():
         print(f"{checkpoint_path(directory)} is not there: the run starts over at step 0")
     where = f"from step {step} of" if step else "for"
@@ -170,14 +197,31 @@ def evaluate(
     weights: dict[str, Any],
     directory: Path,
     names: Iterable[str],
-) -> None:
-    """Score trained weights under named evaluations of the config, each into its own file."""
+) -> Exception | None:
+    """Score trained weights under named evaluations of the config, each into its own file.
+
+    One that is out of memory does not keep the others from being made, where there is one process:
+    several would wait for each other. Returns the first such error.
+    """
+    left_out = None
     for name in names:
-        module = LitSequenceModel(load_named_evaluation(config, name), data.vocab_size)
+        evaluated = load_named_evaluation(config, name)
+        module = LitSequenceModel(evaluated, data.vocab_size)
         load_weights(module, weights, name)
-        values = score(trainer, module, data)
+        scored = data if evaluated.task == config.task else build_task(evaluated)
+        try:
+            values = score(trainer, module, scored)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            print(f"evaluation {name}: {first_line(error)}", file=sys.stderr, flush=True)
+            left_out = left_out or error.with_traceback(None)  # its frames hold tensors
+            if trainer.world_size > 1:
+                break
+            continue
         if trainer.is_global_zero:
             write_evaluation(directory, name, config.evaluations[name], values)
+    return left_out
 
 
 def evaluate_again(config: RunConfig, directory: Path, names: Iterable[str]) -> None:
@@ -187,8 +231,11 @@ def evaluate_again(config: RunConfig, directory: Path, names: Iterable[str]) -> 
     data = build_task(config)
     check_data(directory, config.task.source, data.identity(), keep=False)
     set_threads(config)
+    set_matmul_precision(config)
     weights = checkpoint["state_dict"]
-    evaluate(build_trainer(config), config, data, weights, directory, names)
+    left_out = evaluate(build_trainer(config), config, data, weights, directory, names)
+    if left_out is not None:
+        raise left_out
 
 
 def gather_result(parts: Parts, scores: dict[str, float]) -> dict[str, Any]:
@@ -212,6 +259,7 @@ def gather_result(parts: Parts, scores: dict[str, float]) -> dict[str, Any]:
         "startup_seconds": cost.first_started - STARTED,
         "closing_seconds": time.perf_counter() - cost.ended,
         "baseline": parts.data.baseline(),
+        "count_models": count_models(parts.data),
         "device": device_name(parts.trainer),
         "threads": torch.get_num_threads(),
         "sessions": read_sessions(parts.directory),

@@ -11,12 +11,15 @@ has an entry for each of its processes. `tensorboard` is no logger of Lightning'
            (mlflow ui --backend-store-uri sqlite:///RUN_DIR/mlflow/mlflow.db shows it)
 """
 
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, WandbLogger
 
 from experiments.run_dir.files import safe_name
+from experiments.run_dir.outcome import RESULT_NUMBERS
 from reformer_pl.config import RunConfig, flat, to_dict
 from reformer_pl.config.rules import LOGGERS, ConfigError
 
@@ -72,6 +75,21 @@ def _mlflow_logger(folder: Path, study: str, run: str) -> Logger:
     folder.mkdir(parents=True, exist_ok=True)
     place, artifacts = f"sqlite:///{folder}/mlflow.db", str(folder / "artifacts")
     return MLFlowLogger(study, run_name=run, tracking_uri=place, artifact_location=artifacts)
+
+
+def log_result(loggers: list[Logger], result: dict[str, Any]) -> None:
+    """The finite numbers of a result, as final/NAME: scores of the whole held-out part, where the
+    curves may be scored on a part of it. Lightning does so on the first rank alone.
+    """
+    numbers = {f"final/{name}": result.get(name) for name in RESULT_NUMBERS}
+    finite = {
+        name: float(value)
+        for name, value in numbers.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
+    for logger in loggers:
+        logger.log_metrics(finite, result["steps"] - 1)
+        logger.save()
 
 
 def log_config(loggers: list[Logger], config: RunConfig) -> None:

@@ -1,4 +1,4 @@
-"""A run in TensorBoard: the rows of metrics.jsonl as curves, and its config and costs in HParams.
+"""A run in TensorBoard: the rows of metrics.jsonl as curves, and its config and result in HParams.
 
 The events file lies in the run's own directory, so that TensorBoard calls the run CELL/seed=N. Its
 clock counts seconds of training. No file says which keys a study varies: TensorBoard compares the
@@ -22,12 +22,17 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from reformer_pl.config import RunConfig, flat, to_dict
+from reformer_pl.metrics import SCORES
 
-# The groups of the splits. "final" sorts between them, so that HParams begins with the held-out
-# scores.
-GROUPS = {"train": "train", "valid": "eval"}
-# Beside the held-out scores, which are the last points of their curves.
-FINAL = ("peak_memory_gib", "step_seconds", "tokens_per_second")
+# What result.json says at the end, as the report shows it. The last points of the curves are other
+# numbers: they are scored on task.curve_sequences. "final" sorts before "train" and "valid", so
+# that HParams begins with the scores of the report.
+FINAL = (
+    *(score.name for score in SCORES),
+    "peak_memory_gib",
+    "step_seconds",
+    "tokens_per_second",
+)
 PLACE = ("step", "split", "seconds", "tokens")  # where a row stands; the rest of it are values
 NO_HYPERPARAMETERS = ("out_dir", "evaluations", "benchmark", "trainer.loggers")  # and keys below
 
@@ -58,7 +63,7 @@ class TensorBoardFile:
         self._append(self._curves(row))
 
     def finish(self, result: dict[str, Any]) -> None:
-        """What the run cost, as metrics of HParams. A run that failed has none.
+        """The scores and costs of the run, as metrics of HParams. A run that failed has none.
 
         `result` is what result.json says: seconds and GiB.
         """
@@ -66,15 +71,16 @@ class TensorBoardFile:
         end = HParamsPluginData(
             session_end_info=SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=at)
         )
-        costs = {f"final/{name}": result[name] for name in FINAL if math.isfinite(result[name])}
+        numbers = {name: result[name] for name in FINAL if name in result}
+        final = {f"final/{name}": value for name, value in numbers.items() if math.isfinite(value)}
         self._append(
-            _scalars(costs, step, at),
+            _scalars(final, step, at),
             Event(step=step, wall_time=at, summary=_hparams(metadata.SESSION_END_INFO_TAG, end)),
         )
 
     def _curves(self, row: dict[str, Any]) -> Event:
         values = {
-            f"{GROUPS[row['split']]}/{name}": value
+            f"{row['split']}/{name}": value
             for name, value in row.items()
             if name not in PLACE and value is not None
         }

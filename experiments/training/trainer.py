@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterable
 
+import torch
 from lightning import Callback, Trainer
 from lightning.fabric.plugins.environments import (
     ClusterEnvironment,
@@ -15,6 +16,7 @@ from lightning.fabric.plugins.environments import (
 )
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from experiments.device import device_kind, hardware_name
@@ -56,13 +58,14 @@ def build_trainer(
             f"trainer.devices {options.devices} cannot be divided among "
             f"the {nodes} nodes of this job"
         )
+    kind = device_kind(config)
     bar = StepBar(refresh_rate=1 if sys.stdout.isatty() else 0)
     try:
         return Trainer(
-            accelerator=device_kind(config),
-            devices=options.devices // nodes,
+            accelerator=kind,
+            devices=_devices(kind, options.devices // nodes),
             num_nodes=nodes,
-            strategy=options.strategy,
+            strategy=_strategy(options.strategy, kind, options.devices // nodes),
             precision=options.precision,
             max_steps=options.max_steps,
             max_epochs=-1,
@@ -81,6 +84,30 @@ def build_trainer(
     except MisconfigurationException as error:  # no GPU, or too few
         devices = f"trainer.accelerator={options.accelerator} trainer.devices={options.devices}"
         raise ConfigError(f"{devices} cannot be had here: {one_line(error)}") from error
+
+
+def _devices(kind: str, devices_per_node: int) -> int:
+    return 1 if _has_one_each(kind, devices_per_node) else devices_per_node
+
+
+def _strategy(word: str, kind: str, devices_per_node: int) -> str | DDPStrategy:
+    """With `ddp` the gradients are views of the buckets that are reduced, and no copies of them."""
+    if word != "ddp":
+        return word
+    own = [torch.device("cuda", 0)] * devices_per_node
+    return DDPStrategy(
+        parallel_devices=own if _has_one_each(kind, devices_per_node) else None,
+        gradient_as_bucket_view=True,
+    )
+
+
+def _has_one_each(kind: str, devices_per_node: int) -> bool:
+    """Whether each process of a node sees one GPU alone, its own, as --gpus-per-task=1 binds it.
+
+    Lightning would look for as many GPUs as there are processes, and take that of its rank.
+    """
+    bound = is_task_of_srun() or is_task_of_torchrun()
+    return kind == "cuda" and bound and devices_per_node > 1 == torch.cuda.device_count()
 
 
 def _environment(devices_per_node: int) -> ClusterEnvironment:

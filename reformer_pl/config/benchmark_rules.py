@@ -74,6 +74,11 @@ def check_benchmark(config: RunConfig) -> None:
             f"benchmark.measure={measure} measures one process: "
             "it needs trainer.devices=1 and trainer.strategy=auto"
         )
+    if config.trainer.compile and (measure == "attention" or peer != "none"):
+        raise ConfigError(
+            "trainer.compile=true compiles the parts of a layer around its attention kernel: "
+            "it needs benchmark.measure=layer or step, and benchmark.peer=none"
+        )
     if (
         measure != "step"
         and len(set(attention_pattern(config.model.attention, config.model.n_layers))) > 1

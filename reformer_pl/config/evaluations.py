@@ -22,6 +22,8 @@ SHAPING = (
     "task.name",
     "task.length",
 )
+# What an evaluation that a run scores at its end may change.
+NAMED_MAY_CHANGE = ("model.", "task.split")
 
 
 def load_evaluation(trained: RunConfig, overrides: Iterable[str]) -> RunConfig:
@@ -74,15 +76,15 @@ def load_evaluation(trained: RunConfig, overrides: Iterable[str]) -> RunConfig:
 def load_named_evaluation(trained: RunConfig, name: str) -> RunConfig:
     """`load_evaluation` of trained.evaluations[name], which a run scores at its end.
 
-    It does so on its own data, devices and precision. Raises ConfigError, also for a change that is
-    none of the model.
+    It does so on its own devices and precision. Raises ConfigError, also for a change that is none
+    of the model or of the part of the data.
     """
     changed = load_evaluation(trained, trained.evaluations[name])
     old, new = flat(to_dict(trained)), flat(to_dict(changed))
     for key in old:
-        if old[key] != new[key] and not key.startswith("model."):
+        if old[key] != new[key] and not key.startswith(NAMED_MAY_CHANGE):
             raise ConfigError(
-                f"evaluation '{name}' changes {key}: a run's own change model.* alone, "
-                "python -m experiments.evaluate others too"
+                f"evaluation '{name}' changes {key}: a run's own change model.* and task.split "
+                "alone, python -m experiments.evaluate others too"
             )
     return changed

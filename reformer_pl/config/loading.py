@@ -14,6 +14,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from reformer_pl.config.compiler import check_compiler
 from reformer_pl.config.local_path import PATH_KEYS, as_typed
 from reformer_pl.config.rules import PEER_PACKAGES, TRACKERS, ConfigError, check_word
 from reformer_pl.config.run_rules import check
@@ -164,7 +165,7 @@ def one_line(error: Exception) -> str:
 
 
 def check_installed(config: RunConfig) -> None:
-    """That the packages of a peer and of loggers are there.
+    """That the packages of a peer and of loggers are there, and the compiler of trainer.compile.
 
     Asked when something is about to start, for a config can be read without them.
     """
@@ -177,6 +178,8 @@ def check_installed(config: RunConfig) -> None:
     for logger in config.trainer.loggers if config.benchmark.measure == "none" else ():
         if logger in TRACKERS:
             check_tracker(logger)
+    if config.trainer.compile:
+        check_compiler()
 
 
 def check_tracker(name: str) -> None:

@@ -16,7 +16,8 @@ SHARED_QK = (
 )  # these have the same parameters, and each can score a model trained with the other
 RESIDUALS = ("standard", "checkpoint", "reversible")
 MERGES = ("mean", "concat")
-POSITIONS = ("learned", "axial")
+SPLITS = ("held_out", "test")
+POSITIONS = ("learned", "axial", "rotary", "none")
 WINDOWS = ("chunk", "causal", "wrap")
 ROADS = ("auto", "triton", "efficient", "flash", "plain")
 TASKS = ("duplication", "enwik8", "recall")
@@ -24,6 +25,7 @@ OPTIMIZERS = ("adam", "adafactor")
 SCHEDULES = ("constant", "rsqrt", "cosine")
 RECALL_KEYS = 64  # of the vocabulary of task.name=recall
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
+MATMUL_PRECISIONS = ("highest", "high", "medium")
 ACCELERATORS = ("auto", "cpu", "gpu")
 STRATEGIES = ("auto", "ddp")
 LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")

@@ -10,6 +10,7 @@ from reformer_pl.config.local_path import local_path
 from reformer_pl.config.rules import (
     ACCELERATORS,
     LOGGERS,
+    MATMUL_PRECISIONS,
     MERGES,
     OPTIMIZERS,
     POSITIONS,
@@ -17,6 +18,7 @@ from reformer_pl.config.rules import (
     RESIDUALS,
     SCHEDULES,
     SHARED_QK,
+    SPLITS,
     STRATEGIES,
     TASKS,
     ConfigError,
@@ -28,6 +30,16 @@ from reformer_pl.config.rules import (
     recall_counts,
 )
 from reformer_pl.config.schema import RunConfig
+
+
+def check_scored(config: RunConfig) -> None:
+    """Raises ConfigError for a run that would show the test part while it trains."""
+    if config.task.split != "held_out":
+        raise ConfigError(
+            f"task.split={config.task.split} is for evaluations, and a run that trains is watched "
+            "on the held-out part: python -m experiments.evaluate RUN_DIR task.split=test, or an "
+            "entry of evaluations"
+        )
 
 
 def check(config: RunConfig) -> RunConfig:
@@ -59,6 +71,7 @@ def check(config: RunConfig) -> RunConfig:
     check_positive("model.local.chunk_len", model.local.chunk_len)
 
     check_word("task.name", task.name, TASKS)
+    check_word("task.split", task.split, SPLITS)
     for name in ("length", "batch_size"):
         check_positive(f"task.{name}", getattr(task, name))
     if task.eval_sequences < (task.name != "enwik8"):
@@ -81,6 +94,12 @@ def check(config: RunConfig) -> RunConfig:
         raise ConfigError(f"task.curve_sequences {task.curve_sequences} must not be negative")
     if model.positions == "axial":
         axial_split(model.axial.shape, model.axial.dims, model.d_model, task.length)
+    head_size = model.d_model // model.n_heads
+    if model.positions == "rotary" and head_size % 2:
+        raise ConfigError(
+            f"model.positions=rotary turns pairs of numbers, and a head has {head_size}: "
+            "let model.d_model / model.n_heads be even"
+        )
 
     check_word("optim.name", optim.name, OPTIMIZERS)
     check_word("optim.schedule", optim.schedule, SCHEDULES)
@@ -101,6 +120,7 @@ def check(config: RunConfig) -> RunConfig:
     check_word("trainer.accelerator", trainer.accelerator, ACCELERATORS)
     check_word("trainer.strategy", trainer.strategy, STRATEGIES)
     check_word("trainer.precision", trainer.precision, PRECISIONS)
+    check_word("trainer.matmul_precision", trainer.matmul_precision, MATMUL_PRECISIONS)
     for logger in trainer.loggers:
         check_word("trainer.loggers", logger, LOGGERS)
         if trainer.loggers.count(logger) > 1:

@@ -74,7 +74,9 @@ class ModelConfig:
     loss_chunks: int = key(
         1, "of the tokens, one after the other through the output and the loss; 1 is plain"
     )
-    positions: str = key("learned", "learned | axial")
+    positions: str = key(
+        "learned", "learned | axial (added to the embedding) | rotary (queries and keys) | none"
+    )
     lsh: LSHConfig = field(default_factory=LSHConfig)
     local: LocalConfig = field(default_factory=LocalConfig)
     axial: AxialConfig = field(default_factory=AxialConfig)
@@ -91,6 +93,11 @@ class TaskConfig:
     noise: float = key(0.0, "recall only: share of the tokens that are fillers")
     batch_size: int = key(8, "sequences a step, over all devices together")
     eval_sequences: int = key(64, "held-out sequences scored; enwik8: 0 is every whole window")
+    split: str = key(
+        "held_out",
+        "the part that an evaluation scores: held_out, which curves and choices are made from "
+        "| test, which is left for the end",
+    )
     curve_sequences: int = key(
         0, "about so many of them, spread evenly, are scored during training; 0 is all"
     )
@@ -120,6 +127,14 @@ class TrainerConfig:
     )
     strategy: str = key("auto", "auto | ddp")
     precision: str = key("32-true", "32-true | bf16-mixed | 64-true")
+    matmul_precision: str = key(
+        "highest",
+        "of float32 products on a GPU: highest (float32) | high (TF32) | medium (TF32 or less); "
+        "it changes nothing on a CPU or in 64-true",
+    )
+    compile: bool = key(
+        False, "torch.compile makes the norms, projections and feed-forward layers; needs g++"
+    )
     max_steps: int = 1000
     eval_every_steps: int = key(100, "each evaluation also leaves a checkpoint")
     log_every_steps: int = key(10, "a row of metrics.jsonl")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from reformer_pl.config.rules import ROADS, ConfigError
-from reformer_pl.lsh.budget import only_sizes_count
+from reformer_pl.lsh.budget import kernels_of, only_sizes_count
 from reformer_pl.lsh.triton_road import interpreted
 from reformer_pl.lsh.trust import Kind, find_fault
 
@@ -29,29 +29,30 @@ def choose_road(q: Tensor, word: str, kind: Kind) -> str:
     On CUDA the first use of a road checks it, and one line of the log says why a faster one is not
     taken. Raises ConfigError where the word's road is not for such a tensor.
     """
-    m, device = kind.chunk_len, q.device.type
+    m, device = kind.chunk_len, kernels_of(q.device)
+    checks = device == "cuda" and not only_sizes_count()
     if word != "auto":
         if reason := refusal(word, q, m):
             raise ConfigError(f"model.lsh.road={word} {reason}: choose auto")
-        if device == "cuda" and (fault := find_fault(word, q, kind)):
+        if checks and (fault := find_fault(word, q, kind)):
             say(f"LSH attention keeps to model.lsh.road={word}, though it {fault}")
         return word
     road, reasons = "plain", []
     for road in FASTEST_FIRST.get(device, ("plain",)):
         reason = refusal(road, q, m)
-        if reason is None and device == "cuda":
+        if reason is None and checks:
             reason = find_fault(road, q, kind)
         if reason is None:
             break
         reasons.append(f"{road} {reason}")
-    if device == "cuda" and reasons:
+    if checks and reasons:
         say(f"LSH attention takes road={road}: {'; '.join(reasons)}")
     return road
 
 
 def refusal(road: str, q: Tensor, m: int) -> str | None:
     """Why a road is not for q of chunks of m tokens, as the rest of a sentence; None if it is."""
-    device, d = q.device.type, q.shape[-1]
+    device, d = kernels_of(q.device), q.shape[-1]
     match road:
         case "triton":
             if q.dtype not in TRITON_DTYPES:
@@ -99,7 +100,8 @@ def _is_fused(q: Tensor) -> bool:
     (A100), never float64.
     """
     return q.dtype in (torch.float16, torch.float32) or (
-        q.dtype == torch.bfloat16 and torch.cuda.get_device_capability(q.device) >= (8, 0)
+        q.dtype == torch.bfloat16
+        and (only_sizes_count() or torch.cuda.get_device_capability(q.device) >= (8, 0))
     )
 
 

@@ -1,29 +1,36 @@
 """Memory predicted before anything runs: one training step, or one attention, on fake tensors.
 
 A fake tensor has a shape, a device and a lifetime but no data. So 64K tokens x 12 layers take
-seconds and no memory, and no data set is read. The device is the CPU wherever this runs: its
-kernels and workspaces are counted, as `measure.PeakMemory` counts them in a real step.
+seconds and no memory, and no data set is read. The kernels and workspaces of the device are
+counted, "cpu" or "cuda", as `measure.PeakMemory` counts them in a real step. Fake tensors are of
+the CPU in both cases, so a machine without a GPU predicts for one.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from reformer_pl.config import RunConfig
 from reformer_pl.config.rules import ConfigError, attention_pattern
 from reformer_pl.lsh.budget import sizes_alone
+from reformer_pl.memory.allocator import peaks
 from reformer_pl.memory.one_layer import attention_call, layer_call
 from reformer_pl.memory.peak import GIB, training_tensors
 from reformer_pl.memory.trace import MemoryTrace
+from reformer_pl.memory.workspaces import cublas_bytes
 from reformer_pl.precision import autocast, dtypes
 
 KINDS = ("parameters", "gradients", "optimizer", "activations", "temporary")
 
 
-def predict_step(config: RunConfig) -> dict[str, float]:
+def predict_step(config: RunConfig, device: str = "cpu") -> dict[str, float]:
     """GiB by kind at the peak of one training step; `measure.predict_memory` explains the kinds."""
     # These import Lightning, which takes seconds that one attention does not need.
     from reformer_pl.model import SequenceModel
@@ -33,10 +40,12 @@ def predict_step(config: RunConfig) -> dict[str, float]:
 
     task, devices = config.task, config.trainer.devices
     kind = task_class(task.name)
-    with traced_fakes(config) as trace:
+    with traced_fakes(config, device) as trace:
         model = SequenceModel(config.model, kind.vocab_size, task.length)
         trace.name(model.parameters(), "parameters")
         optimizer = build_optimizer(config.optim, model.parameters())
+        if device == "cuda" and config.optim.name == "adam":  # torch's choice for such tensors
+            optimizer.param_groups[0]["foreach"] = True
         for parameter in model.parameters():
             parameter.grad = torch.empty_like(parameter)
         trace.name((parameter.grad for parameter in model.parameters()), "gradients")
@@ -49,25 +58,27 @@ def predict_step(config: RunConfig) -> dict[str, float]:
         shape = task.batch_size, task.length
         whole = Batch(torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.bool))
         batch = whole.rows(0, devices)
-        # DDP reduces a copy of every gradient.
-        buckets = [torch.empty_like(p) for p in model.parameters() if devices > 1]
-        trace.name(buckets, "gradients")
+        if devices > 1:  # the gradients are views of DDP's buckets, which stay between steps
+            buckets = [torch.empty_like(parameter) for parameter in model.parameters()]
+            for parameter, bucket in zip(model.parameters(), buckets, strict=True):
+                parameter.grad = bucket
+            trace.name(buckets, "gradients")
         with autocast(config, "cpu"):
             loss = model.loss(*batch, loss=kind.loss).mean()
         trace.rename("temporary", "activations")
         loss.backward()
         update_weights(model, optimizer, config.optim.clip_norm)
-    return _gib(trace)
+    return _gib(trace, cublas_bytes() if device == "cuda" else 0)
 
 
-def predict_attention(config: RunConfig) -> dict[str, float]:
+def predict_attention(config: RunConfig, device: str = "cpu") -> dict[str, float]:
     """GiB by kind of one attention, forward and backward, above its inputs.
 
     `measure.predict_attention_memory` says which attention. Raises ConfigError for another measure.
     """
     cpu = torch.device("cpu")
     kind = attention_pattern(config.model.attention, config.model.n_layers)[0]
-    with traced_fakes(config) as trace:
+    with traced_fakes(config, device) as trace:
         match config.benchmark.measure:
             case "attention":
                 function, inputs = attention_call(
@@ -89,25 +100,39 @@ def predict_attention(config: RunConfig) -> dict[str, float]:
         out = out if isinstance(out, Tensor) else out[0]
         trace.rename("temporary", "activations")
         trace.name(torch.autograd.grad(out, wanted, upstream), "gradients")
-    return _gib(trace)
+    return _gib(trace, 0)  # cuBLAS has its workspaces from the warm-up on
+
+
+class DropoutOfGPU(TorchFunctionMode):
+    """Dropout keeps one byte a number, as CUDA's kernel does; a CPU keeps a float."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is F.dropout:
+            x, p, training, *_ = *args, *(kwargs[key] for key in ("p", "training") if key in kwargs)
+            return torch.native_dropout(x, p, True)[0] if training and p > 0 else x
+        return func(*args, **kwargs)
 
 
 @contextmanager
-def traced_fakes(config: RunConfig) -> Iterator[MemoryTrace]:
+def traced_fakes(config: RunConfig, device: str = "cpu") -> Iterator[MemoryTrace]:
     """Every tensor made inside is fake, of the config's precision, and traced.
 
     The caller's random numbers are left alone.
     """
     before = torch.get_default_dtype()
+    threads = config.trainer.threads or torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.set_default_dtype(dtypes(config).weights)
         try:
-            with (
-                FakeTensorMode(),
-                sizes_alone(),
-                MemoryTrace(config.trainer.threads or torch.get_num_threads()) as trace,
-            ):
-                yield trace
+            with FakeTensorMode(), sizes_alone(device), ExitStack() as stack:
+                if device == "cuda":
+                    stack.enter_context(DropoutOfGPU())
+                    if dtypes(config).products == torch.float64:  # no fused kernel takes it
+                        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+                yield stack.enter_context(MemoryTrace(threads, device))
         except RuntimeError as error:
             if "overflow" in str(error):
                 raise ConfigError(
@@ -119,7 +144,12 @@ def traced_fakes(config: RunConfig) -> Iterator[MemoryTrace]:
             torch.set_default_dtype(before)
 
 
-def _gib(trace: MemoryTrace) -> dict[str, float]:
+def _gib(trace: MemoryTrace, cublas: int) -> dict[str, float]:
     peak = trace.peak()
     kinds = {kind: peak.get(kind, 0) / GIB for kind in KINDS}
-    return kinds | {"total": sum(kinds.values())}
+    if trace.device == "cpu":
+        return kinds | {"total": sum(kinds.values())}
+    layout = peaks(trace.sizes, trace.events)
+    total = (layout.allocated + cublas) / GIB
+    kinds["temporary"] += total - sum(kinds.values())  # what is rounded up, and of cuBLAS
+    return kinds | {"total": total, "reserved": (layout.reserved + cublas) / GIB}

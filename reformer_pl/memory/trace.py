@@ -6,7 +6,7 @@ seconds.
 
 import weakref
 from collections.abc import Iterable
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,18 +15,23 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from reformer_pl.memory.workspaces import workspace_bytes
+
 ATEN = torch.ops.aten
 
 
 class MemoryTrace(TorchDispatchMode):
     """`with MemoryTrace(threads) as trace: ...` records each storage made, and when it is freed.
 
+    `device` ("cpu" or "cuda") is whose kernels the fake CPU tensors stand for.
+
     Every storage has a kind, a word: "temporary" until `name` or `rename` says another.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, device: str = "cpu") -> None:
         super().__init__()
         self.threads = threads  # of the CPU: each has a workspace of its own
+        self.device = device
         self.kinds: list[str] = []  # of storage 0, 1, ...
         self.sizes: list[int] = []  # bytes
         self.events: list[int] = []  # i: storage i is made; ~i: it is freed
@@ -42,7 +47,7 @@ class MemoryTrace(TorchDispatchMode):
         for value in tree_leaves(out):
             if isinstance(value, Tensor):
                 self._see(value)
-        size = workspace_bytes(func, args, self.threads)
+        size = workspace_bytes(func, args, self.threads, self.device)
         if size:
             self.kinds.append("temporary")
             self.sizes.append(size)
@@ -97,38 +102,3 @@ class MemoryTrace(TorchDispatchMode):
     def _freed(self, address: int, reference: weakref.ref) -> None:
         index, _ = self.alive.pop(address)
         self.events.append(~index)
-
-
-def workspace_bytes(func: Any, args: Any, threads: int) -> int:
-    """What a CPU kernel takes and gives back within itself, which no tensor shows.
-
-    Elementwise operators copy an input of another dtype than the common one. Fused attention
-    (ATen/native/cpu/FlashAttentionKernel.cpp) holds, for each thread, the scores of one block of
-    queries and keys. Two things are not counted: sort's copy of its keys, and what oneDNN takes,
-    which under bfloat16 is about 100 KiB for a product.
-    """
-    if torch.Tag.pointwise in func.tags:
-        mixed = [x for x in args if isinstance(x, Tensor) and x.dim() and x.dtype != torch.bool]
-        common = reduce(torch.promote_types, (x.dtype for x in mixed), torch.bool)
-        return sum(x.numel() * common.itemsize for x in mixed if x.dtype != common)
-    if func is ATEN._scaled_dot_product_flash_attention_for_cpu.default:
-        scores, sums = _flash_blocks(*args[:2])
-        return threads * (scores + sums)
-    if func is ATEN._scaled_dot_product_flash_attention_for_cpu_backward.default:
-        grad, query, key = args[:3]
-        scores, _ = _flash_blocks(query, key)
-        copied = 0 if grad.transpose(1, 2).is_contiguous() else grad.numel() * grad.element_size()
-        return copied + threads * 2 * scores  # and their gradient
-    return 0
-
-
-def _flash_blocks(query: Tensor, key: Tensor) -> tuple[int, int]:
-    """Bytes of one thread's block: (the scores, the output so far).
-
-    Scores are in at least float32, and once more in the inputs' dtype if that is narrower.
-    """
-    length, d = query.shape[2:]
-    rows = min(length, 256 if length >= 768 else 64 if length >= 192 else 32)
-    wide = torch.promote_types(query.dtype, torch.float32).itemsize
-    narrow = query.dtype.itemsize if query.dtype.itemsize < wide else 0
-    return rows * min(key.shape[2], 512) * (wide + narrow), rows * (d + 2) * wide

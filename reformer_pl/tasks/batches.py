@@ -72,6 +72,10 @@ class SequenceData(LightningDataModule):
     def baseline(self) -> dict[str, float | str]:
         """What a model that has learnt nothing from context scores: its name, and each metric."""
 
+    def count_models(self) -> dict[int, float]:
+        """Bits per dimension of count models by their bytes of context; empty where none apply."""
+        return {}
+
     def identity(self) -> dict[str, Any]:
         """The bytes that the task read, as their number and SHA-256; empty where it draws all."""
         return {}

@@ -8,7 +8,8 @@ import torch
 from reformer_pl.tasks.batches import Batch, SequenceData, generator
 
 N_SYMBOLS = 127
-TRAIN, HELD_OUT = 0, 1
+TRAIN = 0
+SCORED = {"held_out": 1, "test": 2}  # another draw for each part
 
 
 class Duplication(SequenceData):
@@ -25,7 +26,7 @@ class Duplication(SequenceData):
         return self._draw(self.config.batch_size, TRAIN, self.seed, step)
 
     def held_out(self, numbers: Sequence[int]) -> Batch:
-        words = [self._draw(1, HELD_OUT, number) for number in numbers]
+        words = [self._draw(1, SCORED[self.config.split], number) for number in numbers]
         return Batch(*(torch.cat(parts) for parts in zip(*words, strict=True)))
 
     def baseline(self) -> dict[str, float | str]:

@@ -13,6 +13,7 @@ import torch
 
 from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.tasks.batches import Batch, SequenceData, generator
+from reformer_pl.tasks.count_models import score_count_models
 from reformer_pl.tasks.source import read_source
 
 
@@ -22,8 +23,8 @@ class Enwik8(SequenceData):
 
     The file is cut 90/5/5 by bytes (the published loader cuts by characters). Training windows
     start anywhere in the first part, drawn by (seed, step). Held out are whole, back-to-back
-    windows of the second part, all or the first `task.eval_sequences`. The third part is left for a
-    final test.
+    windows of the second part, all or the first `task.eval_sequences`. With task.split=test they
+    are windows of the third part.
     """
 
     vocab_size = 256
@@ -32,11 +33,12 @@ class Enwik8(SequenceData):
         super().__init__(config)
         self.text = text = np.frombuffer(read_source(self.config.source), dtype=np.uint8)
         cut, end = int(len(text) * 0.90), int(len(text) * 0.95)
-        self.train, self.valid = text[:cut], text[cut:end]
-        if len(self.valid) < self.config.length:
+        self.train = text[:cut]
+        self.scored = text[cut:end] if self.config.split == "held_out" else text[end:]
+        if len(self.scored) < self.config.length:
             raise ConfigError(
                 f"task.source={self.config.source} holds {len(text)} bytes: "
-                "its 5% held-out part is "
+                f"the 5% of {self.config.split} are "
                 f"shorter than one window of task.length {self.config.length}; "
                 "give a longer file or a shorter length"
             )
@@ -47,7 +49,7 @@ class Enwik8(SequenceData):
 
     @property
     def n_eval_sequences(self) -> int:
-        whole = len(self.valid) // self.config.length
+        whole = len(self.scored) // self.config.length
         return min(self.config.eval_sequences or whole, whole)
 
     def train_batch(self, step: int) -> Batch:
@@ -59,12 +61,12 @@ class Enwik8(SequenceData):
         return self._windows(self.train, starts.tolist())
 
     def held_out(self, numbers: Sequence[int]) -> Batch:
-        return self._windows(self.valid, [number * self.config.length for number in numbers])
+        return self._windows(self.scored, [number * self.config.length for number in numbers])
 
     def baseline(self) -> dict[str, float | str]:
         """Byte frequencies of the training part, scored on the held-out windows."""
         counts = np.bincount(self.train, minlength=256) + 1  # every byte stays possible
-        held_out = self.valid[: self.n_eval_sequences * self.config.length]
+        held_out = self.scored[: self.n_eval_sequences * self.config.length]
         nats = float(-np.log(counts / counts.sum())[held_out].mean())
         accuracy = float((held_out == counts.argmax()).mean())
         return {
@@ -73,6 +75,10 @@ class Enwik8(SequenceData):
             "bits_per_dim": nats / math.log(2),
             "accuracy": accuracy,
         }
+
+    def count_models(self) -> dict[int, float]:
+        windows = self.scored[: self.n_eval_sequences * self.config.length]
+        return score_count_models(self.train, windows.reshape(-1, self.config.length))
 
     def _windows(self, part: np.ndarray, starts: list[int]) -> Batch:
         tokens = torch.from_numpy(

@@ -21,7 +21,8 @@ from reformer_pl.tasks.batches import Batch, SequenceData, generator
 
 N_VALUES = 64
 N_FILLERS = 16
-TRAIN, HELD_OUT = 0, 1
+TRAIN = 0
+SCORED = {"held_out": 1, "test": 2}  # another draw for each part
 N_SLICES = len(RECALL_SLICES)
 
 
@@ -80,7 +81,7 @@ class Recall(SequenceData):
         return self._draw(self.config.batch_size, TRAIN, self.seed, step)
 
     def held_out(self, numbers: Sequence[int]) -> Batch:
-        rows = [self._draw(1, HELD_OUT, number) for number in numbers]
+        rows = [self._draw(1, SCORED[self.config.split], number) for number in numbers]
         return Batch(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
 
     def baseline(self) -> dict[str, float | str]:

@@ -16,23 +16,7 @@ def read_source(source: str) -> bytes:
 
     The first bytes say which of them it is. Raises ConfigError for one that cannot be read.
     """
-    try:
-        path = _sample() if source == "sample" else Path(source).expanduser()
-        there, folder = path.is_file(), path.is_dir()
-    except (OSError, RuntimeError, ValueError) as error:  # no right to search, long, ~nobody, NUL
-        raise ConfigError(
-            f"task.source={source} cannot be read ({error}): "
-            "give the path of enwik8, or task.source=sample"
-        ) from error
-    if folder:
-        raise ConfigError(
-            f"task.source={source or '.'} is not a file but a folder: give the path of a file in it"
-        )
-    if not there:
-        raise ConfigError(
-            f"task.source={source} is not a file: give the path of enwik8 "
-            "(plain, zip, gz, bz2, xz or tar), or task.source=sample"
-        )
+    path = source_path(source)
     try:
         packed = path.read_bytes()
         data = unpack(packed, f"task.source={source}")
@@ -50,6 +34,28 @@ def read_source(source: str) -> bytes:
             f"fetch the file again, or give a plain text a name without {path.suffix}"
         )
     return data
+
+
+def source_path(source: str) -> Path:
+    """The file that task.source names. Raises ConfigError where there is none."""
+    try:
+        path = _sample() if source == "sample" else Path(source).expanduser()
+        there, folder = path.is_file(), path.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # no right to search, long, ~nobody, NUL
+        raise ConfigError(
+            f"task.source={source} cannot be read ({error}): "
+            "give the path of enwik8, or task.source=sample"
+        ) from error
+    if folder:
+        raise ConfigError(
+            f"task.source={source or '.'} is not a file but a folder: give the path of a file in it"
+        )
+    if not there:
+        raise ConfigError(
+            f"task.source={source} is not a file: give the path of enwik8 "
+            "(plain, zip, gz, bz2, xz or tar), or task.source=sample"
+        )
+    return path
 
 
 def _sample() -> Path:

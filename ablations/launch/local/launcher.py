@@ -38,6 +38,11 @@ class Local:
                 f"study {study.name} reports time, so its cells run one at a time: "
                 f"drop --parallel {options.parallel}"
             )
+        if study.timed and options.places > 1:
+            raise ConfigError(
+                f"study {study.name} reports time, so its cells run one at a time: "
+                f"drop --cells-per-gpu {options.places}"
+            )
         for cell, config in zip(study.cells, configs, strict=True):
             if options.gpus and gpus_needed(config) > options.share:
                 devices = config.trainer.devices

@@ -21,6 +21,7 @@ from experiments.run_dir.files import LOG, log_tail
 from experiments.run_dir.lock import is_running, lock
 from experiments.run_dir.outcome import (
     FAILED,
+    OOM,
     TIMEOUT,
     Result,
     forget_result,
@@ -33,6 +34,7 @@ from experiments.run_dir.owner import release, take
 from experiments.run_dir.reading import has_file, read_bytes
 from experiments.safe_path import safe_path
 from reformer_pl.config import ConfigError
+from reformer_pl.out_of_memory import names_out_of_memory
 
 PR_SET_PDEATHSIG = 1
 # After SIGKILL. A process that left the group may hold the log for longer: it is not waited for.
@@ -47,7 +49,7 @@ class Process:
     popen: subprocess.Popen[bytes]
     started: float  # time.monotonic()
     log_start: int = 0  # bytes: the size of the log before, of an earlier try
-    gpus: tuple[int, ...] = ()  # its own until it has ended
+    gpus: tuple[str, ...] = ()  # its own until it has ended
     port: int | None = None  # MASTER_PORT of a cell of several processes
     kill_at: float | None = None  # set by interrupt(): when patience ends
     reaped_at: float | None = None
@@ -92,7 +94,7 @@ class Process:
 
 
 def start(
-    cell: Cell, environment: dict[str, str], gpus: tuple[int, ...] = (), port: int | None = None
+    cell: Cell, environment: dict[str, str], gpus: tuple[str, ...] = (), port: int | None = None
 ) -> Process:
     """Start a cell, its output appended to log.txt.
 
@@ -160,7 +162,8 @@ def _in_the_child() -> Callable[[], None]:
 def record_failure(process: Process) -> Result:
     """The result of a cell that ended without one: its numbers are null.
 
-    Its error is how it ended and the last line of its log.
+    Its error is how it ended and the last line of its log, which may say that memory ran out: C++
+    ends the process so where nothing can catch the error.
     """
     code = process.popen.returncode
     if process.timed_out:
@@ -173,6 +176,9 @@ def record_failure(process: Process) -> Result:
     else:
         how = f"exit code {code}" + (" without a result" if code == 0 else "")
     last = log_tail(process.cell.directory, 1)
-    status = TIMEOUT if process.timed_out else FAILED
+    if process.timed_out:
+        status = TIMEOUT
+    else:
+        status = OOM if names_out_of_memory(" ".join(last)) else FAILED
     error = ": ".join([how, *last])
     return write_failure(process.cell.directory, status, error, numbers_of(process.cell))

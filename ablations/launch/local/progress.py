@@ -14,11 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ablations.launch.local.process import Process
-from ablations.launch.pace import duration, pace, seconds_left
+from ablations.launch.pace import pace, seconds_left
 from ablations.study import Study
 from ablations.study.cell import Cell
 from experiments.run_dir.outcome import OK
 from reformer_pl.config import RunConfig
+from reformer_pl.metrics import STEP_SECONDS
+from reformer_pl.units import duration, three_digits
 
 HEARTBEAT_SECONDS = 30
 REFRESH_SECONDS = 0.5
@@ -86,7 +88,7 @@ class Progress:
                 self.line(f"  {process.cell}: {now_at} ({duration(process.seconds)})")
             return
         table = Table(box=None, pad_edge=False)
-        for column in ("running", "step", "loss", "steps/s", "left", "time"):
+        for column in ("running", "step", "loss", STEP_SECONDS.header, "left", "time"):
             table.add_column(column, justify="left" if column == "running" else "right")
         for process, now_at in paces:
             blank = now_at.step is None
@@ -94,7 +96,7 @@ class Progress:
                 str(process.cell),
                 now_at.without_step if blank else f"{now_at.step}/{now_at.max_steps}",
                 "" if blank else now_at.loss_text,
-                f"{now_at.steps_per_second:.2f}" if now_at.steps_per_second else "",
+                three_digits(now_at.step_seconds) if now_at.step_seconds else "",
                 now_at.left.removesuffix(" left"),
                 duration(process.seconds),
             )

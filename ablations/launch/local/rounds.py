@@ -21,6 +21,7 @@ from experiments.run_dir.outcome import is_ok, result_row
 from experiments.run_dir.rounds import Round, append_round, forget_failed_rounds, read_rounds
 from experiments.times.disturbed import disturbance
 from reformer_pl.config import ConfigError, RunConfig
+from reformer_pl.units import milliseconds, per_step
 
 PROGRAM = "experiments.benchmarking.measure_round"
 POLL_SECONDS = 0.1
@@ -90,8 +91,9 @@ def _measure(
         print_line(f"  {cell}: round {turn.number} failed: {row['error']}, log in {log}")
         return 1
     note = disturbance(row)
-    milliseconds = f"{1e3 * row['step_seconds']:.4g} ms"
-    print_line(f"  {cell}: round {turn.number}, {milliseconds}{f'; {note}' if note else ''}")
+    seconds = row["step_seconds"]
+    step = per_step(seconds) if cell.trains else milliseconds(seconds)
+    print_line(f"  {cell}: round {turn.number}, {step}{f'; {note}' if note else ''}")
     return 0
 
 

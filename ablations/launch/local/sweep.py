@@ -12,12 +12,12 @@ from typing import Any
 from rich.console import Console
 
 from ablations.launch.decide import Plan, record_refusals
+from ablations.launch.local.gpus import crowd_line, give_back, take_gpus
 from ablations.launch.local.process import Process, port_was_taken, record_failure, start
 from ablations.launch.local.progress import Progress
 from ablations.launch.local.stop import Stop
-from ablations.launch.machine import environment_of, free_port, threads_per_cell
+from ablations.launch.machine import environment_of, free_port, gpus_needed, threads_per_cell
 from ablations.launch.options import Options
-from ablations.launch.pace import duration
 from ablations.study.cell import Cell
 from experiments.run_dir.files import LOG, log_tail
 from experiments.run_dir.outcome import (
@@ -32,6 +32,7 @@ from experiments.run_dir.outcome import (
 from experiments.times.disturbed import disturbance
 from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.metrics import loss_name
+from reformer_pl.units import duration, memory, milliseconds
 
 GRACE_SECONDS = 30.0  # from SIGINT to SIGKILL: the time to write a checkpoint
 POLL_SECONDS = 0.1
@@ -66,7 +67,7 @@ class Sweep:
     waiting: list[Cell] = field(init=False)
     running: list[Process] = field(init=False, default_factory=list)
     statuses: dict[Cell, str] = field(init=False)  # how each cell ended
-    free_gpus: list[int] = field(init=False)
+    free_gpus: dict[str, int] = field(init=False)  # on each, so many more cells have room
     config_of: dict[Cell, RunConfig] = field(init=False)
     restarted: set[Cell] = field(init=False, default_factory=set)  # as their port was taken
     stop_is_announced: bool = field(init=False, default=False)
@@ -75,7 +76,7 @@ class Sweep:
         study = self.plan.study
         self.waiting = self.plan.starting
         self.statuses = self.plan.skipped
-        self.free_gpus = list(self.options.gpus)
+        self.free_gpus = dict.fromkeys(self.options.gpus, self.options.places)
         self.config_of = dict(zip(study.cells, self.plan.configs, strict=True))
         self.at_once = self.options.at_once(study)
         self.threads = threads_per_cell(min(self.at_once, len(study.cells)))
@@ -90,6 +91,10 @@ class Sweep:
             f"{study.name}: {len(study.cells)} cells, {n_done} already done, "
             f"{len(self.waiting)} to run"
         )
+        if not self.options.gpus and any(gpus_needed(self.config_of[c]) for c in self.waiting):
+            crowded = crowd_line(min(self.at_once, len(self.waiting)))
+            if crowded:
+                self.progress.line(f"  {crowded}")
         refused = record_refusals(self.plan, self.progress.line)
         self.statuses |= dict.fromkeys(refused, WOULD_NOT_FIT)
 
@@ -100,7 +105,7 @@ class Sweep:
 
     def _start_cell(self, cell: Cell) -> None:
         config, options = self.config_of[cell], self.options
-        gpus = tuple(self.free_gpus.pop(0) for _ in range(options.share if options.gpus else 0))
+        gpus = take_gpus(self.free_gpus, options.share if options.gpus else 0)
         port = None
         try:
             if config.trainer.devices > 1:
@@ -109,12 +114,12 @@ class Sweep:
             self.running.append(start(cell, environment, gpus, port))
         # It cannot be written or read, somebody else runs it, or no port is free.
         except (OSError, ConfigError, subprocess.SubprocessError) as error:
-            self._free(gpus)
+            give_back(self.free_gpus, gpus)
             self.statuses[cell] = FAILED
             reason = f"{error.filename}: {error.strerror}" if _names_a_file(error) else error
             self.progress.line(f"  {cell}: failed to start: {reason}")
             return
-        where = f" on GPU {','.join(map(str, gpus))}" if gpus else ""
+        where = f" on GPU {','.join(gpus)}" if gpus else ""
         self.progress.line(f"  {cell}: started{where}, log in {cell.directory / LOG}")
 
     def announce_stop(self) -> None:
@@ -131,7 +136,7 @@ class Sweep:
                 self._press(process)
                 continue
             self.running.remove(process)
-            self._free(process.gpus)
+            give_back(self.free_gpus, process.gpus)
             if not self._starts_again(process):
                 self._take_result(process)
 
@@ -146,9 +151,6 @@ class Sweep:
             process.timed_out = True
             process.interrupt(GRACE_SECONDS)
         process.enforce()
-
-    def _free(self, gpus: tuple[int, ...]) -> None:
-        self.free_gpus = sorted([*self.free_gpus, *gpus])
 
     def _starts_again(self, process: Process) -> bool:
         """Once, with another port, where somebody else took its own meanwhile."""
@@ -244,7 +246,7 @@ def _loss(result: dict[str, Any], name: str) -> str:
 def _cost(result: dict[str, Any]) -> str:
     speedup, seconds, gibibytes = map(result.get, ("speedup", "step_seconds", "peak_memory_gib"))
     faster = "" if speedup is None else f", {speedup:.2f} times as fast as full attention"
-    milliseconds = "no time" if seconds is None else f"{1e3 * seconds:.4g} ms"
-    mebibytes = "no memory" if gibibytes is None else f"{1024 * gibibytes:.4g} MiB"
+    whole = "no time" if seconds is None else milliseconds(seconds)
+    peak = "no memory" if gibibytes is None else memory(gibibytes)
     note = disturbance(result)
-    return f"{milliseconds}{faster}, {mebibytes}{f'; {note}' if note else ''}"
+    return f"{whole}{faster}, {peak}{f'; {note}' if note else ''}"

@@ -9,6 +9,10 @@ import socket
 from pathlib import Path
 
 from ablations.launch.cell_environment import CELL_ENVIRONMENT
+from experiments.rank import GPU_ASKED
+
+# What SLURM sets where a job has asked for GPUs.
+ASKED_OF_SLURM = ("SLURM_GPUS", "SLURM_GPUS_PER_NODE", "SLURM_GPUS_PER_TASK")
 
 
 def become(command: list[str], log_path: str) -> None:
@@ -34,6 +38,8 @@ def become(command: list[str], log_path: str) -> None:
     cpus = os.environ.get("SLURM_CPUS_PER_TASK")
     if cpus:
         environment.setdefault("OMP_NUM_THREADS", cpus)
+    if any(name in environment for name in ASKED_OF_SLURM):
+        environment[GPU_ASKED] = "1"
     # Ignored until the command listens, in seconds. What SLURM means to end, it kills in the end.
     for number in (signal.SIGUSR1, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

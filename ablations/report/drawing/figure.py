@@ -58,9 +58,9 @@ class Drawing:
             replace_text(directory / f"{self.name}.svg", self.svg())
 
     def svg(self) -> str:
-        """The same figure for the page, text as outlines; equal figures give equal text."""
+        """The same figure for the page, its text as text; equal figures give equal SVG."""
         file = io.StringIO()
-        settings = {"svg.fonttype": "path", "svg.hashsalt": self.name}
+        settings = {"svg.fonttype": "none", "svg.hashsalt": self.name}
         with drawn_in(self.style), styled(settings):
             self.figure.savefig(
                 file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))

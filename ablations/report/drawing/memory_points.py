@@ -20,13 +20,13 @@ from ablations.report.drawing.panels import make_panels
 from ablations.report.drawing.point_labels import Point, label_points
 from ablations.report.interval import mean_interval
 from ablations.report.judged import judged_by
-from ablations.report.pareto_front import pareto_front
 from ablations.report.styles.style import styled
-from ablations.report.variant_means import disturbed_variants, value_bounds
+from ablations.report.variant_means import disturbed_variants, step_quartiles, value_bounds
+from ablations.report.winners import pareto_front
 from ablations.study import Study
 from ablations.study.axes.figure_keys import FigureKeys
 from experiments.run_dir.outcome import OK
-from reformer_pl.metrics import Metric, memory_metric
+from reformer_pl.metrics import STEP_SECONDS, Metric, memory_metric
 
 MOST_LABELS = 8  # of more variants, only those on the Pareto front have a label
 LABEL_LETTERS = 22  # of a line of a label
@@ -34,8 +34,9 @@ LABEL_LETTERS = 22  # of a line of a label
 
 @styled()
 def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
-    """A metric against peak memory, one point a variant, a bar for the interval of its mean; of a
-    score, the Pareto front of the means, the same in every panel.
+    """A metric against peak memory, one point a variant, a bar for the interval of its mean, or for
+    the quartiles of one seed's steps; of a score, the Pareto front of the means, the same in every
+    panel.
 
     Many variants have a legend of their axes, and only those on the front have a label.
     """
@@ -53,6 +54,8 @@ def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
         x, values = memory.scale * rows[memory.name].mean(), metric.scale * rows[metric.name]
         least, most = (metric.scale * bound for bound in value_bounds(metric.name))
         low, high = mean_interval(values, (least, most))
+        if metric == STEP_SECONDS and len(rows) == 1:
+            low, high = step_quartiles(rows)
         if pd.notna(low):
             bars[variant] = ((x, low), (x, high))
             bar = {"color": style["color"], "linewidth": 1, "gid": belongs(variant, linked=False)}

@@ -54,6 +54,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
                 row.step_seconds_ratio_low,
                 row.step_seconds_ratio_high,
                 places=2,
+                is_range=True,
                 disturbed=row.step_seconds_ratio_disturbed,
             ),
             value_or_status(*case, row.peak_memory_mib),

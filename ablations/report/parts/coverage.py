@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from ablations.report.drawing.belongs import belongs
 from ablations.report.drawing.figure import Drawing
 from ablations.report.drawing.looks import GREY, MARKERS, numbers_colours
-from ablations.report.numbers import MISSING, number
+from ablations.report.numbers import MISSING
 from ablations.report.styles.style import column_inches, page_inches, styled
 from ablations.report.table import Entry, Row, Table, Value, Words
 from ablations.results import load_coverage, variant_labels
@@ -48,21 +48,22 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
         recorded = data[data["train"] == variant]
         for rounds, values in recorded.groupby("rounds"):
             entries = [entry for row in values.to_dict("records") for entry in _entries(row)]
+            entries.append(Value(values["n"].max()))
             rows.append(Row(f"{variant}, {_rounds(rounds)}", tuple(entries), variant))
         if recorded.empty:
-            rows.append(Row(variant, (Words(MISSING),) * 2 * len(TIMES), variant))
+            rows.append(Row(variant, (*[Words(MISSING)] * 2 * len(TIMES), Value(0)), variant))
     chosen = "; ".join(
         f"{variant}: {', '.join(map(str, by_time.values()))}"
         for variant, by_time in sorted(steps.items())
     )
+    chosen = chosen or "none recorded: set trainer.coverage_every_steps"
     caption = (
         "Attention coverage in %: the share of full attention's probability mass on keys that the "
-        "hash buckets reach: mean (lowest-highest) over layers, heads and seeds that ended well, "
-        f"at three training steps ({chosen or 'none recorded: set trainer.coverage_every_steps'}). "
-        "Chance is the share of a query's keys that is reached: the mass that as many random keys "
-        "would hold."
+        "hash buckets reach: mean (lowest-highest) over n heads, of all layers and seeds that "
+        f"ended well, at three training steps ({chosen}). Chance is the share of a query's keys "
+        "that is reached: the mass that as many random keys would hold."
     )
-    header = ("trained with", *(name for time in TIMES for name in (time, "chance")))
+    header = ("trained with", *(name for time in TIMES for name in (time, "chance")), "n")
     return [Table("coverage", caption, header, tuple(rows), data)]
 
 
@@ -158,8 +159,8 @@ def _style(i: int, count: int) -> dict[str, object]:
 
 def _entries(row: dict[str, float]) -> tuple[Entry, Entry]:
     """Coverage with its range, and chance."""
-    low, high = (number(100 * row[f"coverage_{end}"], 1) for end in ("min", "max"))
-    coverage = Value(100 * row["coverage_mean"], places=1, note=f"({low}-{high})")
+    mean, low, high = (100 * row[f"coverage_{name}"] for name in ("mean", "min", "max"))
+    coverage = Value(mean, low, high, places=1, is_range=True)
     return coverage, Value(100 * row["chance_mean"], places=1)
 
 

@@ -23,7 +23,7 @@ from ablations.report.drawing.looks import COLOURS, DASHES, MARKERS
 from ablations.report.judged import judged_by
 from ablations.report.numbers import MISSING
 from ablations.report.styles.style import page_inches, styled
-from ablations.report.table import Row, Table, Value, Words, mark_best
+from ablations.report.table import Row, Table, Value, Words, mark_variants
 from ablations.report.variant_means import (
     disturbed_variants,
     disturbed_words,
@@ -33,7 +33,9 @@ from ablations.report.variant_means import (
     metric_places,
     over_seeds,
     side_by_side,
+    step_spread,
 )
+from ablations.report.winners import bold_variants, bold_words
 from ablations.study import Study, compose_variants
 from reformer_pl.config import RunConfig, flat, to_dict
 from reformer_pl.metrics import STEP_SECONDS, Metric, memory_metric
@@ -49,6 +51,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
             (
                 Words(MISSING) if pd.isna(row.rounds) else Value(row.rounds),
                 *(mean_entry(cells, row, metric, places[metric]) for metric in metrics),
+                Value(row.n),
                 Words(row.seeds),
             ),
             row.train,
@@ -56,11 +59,11 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
         for row in data.itertuples()
     ]
     for column, metric in enumerate(metrics, 1):
-        rows = mark_best(rows, column, metric.better)
-    header = ("variant", "rounds", *(metric.header for metric in metrics), "seeds")
+        rows = mark_variants(rows, column, bold_variants(study, cells, metric, places[metric]))
+    header = ("variant", "rounds", *(metric.header for metric in metrics), "n", "seeds")
     caption = (
         f"Quality, memory and time by the number of hash rounds{over_seeds(study)}."
-        f"{side_by_side(study)}"
+        f"{step_spread(study, cells)}{bold_words(study)}{side_by_side(study)}"
     )
     return [Table("hash_rounds", caption, header, tuple(rows), data)]
 
@@ -108,7 +111,9 @@ def _series(study: Study, hashed: dict[str, RunConfig]) -> dict[str, str]:
     names: dict[str, str] = {}
     for variants in members.values():
         first, *others = (choices[variant] for variant in variants)
-        name = " / ".join(label for label in first if all(label in other for other in others))
+        name = " / ".join(
+            label for label in first if label and all(label in other for other in others)
+        )
         if len(members) == 1:
             name = "LSH"
         elif not name or name in names.values():

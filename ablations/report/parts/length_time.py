@@ -11,6 +11,7 @@ from ablations.report.benchmark_rows import (
     disturbed_cases,
     grid_rows,
     not_measured,
+    repeats_words,
     shape_words,
 )
 from ablations.report.benchmark_table import place_table
@@ -26,7 +27,8 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     rows = grid_rows(grid, cells)
     seconds, paper = by_place(rows, "step_seconds"), study.paper.get("length_time", {})
     low, high = (by_place(rows, f"step_seconds_{end}") for end in ("q1", "q3"))
-    how = "medians and quartiles" if low.notna().any(axis=None) else "medians"
+    how = "medians and quartiles (in parentheses)" if low.notna().any(axis=None) else "medians"
+    how += repeats_words(rows)
     caption = f"Seconds of {COUNTED[grid.measure]}, {how}, by length{shape_words(grid, rows)}."
     table = place_table(
         "length_time",
@@ -46,7 +48,8 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     rows, paper = grid_rows(grid, cells), study.paper.get("length_time", {})
     beside = "; dotted: the paper's" if paper else ""
     caption = (
-        f"Seconds of {COUNTED[grid.measure]}, against length{shape_words(grid, rows)}{beside}."
+        f"Seconds of {COUNTED[grid.measure]}, medians{repeats_words(rows)}, against length"
+        f"{shape_words(grid, rows)}{beside}."
         f"{not_measured(rows)}{disturbed_cases(rows)}"
     )
     looks = variant_looks(study, "length_time", "lines")

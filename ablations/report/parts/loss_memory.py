@@ -5,6 +5,7 @@ The figures have one point a variant: score against memory, and time against mem
 """
 
 import math
+from typing import Any
 
 import pandas as pd
 
@@ -12,8 +13,7 @@ from ablations.report.drawing.figure import Drawing, not_drawn
 from ablations.report.drawing.looks import variant_looks
 from ablations.report.drawing.memory_points import MOST_LABELS, against_memory
 from ablations.report.judged import judged_by, study_metrics
-from ablations.report.pareto_front import pareto_front
-from ablations.report.table import Row, Table, Value, Words, if_disturbed, mark_best
+from ablations.report.table import Row, Table, Value, Words, mark_variants
 from ablations.report.time_ratios import NO_RATIO, TimeRatio, rounds_words, time_ratios
 from ablations.report.variant_means import (
     baselines,
@@ -26,7 +26,9 @@ from ablations.report.variant_means import (
     metric_places,
     over_seeds,
     side_by_side,
+    step_spread,
 )
+from ablations.report.winners import bold_variants, bold_words, pareto_front
 from ablations.result_columns import SCORES
 from ablations.results import variant_labels
 from ablations.study import Study
@@ -57,7 +59,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
 
     rows = []
     for row in data.itertuples():
-        other_scores = [_mean(row, metric, places[metric]) for metric in scores[1:]]
+        other_scores = [_number(cells, row, metric, places[metric]) for metric in scores[1:]]
         entries = (
             mean_entry(cells, row, score, places[score]),
             *other_scores,
@@ -69,26 +71,24 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
                 row.step_seconds_ratio_low,
                 row.step_seconds_ratio_high,
                 places=2,
+                is_range=True,
                 disturbed=is_flagged(row, "step_seconds_ratio_disturbed"),
             ),
-            if_disturbed(
-                _mean(row, TOKENS_PER_SECOND, places[TOKENS_PER_SECOND]),
-                is_flagged(row, TOKENS_PER_SECOND.flag),
-            ),
+            _number(cells, row, TOKENS_PER_SECOND, places[TOKENS_PER_SECOND]),
             Value(row.parameters),
             Words("yes" if row.pareto_front else ""),
+            Value(row.n),
             Words(row.seeds),
         )
         rows.append(Row(row.train, entries, row.train))
-    rows = mark_best(rows, 0, score.better)
-    rows = mark_best(rows, len(scores), memory.better)
-    rows = mark_best(rows, len(scores) + 2, STEP_SECONDS.better)
+    for column, metric in ((0, score), (len(scores), memory), (len(scores) + 2, STEP_SECONDS)):
+        rows = mark_variants(rows, column, bold_variants(study, cells, metric, places[metric]))
     for name, baseline in baselines(cells).items():
         values = {metric: baseline.get(metric.name, math.nan) for metric in scores}
         entries = [Value(m.scale * value, places=places[m]) for m, value in values.items()]
         missing = [Value(math.nan)] * 6
         rows.append(
-            Row(name, (*entries, *missing, Words(""), Words("baseline")), "", kind="baseline")
+            Row(name, (*entries, *missing, *map(Words, ("", "", "baseline"))), "", kind="baseline")
         )
         columns = ["train", *(f"{metric.name}_mean" for metric in scores)]
         data.loc[len(data), columns] = [name, *values.values()]
@@ -102,13 +102,15 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
         TOKENS_PER_SECOND.header,
         "parameters",
         "Pareto front",
+        "n",
         "seeds",
     )
     caption = (
-        f"Held-out loss, peak memory of one training step, and speed{over_seeds(study)}. Ratios "
-        f"are to {variant_labels(study)[0]}. On the Pareto front: no other variant needs as little "
-        f"memory and scores as well.{rounds_words(by_rounds, variant_labels(study)[0])}"
-        f"{side_by_side(study)}"
+        f"Held-out loss, peak memory of one training step, and speed{over_seeds(study)}."
+        f"{step_spread(study, cells)} Ratios are of the means, to {variant_labels(study)[0]}."
+        f"{rounds_words(by_rounds, variant_labels(study)[0])} On the Pareto front, by the means: "
+        "no other variant needs as little memory and scores as well."
+        f"{bold_words(study)}{side_by_side(study)}"
     )
     return [Table("loss_memory", caption, header, tuple(rows), data)]
 
@@ -139,8 +141,10 @@ def scores_shown(study: Study) -> tuple[Metric, ...]:
     return (judged, *(m for m in others if m == LOSS_NATS or m.name not in SCORES))
 
 
-def _mean(row: object, metric: Metric, places: int) -> Value:
-    return Value(metric.scale * getattr(row, f"{metric.name}_mean"), places=places)
+def _number(cells: pd.DataFrame, row: Any, metric: Metric, places: int) -> Value:
+    """`mean_entry`; a dash where another column of the row has the word."""
+    entry = mean_entry(cells, row, metric, places)
+    return entry if isinstance(entry, Value) else Value(math.nan)
 
 
 def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Drawing]:
@@ -155,12 +159,13 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
         "worse score."
     )
     seconds = "Seconds per training step against its peak memory; left and lower is better."
+    one_seed = step_spread(study, cells, " Bar of one seed: the quartiles of its steps.")
     marks = disturbed_words(disturbed_variants(study, cells, STEP_SECONDS.flag))
     return [
         Drawing("loss_memory", caption + bars + missing, against_memory(study, cells, score)),
         Drawing(
             "time_memory",
-            seconds + bars + missing + marks,
+            seconds + bars + one_seed + missing + side_by_side(study) + marks,
             against_memory(study, cells, STEP_SECONDS),
         ),
     ]

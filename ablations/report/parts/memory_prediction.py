@@ -50,6 +50,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
                 *(Value(memory.scale * getattr(row, name), places=places) for name in predicted),
                 mean_entry(cells, row, memory, places),
                 Value(row.ratio, places=3),
+                Value(row.n),
                 Words(row.seeds),
             ),
             row.train,
@@ -57,12 +58,13 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
         for row in data.itertuples()
     ]
     unit = memory.suffix
-    header = ("variant", *KINDS, f"predicted ({unit})", f"measured ({unit})", "ratio", "seeds")
+    header = ("variant", *KINDS, f"predicted ({unit})", f"measured ({unit})", "ratio", "n", "seeds")
+    kind = "GPU" if measured_on_gpu(cells) else "CPU"
     devices = ", ".join(sorted(set(cells["device"].dropna()))) or "nothing"
     caption = (
         f"Peak memory of one training step in {unit}, predicted on fake tensors before it runs "
         f"(the sum of the five kinds) and measured{over_seeds(study)}. The ratio is measured / "
-        f"predicted. The prediction is a CPU's; measured on {devices}."
+        f"predicted. The prediction is a {kind}'s; measured on {devices}."
     )
     return [Table("memory_prediction", caption, header, tuple(rows), data)]
 
@@ -79,11 +81,17 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     return [Drawing("memory_prediction", caption, against_the_diagonal(study, data))]
 
 
+def measured_on_gpu(cells: pd.DataFrame) -> bool:
+    """Whether some cell was; device names of CPUs begin with the word."""
+    return any("CPU" not in device for device in cells["device"].dropna())
+
+
 def prediction_data(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
     """`means_by_variant` of peak memory, with predicted_memory_gib, its kinds
     (`predicted_KIND_gib`) and ratio, measured / predicted.
     """
-    data, predictions = means_by_variant(study, cells, ("peak_memory_gib",)), Predictions()
+    data = means_by_variant(study, cells, ("peak_memory_gib",))
+    predictions = Predictions(measured_on_gpu(cells))
     predicted = [predictions.of(config) or {} for config in compose_variants(study).values()]
     data["predicted_memory_gib"] = [kinds.get("total") for kinds in predicted]
     for kind in KINDS:

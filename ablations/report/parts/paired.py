@@ -5,7 +5,6 @@ A seed fixes the initial weights and the data order. Its noise is common to both
 leaves their difference.
 """
 
-import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -13,19 +12,23 @@ import pandas as pd
 
 from ablations.report.interval import INTERVAL, Difference, paired_difference
 from ablations.report.judged import judged_by
-from ablations.report.numbers import best_of, digits
-from ablations.report.table import Entry, Row, Table, Value, Words, with_best
+from ablations.report.numbers import digits
+from ablations.report.table import Entry, Row, Table, Value, Words, mark_variants
 from ablations.report.variant_means import (
     ended_badly,
     is_disturbed,
+    n_note,
     seeds_text,
     side_by_side,
 )
+from ablations.report.winners import bold_variants
 from ablations.results import variant_labels
 from ablations.study import Study
 from experiments.run_dir.outcome import OK
 from experiments.times.disturbed import marked
 from reformer_pl.metrics import STEP_SECONDS, Metric, memory_metric
+
+EACH_ALONE = ", each by itself (n = 1 has none)"
 
 
 class Pair(NamedTuple):
@@ -49,7 +52,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     ]
     metrics = compared_metrics(judged_by(study), cells)
     rows, data = compare_pairs(pairs, metrics, study.baseline)
-    rows = _mark_better(rows, metrics)
+    rows = _mark_better(study, cells, rows, metrics)
     finished = base[base["status"] == OK]
     means = ", ".join(
         marked(
@@ -59,9 +62,10 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     )
     caption = (
         f"Differences from {study.baseline} on the n equal seeds that ended well in both: mean, "
-        f"and {INTERVAL} of the paired differences."
-        + (f" {study.baseline} itself: {means}." if len(finished) else "")
-        + f" Bold: the best, where it is better than {study.baseline}.{side_by_side(study)}"
+        f"and {INTERVAL} of the paired differences{EACH_ALONE}."
+        + (f" {study.baseline} itself (n = {len(finished)}): {means}." if len(finished) else "")
+        + f" Bold: better than {study.baseline}, with an interval that does not hold 0, and not "
+        f"shown to be worse than the best.{side_by_side(study)}"
     )
     header = ("variant", *(metric.header for metric in metrics), "n", "seeds")
     return [Table("paired", caption, header, tuple(rows), data)]
@@ -86,6 +90,7 @@ def compare_pairs(
         _places(metric, column)
         for metric, column in zip(metrics, zip(*differences, strict=False), strict=True)
     ]
+    seeds = max((difference.n for columns in differences for difference in columns), default=0)
     rows = []
     for pair, all_metrics in zip(pairs, differences, strict=True):
         n = max(difference.n for difference in all_metrics)
@@ -96,7 +101,7 @@ def compare_pairs(
                     *d[:3],
                     decimals,
                     signed=True,
-                    note="" if d.n == n else f"(n = {d.n})",
+                    note=n_note(d.n, n, seeds),
                     disturbed=_either_is_disturbed(pair, metric),
                 )
                 for d, decimals, metric in zip(all_metrics, places, metrics, strict=True)
@@ -110,17 +115,25 @@ def compare_pairs(
     return rows, pd.DataFrame(data)
 
 
-def _mark_better(rows: list[Row], metrics: list[Metric]) -> list[Row]:
-    """The best difference of each metric is marked, where it is better than 0, which is the
+def _mark_better(
+    study: Study, cells: pd.DataFrame, rows: list[Row], metrics: list[Metric]
+) -> list[Row]:
+    """Of each metric, the differences of the best variants that are shown to be better than the
     baseline.
     """
-    rows = list(rows)
     for column, metric in enumerate(metrics):
-        entries = [row.entries[column] for row in rows]
-        means = [round(e.mean, e.places) if isinstance(e, Value) else math.nan for e in entries]
-        for i in best_of([0.0, *means], metric.better):
-            if i and means[i - 1]:
-                rows[i - 1] = with_best(rows[i - 1], column)
+        entries = {row.variant: row.entries[column] for row in rows}
+        values = {name: entry for name, entry in entries.items() if isinstance(entry, Value)}
+        places = next((entry.places for entry in values.values()), 0)
+        best = bold_variants(study, cells, metric, places)
+        better = {
+            name
+            for name, entry in values.items()
+            if name in best
+            and round(entry.mean, places)
+            and (entry.low > 0 if metric.higher_is_better else entry.high < 0)
+        }
+        rows = mark_variants(rows, column, better)
     return rows
 
 

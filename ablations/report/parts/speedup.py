@@ -7,12 +7,13 @@ from ablations.report.benchmark_rows import (
     by_place,
     disturbed_at,
     grid_rows,
+    repeats_words,
     shape_words,
     two_decimals,
 )
 from ablations.report.benchmark_table import place_table
 from ablations.report.table import Table
-from ablations.report.time_ratios import TimeRatio, time_ratios
+from ablations.report.time_ratios import TimeRatio, number_of_rounds, time_ratios
 from ablations.study import Study
 
 
@@ -22,12 +23,14 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     rows = grid_rows(grid, cells)
     seconds, paired = by_place(rows, "step_seconds"), by_place(rows, "speedup")
     first, how = seconds.index[0], f"{seconds.index[0]}'s median over the variant's"
+    low, high = (by_place(rows, f"speedup_{end}") for end in ("q1", "q3"))
     if paired.notna().any(axis=None):
+        quartiles = ", in parentheses their quartiles" if low.notna().any(axis=None) else ""
         unpaired = paired.isna().all(axis=1) & seconds.notna().any(axis=1)
         alone = ", ".join(seconds.index[unpaired])
         how = (
             "median of the ratios of fused full attention's seconds to the variant's, timed in "
-            "turn in one process"
+            f"turn in one process{repeats_words(rows)}{quartiles}"
         )
         how += f" ({alone}, not paired: {first}'s median over its own)" if alone else ""
     by_rounds = time_ratios(study, grid.place)
@@ -36,7 +39,6 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
         f"{_over_rounds(by_rounds, paired)}"
     )
     unpaired_values = seconds.iloc[0] / seconds
-    low, high = (by_place(rows, f"speedup_{end}") for end in ("q1", "q3"))
     for (variant, at), ratio in by_rounds.items():
         unpaired_values.loc[variant, at] = ratio.inverse().median
         if pd.isna(paired.loc[variant, at]):
@@ -69,7 +71,9 @@ def _over_rounds(by_rounds: dict[tuple[str, str], TimeRatio], paired: pd.DataFra
     if not by_rounds:
         return ""
     pairs = " (of pairs: within a round)" if paired.notna().any(axis=None) else ""
-    return f" Medians over the rounds, with their quartiles{pairs}."
+    counts = {ratio.n for ratio in by_rounds.values() if not ratio.is_base}
+    number = number_of_rounds(counts)
+    return f" Medians over {number}, with their quartiles in parentheses{pairs}."
 
 
 def _papers_speedup(study: Study, first: str) -> dict[str, dict[str, float]]:

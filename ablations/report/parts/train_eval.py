@@ -21,18 +21,22 @@ from ablations.report.interval import mean_interval
 from ablations.report.judged import judged_by
 from ablations.report.numbers import number
 from ablations.report.styles.style import column_inches, page_inches, styled
-from ablations.report.table import Row, Table, Value, Words, mark_best
+from ablations.report.table import Row, Table, Value, Words, mark_variants
 from ablations.report.variant_means import (
     baselines,
+    drawn_intervals,
     ended_badly,
     mean_entry,
     means_by_variant,
     metric_places,
+    n_note,
     over_seeds,
     seeds_text,
     side_by_side,
+    step_spread,
     value_bounds,
 )
+from ablations.report.winners import bold_variants, bold_words
 from ablations.result_columns import OWN
 from ablations.results import score_rows, variant_labels
 from ablations.study import Study
@@ -54,14 +58,20 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     score, beside = judged_by(study), ", beside the paper's" if _paper(study) else ""
     caption = (
         f"{score.title} by the attention trained with (rows) and evaluated with "
-        f"(columns){beside}.{not_drawn(study, cells)}"
+        f"(columns){beside}.{_means(study, cells)}{not_drawn(study, cells)}"
     )
     return [Drawing("train_eval", caption, heat_map(study, tables[0].data))]
 
 
+def _means(study: Study, cells: pd.DataFrame) -> str:
+    """For the caption of the figure, whose squares have no room for an interval."""
+    intervals = drawn_intervals(study, cells)
+    return f" Means; the table has their {intervals}." if intervals else ""
+
+
 def score_table(study: Study, cells: pd.DataFrame) -> Table:
     """Table 2, the paper's numbers below ours."""
-    score, data = judged_by(study), score_data(study)
+    score, data, seeds = judged_by(study), score_data(study), cells["seed"].nunique()
     names = list(data["eval"].unique())
     decimals = metric_places(score, data[f"{score.name}_mean"])
     rows: list[Row] = []
@@ -72,24 +82,29 @@ def score_table(study: Study, cells: pd.DataFrame) -> Table:
             mean, low, high = (
                 score.scale * row[f"{score.name}_{part}"] for part in ("mean", "low", "high")
             )
-            ours.append(reason if pd.isna(mean) else Value(mean, low, high, decimals))
+            note = n_note(row["n"], scores["n"].max(), seeds)
+            value = Value(mean, low, high, decimals, note=note)
+            ours.append(reason if pd.isna(mean) else value)
             paper.append(Value(score.scale * row[f"paper_{score.name}"], places=decimals))
-        seeds = Words(seeds_text(cells, variant))
-        rows.append(Row(variant, (*ours, seeds), variant))
+        counts = (Value(scores["n"].max()), Words(seeds_text(cells, variant)))
+        rows.append(Row(variant, (*ours, *counts), variant))
         if _paper(study):
-            rows.append(Row(f"{variant}, paper", (*paper, Words("")), variant, "paper"))
-    for column in range(len(names)):
-        rows = mark_best(rows, column, score.better)
+            below = (*paper, Words(""), Words(""))
+            rows.append(Row(f"{variant}, paper", below, variant, "paper"))
+    results = score_rows(study)
+    for column, name in enumerate(names):
+        own = results[results["eval"] == name]
+        rows = mark_variants(rows, column, bold_variants(study, own, score, decimals))
     caption = (
         f"Held-out {score.words}, by the attention trained with (rows) and evaluated with "
-        f"(columns){over_seeds(study)}."
+        f"(columns){over_seeds(study)}.{bold_words(study)}"
     )
     for name, baseline in baselines(cells).items():
         value = number(score.scale * baseline.get(score.name, math.nan), decimals)
         caption += f" A model that knows nothing ({name}) gets {value}."
     if _paper(study):
         caption += " Rows marked “paper” are the numbers the paper prints."
-    header = ("trained with", *names, "seeds")
+    header = ("trained with", *names, "n", "seeds")
     return Table("train_eval", caption, header, tuple(rows), data)
 
 
@@ -128,15 +143,17 @@ def cost_table(study: Study, cells: pd.DataFrame) -> Table:
             (
                 Value(row.steps),
                 *(mean_entry(cells, row, metric, places[metric]) for metric in times),
+                Value(row.n),
                 Words(row.seeds),
             ),
             row.train,
         )
         for row in data.itertuples()
     ]
-    header = ("trained with", "steps", *(metric.header for metric in times), "seeds")
+    header = ("trained with", "steps", *(metric.header for metric in times), "n", "seeds")
     caption = (
-        f"What each training cost, without evaluation{over_seeds(study)}.{side_by_side(study)}"
+        f"What each training cost, without evaluation{over_seeds(study)}."
+        f"{step_spread(study, cells) if study.timed else ''}{side_by_side(study)}"
     )
     return Table("train_cost", caption, header, tuple(rows), data)
 

@@ -1,64 +1,64 @@
 """The report's page: one HTML file that needs nothing beside it and no network, in a browser or on
 paper, with a script or without.
 
-page.html is its frame and page.css its style. page.js sorts its tables, filters by variant and
-enlarges figures.
+page.html is its frame and page.css its style. page.js sorts its tables, filters by axis value and
+copies commands; figures.js shows the values of figures, zooms them and draws them again.
 """
 
+import re
+from collections.abc import Iterable
 from datetime import datetime
 from html import escape
 from pathlib import Path
 
 import pandas as pd
 
-from ablations.report.drawing.figure import Drawing
 from ablations.report.numbers import MISSING
 from ablations.report.report import Report
 from ablations.report.variant_means import several_sessions
-from ablations.report.writers.page_cells import cells_html, links_html, mood, targets, variant_of
-from ablations.report.writers.page_tables import table_html
-from ablations.report.writers.svg import inline_svg
+from ablations.report.writers.page.cells import cells_html, links_html, mood, targets, variant_of
+from ablations.report.writers.page.figures import figure_html, title_of
+from ablations.report.writers.page.filter import filter_html
+from ablations.report.writers.page.findings import Finding, failures, findings
+from ablations.report.writers.page.tables import table_html
 from ablations.study import Study
 from experiments.run_dir.durable import replace_text
 
-PAGE, STYLE, SCRIPT = (
-    Path(__file__).with_name(f"page.{suffix}").read_text(encoding="utf-8")
-    for suffix in ("html", "css", "js")
+PAGE, STYLE, *SCRIPTS = (
+    Path(__file__).with_name(name).read_text(encoding="utf-8")
+    for name in ("page.html", "page.css", "figures.js", "page.js")
 )
-FILTER = """<form class="filter" id="filter" autocomplete="off" hidden>
-<label class="search">Filter by variant
-<input type="search" name="words" placeholder="words of its name"></label>
-<button type="reset">Show all</button> <output></output>
-<fieldset><legend>Variants shown</legend>{boxes}</fieldset>
-</form>
-"""
 
 
 def write_page(report: Report, directory: Path) -> Path:
     """index.html in `directory`. Returns its path."""
     study, cells = report.study, report.cells
     variants = list(dict.fromkeys(variant_of(study).values()))
-    tables = "".join(table_html(table, variants) for table in report.tables)
-    sections = [_section("Results", tables)]
-    if report.figures:
-        figures = "".join(_figure(study, figure) for figure in report.figures)
-        sections.append(_section("Figures", f'<div class="figures">{figures}</div>'))
-    if study.notes:
-        notes = "".join(f"<p>{escape(note)}</p>" for note in study.notes)
-        sections.append(_section("Notes", notes))
+    sections = {"Findings": _findings(report)}
     if report.problems:
         lines = "".join(f'<p class="error">{escape(line)}</p>' for line in report.problems)
-        sections.append(_section("Gone or unreadable", lines))
-    sections.append(_section("Provenance", _provenance(study, cells)))
-    sections.append(_section("Cells", cells_html(study, cells, directory)))
+        sections["Gone or unreadable"] = lines
+    sections["Results"] = "".join(table_html(table, variants) for table in report.tables)
+    if report.figures:
+        figures = "".join(figure_html(study, figure) for figure in report.figures)
+        sections["Figures"] = f'<div class="figures">{figures}</div>'
+    if study.notes:
+        sections["Notes"] = "".join(f"<p>{escape(note)}</p>" for note in study.notes)
+    sections["Provenance"] = _provenance(study, cells)
+    sections["Cells"] = cells_html(study, cells, directory)
+    within = {
+        "Results": [(f"table-{table.name}", _plain(table.name)) for table in report.tables],
+        "Figures": [(f"figure-{figure.name}", title_of(figure)) for figure in report.figures],
+    }
     page = PAGE.format(
         title=escape(study.name),
         style=STYLE,
-        script=SCRIPT,
+        script="\n".join(SCRIPTS),
         description=escape(study.description),
         counts=_counts(cells["status"]),
-        filter=_filter(variants),
-        body="\n".join(sections),
+        contents=_contents(sections, within),
+        filter=filter_html(study),
+        body="\n".join(_section(title, inner) for title, inner in sections.items()),
         written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
     )
     path = directory / "index.html"
@@ -67,7 +67,50 @@ def write_page(report: Report, directory: Path) -> Path:
 
 
 def _section(title: str, inner: str) -> str:
-    return f'<section id="{title.lower()}">\n<h2>{title}</h2>\n{inner}\n</section>'
+    return f'<section id="{_id(title)}">\n<h2>{title}</h2>\n{inner}\n</section>'
+
+
+def _id(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _contents(titles: Iterable[str], within: dict[str, list[tuple[str, str]]]) -> str:
+    """Links to the sections, and to the tables and figures in them."""
+    items = []
+    for title in titles:
+        links = "".join(
+            f'<li><a href="#{escape(id)}">{escape(words)}</a></li>'
+            for id, words in within.get(title, [])
+        )
+        below = f"<ul>{links}</ul>" if links else ""
+        items.append(f'<li><a href="#{_id(title)}">{title}</a>{below}</li>')
+    return f"<ul>{''.join(items)}</ul>"
+
+
+def _findings(report: Report) -> str:
+    """Sentences that the data make, the cells that ended badly last."""
+    return "".join(
+        f'<ul class="{kind}">{"".join(_finding(report.study, one) for one in some)}</ul>'
+        for kind, some in (("found", findings(report)), ("failures", failures(report)))
+        if some
+    )
+
+
+def _finding(study: Study, finding: Finding) -> str:
+    """The sentence, in which each label is a link to its cells."""
+    places = targets(study)
+    names = sorted(finding.labels, key=len, reverse=True)
+    words = "|".join(map(re.escape, names))
+    parts = re.split(f"({words})", finding.text) if names else [finding.text]
+    linked = (
+        f'<a href="#{escape(places[part].id)}">{escape(part)}</a>' if i % 2 else escape(part)
+        for i, part in enumerate(parts)
+    )
+    return f"<li>{''.join(linked)}</li>"
 
 
 def _counts(statuses: pd.Series) -> str:
@@ -78,31 +121,6 @@ def _counts(statuses: pd.Series) -> str:
         for status, count in counts.items()
     ]
     return f"<span>{len(statuses)} cells</span>" + "".join(marks)
-
-
-def _filter(variants: list[str]) -> str:
-    """A box for each variant, numbered as in data-variants; hidden until the script, without which
-    it would do nothing, shows it.
-    """
-    boxes = [
-        f'<label><input type="checkbox" name="variant" value="{i}" checked> {escape(name)}</label>'
-        for i, name in enumerate(variants)
-    ]
-    return FILTER.format(boxes="".join(boxes)) if len(variants) > 1 else ""
-
-
-def _figure(study: Study, drawing: Drawing) -> str:
-    wide = ' class="wide"' if drawing.figure.get_figwidth() > 5 else ""
-    links = links_html((f"{drawing.name}.{suffix}", suffix.upper()) for suffix in drawing.suffixes)
-    svg = inline_svg(
-        drawing.svg(), drawing.name, drawing.name.replace("_", " "), targets(study).__getitem__
-    )
-    return (
-        f'<figure{wide} id="figure-{drawing.name}"><div class="scroll">{svg}</div>'
-        f'<figcaption>{escape(drawing.caption)} <span class="links">{links} '
-        '<button type="button" class="enlarge" hidden>Enlarge</button></span></figcaption>'
-        "</figure>\n"
-    )
 
 
 def _provenance(study: Study, cells: pd.DataFrame) -> str:

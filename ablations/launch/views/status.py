@@ -1,4 +1,4 @@
-"""`python -m ablations status`: a row for each cell, and the last log lines of those that fail."""
+"""`python -m ablations status`: counts, a row for each cell, and the last log lines of failures."""
 
 import os
 from collections import Counter
@@ -7,8 +7,6 @@ from statistics import median
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ablations.launch.job import Job
 from ablations.launch.jobs import cancel_commands, settle
@@ -29,15 +27,19 @@ from experiments.run_dir.outcome import (
 )
 from experiments.run_dir.owner import owned_elsewhere
 from experiments.run_dir.rounds import over_rounds, read_rounds
+from experiments.terminal.blocks import print_blocks
+from experiments.terminal.lines import print_lines
 from experiments.times.disturbed import MARK_MEANS, marked
 from reformer_pl.config import ConfigError, RunConfig
-from reformer_pl.metrics import SCORES, loss_name, score_names
+from reformer_pl.metrics import SCORES, STEP_SECONDS, loss_name, score_names
+from reformer_pl.units import memory, three_digits
 
 # The columns of a benchmark and the numbers in them: the first is whole.
 MEASURED = (
-    ("length", "length"), ("forward s", "forward_seconds"), ("backward s", "backward_seconds"),
-    ("whole s", "step_seconds"), ("x full", "speedup"), ("GiB", "peak_memory_gib"),
+    ("length", "length"), ("forward ms", "forward_seconds"), ("backward ms", "backward_seconds"),
+    ("whole ms", "step_seconds"), ("x full", "speedup"), ("memory", "peak_memory_gib"),
 )  # fmt: skip
+NAMED = 3  # columns that are never left out: cell, seed, status
 TIMES = ("forward_seconds", "backward_seconds", "step_seconds", "speedup")  # may be disturbed
 OVERHEAD = {
     "startup_seconds": "from its start to the first step",
@@ -59,15 +61,16 @@ class CellStatus:
 def print_status(
     study: Study, configs: list[RunConfig], console: Console, log_lines: int = 5
 ) -> None:
-    """One row a cell, then counts, jobs, and the last log lines of the cells with a problem."""
+    """Counts, one row a cell, then jobs, and the last log lines of the cells with a problem."""
     jobs = settle(study.cells)
     rows = [
         _cell_status(study, cell, config, jobs.get(cell))
         for cell, config in zip(study.cells, configs, strict=True)
     ]
-    console.print(_table(study, _columns(study, configs), rows))
-    counts = Counter(row.status for row in rows)
-    lines = [", ".join(f"{number} {status}" for status, number in counts.items())]
+    print_lines(console, [_summary(study, rows), study.description])
+    header, texts = _table(study, _columns(study, configs), rows)
+    print_blocks(console, header, texts, names=2, left=(0, 2))
+    lines = []
     if any(row.result.get("disturbed") for row in rows):
         lines.append(MARK_MEANS)
     lines += _overhead([row.result for row in rows if row.status == OK])
@@ -76,7 +79,14 @@ def print_status(
         lines += _problem_lines(row, log_lines)
     results = {row.cell: row.result | {"status": row.status} for row in rows}
     lines += problem_lines(study, results)
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    print_lines(console, lines)
+
+
+def _summary(study: Study, rows: list[CellStatus]) -> str:
+    """ "demo: 4 cells: 2 ok, 1 running, 1 waiting"."""
+    counts = Counter(row.status for row in rows)
+    texts = ", ".join(f"{number} {status}" for status, number in counts.items())
+    return f"{study.name}: {len(rows)} cells: {texts}"
 
 
 def _cell_status(study: Study, cell: Cell, config: RunConfig, job: Job | None) -> CellStatus:
@@ -118,8 +128,8 @@ def _unfinished(cell: Cell, status: str, at: Pace, loss: str) -> CellStatus:
         loss: at.loss,
     }
     left = ""
-    if status == "running" and at.steps_per_second:
-        result["step_seconds"] = 1 / at.steps_per_second
+    if status == "running" and at.step_seconds:
+        result["step_seconds"] = at.step_seconds
         left = at.left.removesuffix(" left")
     return CellStatus(cell, status, result, left)
 
@@ -134,27 +144,39 @@ def _columns(study: Study, configs: list[RunConfig]) -> tuple[tuple[str, str], .
     scores = (
         (metric.brief or metric.name, metric.name) for metric in SCORES if metric.name in names
     )
-    return ("steps", "steps"), *scores, ("seconds/step", "step_seconds")
+    return ("steps", "steps"), *scores, (STEP_SECONDS.header, "step_seconds")
 
 
-def _table(study: Study, columns: tuple[tuple[str, str], ...], rows: list[CellStatus]) -> Table:
-    table = Table(title=Text(study.description), title_justify="left")
+def _table(
+    study: Study, columns: tuple[tuple[str, str], ...], rows: list[CellStatus]
+) -> tuple[list[str], list[list[str]]]:
+    """Header, and the texts of each cell: its name and seed first. Empty columns are left out."""
     whole, *fractions = columns
-    for column in ("cell", "seed", "status", whole[0], *(title for title, _ in fractions), "left"):
-        table.add_column(column, justify="left" if column in ("cell", "status") else "right")
+    header = ["cell", "seed", "status", whole[0], *(title for title, _ in fractions), "left"]
+    texts = []
     for row in rows:
-        numbers = [_number(row.result, key) for _, key in fractions]
+        numbers = [_number(row, key) for _, key in fractions]
         first = str(row.result.get(whole[1]) or "")
-        name, seed = Text(row.cell.name), str(row.cell.seed)
-        table.add_row(name, seed, row.status, first, *numbers, row.left)
-    return table
+        name, seed = row.cell.name, str(row.cell.seed)
+        texts.append([name, seed, row.status, first, *numbers, row.left])
+    used = [j for j in range(len(header)) if j < NAMED or any(row[j] for row in texts)]
+    return [header[j] for j in used], [[row[j] for j in used] for row in texts]
 
 
-def _number(result: dict[str, Any], key: str) -> str:
-    value = result.get(key)
+def _number(row: CellStatus, key: str) -> str:
+    """A score, a time or the memory; of a benchmark times are ms."""
+    value = row.result.get(key)
     if value is None:
         return ""
-    return marked(f"{value:.4f}", key in TIMES and bool(result.get("disturbed")))
+    if key == "peak_memory_gib":
+        return memory(value)
+    if key in TIMES and key != "speedup" and not row.cell.trains:
+        text = three_digits(1e3 * value)
+    elif key in TIMES:
+        text = three_digits(value)
+    else:
+        text = f"{value:.4f}"
+    return marked(text, key in TIMES and bool(row.result.get("disturbed")))
 
 
 def _job_lines(jobs: dict[Cell, Job]) -> list[str]:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from ablations.report.writers.svg import Target
+from ablations.report.writers.page.svg import Target
 from ablations.study import Study
 from ablations.study.cell import Cell
 from experiments.run_dir.files import SHOWN
@@ -73,7 +73,10 @@ def _seed(cell: Cell, row: dict[str, object], directory: Path) -> str:
         f'<div class="cell"><p>seed {cell.seed} '
         f'<span class="status {mood(status)}">{escape(status)}</span> '
         f'<span class="links">{links}</span></p>{reason}'
-        f"<pre>{escape(pasteable(cell))}</pre></div>\n"
+        "<details><summary>Command</summary>"
+        f"<pre>{escape(pasteable(cell))}</pre></details>"
+        f'<button type="button" class="copy" aria-label="Copy the command of {escape(str(cell))}" '
+        "hidden>Copy</button></div>\n"
     )
 
 

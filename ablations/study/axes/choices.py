@@ -1,0 +1,89 @@
+"""The choices of a grid: the product of its axes, where an axis may depend on another.
+
+when:
+  model.lsh.n_hashes: {model.attention: [lsh]}   # one cell of full attention, three of lsh
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from ablations.study.yaml_values import is_nothing, text_of
+from reformer_pl.config import ConfigError
+
+Choice = tuple[str, list[str]]  # its label, and its overrides
+ABSENT: Choice = ("", [])  # of an axis that a cell does not have
+Conditions = dict[str, dict[str, tuple[str, ...]]]  # axis -> the axis it depends on -> labels
+
+
+def product_of(axes: dict[str, list[Choice]], conditions: Conditions) -> Iterator[list[Choice]]:
+    """Each distinct list of choices, one for each axis, the last axis fastest."""
+    seen = set()
+    for choices in itertools.product(*axes.values()):
+        labels = dict(zip(axes, (label for label, _ in choices), strict=True))
+        kept = [
+            choice if _has(axis, labels, conditions) else ABSENT
+            for axis, choice in zip(axes, choices, strict=True)
+        ]
+        key = tuple(label for label, _ in kept)
+        if key not in seen:
+            seen.add(key)
+            yield kept
+
+
+def _has(axis: str, labels: dict[str, str], conditions: Conditions) -> bool:
+    """Whether a cell with these labels has the axis; not where an axis it depends on is absent."""
+    return all(
+        labels[other] in wanted and _has(other, labels, conditions)
+        for other, wanted in conditions.get(axis, {}).items()
+    )
+
+
+def read_conditions(when: dict[str, Any], axes: dict[str, list[Choice]]) -> Conditions:
+    """Raises ConfigError for an axis or a label that the grid does not have."""
+    conditions: Conditions = {}
+    for axis, needed in when.items():
+        _check_axis(f"when: {axis}", axis, axes)
+        if not isinstance(needed, dict) or not needed:
+            raise ConfigError(
+                f"when.{axis} must name another axis and its labels, such as "
+                f"{{model.attention: [lsh]}}, not {needed!r}"
+            )
+        conditions[axis] = {}
+        for other, values in needed.items():
+            _check_axis(f"when.{axis}: {other}", other, axes)
+            conditions[axis][other] = _labels(f"when.{axis}.{other}", other, values, axes)
+        _check_circle(axis, conditions)
+    return conditions
+
+
+def _check_axis(where: str, axis: str, axes: dict[str, list[Choice]]) -> None:
+    if axis not in axes:
+        raise ConfigError(f"{where} is no axis of the grid: choose {', '.join(axes)}")
+
+
+def _labels(where: str, axis: str, values: Any, axes: dict[str, list[Choice]]) -> tuple[str, ...]:
+    """The labels of the axis that `values` names. A number is named with its key or without."""
+    if not isinstance(values, list) or not values or any(map(is_nothing, values)):
+        raise ConfigError(f"{where} must be a list of labels, not {values!r}")
+    labels = [label for label, _ in axes[axis]]
+    found = []
+    for value in map(text_of, values):
+        keyed = f"{axis.rsplit('.', 1)[-1]}={value}"
+        matching = [label for label in labels if label in (value, keyed)]
+        if not matching:
+            raise ConfigError(f"{where}: {value} is no label: choose {', '.join(labels)}")
+        found += matching
+    return tuple(found)
+
+
+def _check_circle(axis: str, conditions: Conditions) -> None:
+    """Raises ConfigError where an axis depends on itself, at once or through others."""
+    reached, pending = set(), list(conditions[axis])
+    while pending:
+        other = pending.pop()
+        if other == axis:
+            raise ConfigError(f"when: axis {axis} depends on itself: leave one condition out")
+        if other not in reached:
+            reached.add(other)
+            pending += conditions.get(other, {})

@@ -1,0 +1,102 @@
+"""An axis that depends on another: a cell has it only where the other has one of the labels."""
+
+from pathlib import Path
+
+import pytest
+
+from ablations.__main__ import main
+from ablations.study.study import compose_cells, load_study
+
+TWO_AXES = "axes: {model.attention: [full, lsh, local], model.lsh.n_hashes: [1, 2]}\n"
+CHAIN = """
+axes:
+  kind: {plain: [model.attention=full], hashed: [model.attention=lsh]}
+  model.lsh.n_hashes: [2, 4]
+  model.lsh.dedupe: [true, false]
+when:
+  model.lsh.dedupe: {model.lsh.n_hashes: [4]}
+  model.lsh.n_hashes: {kind: [hashed]}
+seeds: [0, 1]
+"""
+
+
+def labels(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "grown.yaml"
+    path.write_text(text)
+    study = load_study(str(path), tmp_path / "runs")
+    configs = compose_cells(study)
+    assert len({cell.directory for cell in study.cells}) == len(study.cells) == len(configs)
+    return [cell.train for cell in study.cells if cell.seed == 0]
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        ("", ["full / n_hashes=1", "full / n_hashes=2", "lsh / n_hashes=1", "lsh / n_hashes=2",
+              "local / n_hashes=1", "local / n_hashes=2"]),
+        ("when: {model.lsh.n_hashes: {model.attention: [lsh]}}",
+         ["full", "lsh / n_hashes=1", "lsh / n_hashes=2", "local"]),
+        ("when: {model.lsh.n_hashes: {model.attention: [lsh, local]}}",
+         ["full", "lsh / n_hashes=1", "lsh / n_hashes=2", "local / n_hashes=1",
+          "local / n_hashes=2"]),
+        ("when: {model.attention: {model.lsh.n_hashes: [1]}}",
+         ["full / n_hashes=1", "n_hashes=2", "lsh / n_hashes=1", "local / n_hashes=1"]),
+        ("when: {model.attention: {model.lsh.n_hashes: [n_hashes=1]}}",
+         ["full / n_hashes=1", "n_hashes=2", "lsh / n_hashes=1", "local / n_hashes=1"]),
+    ],
+)  # fmt: skip
+def test_a_cell_has_an_axis_only_where_its_condition_holds(
+    when: str, expected: list[str], tmp_path: Path
+) -> None:
+    assert labels(tmp_path, TWO_AXES + when + "\n") == expected
+
+
+def test_conditions_follow_one_another(tmp_path: Path) -> None:
+    assert labels(tmp_path, CHAIN) == [
+        "plain",
+        "hashed / n_hashes=2",
+        "hashed / n_hashes=4 / dedupe=true",
+        "hashed / n_hashes=4 / dedupe=false",
+    ]
+
+
+def test_an_absent_axis_leaves_its_key_to_the_base(tmp_path: Path) -> None:
+    path = tmp_path / "grown.yaml"
+    path.write_text(
+        "base: [model.lsh.n_hashes=8]\n"
+        + TWO_AXES
+        + "when: {model.lsh.n_hashes: {model.attention: [lsh]}}\n"
+    )
+    study = load_study(str(path), tmp_path / "runs")
+    rounds = {
+        cell.train: config.model.lsh.n_hashes
+        for cell, config in zip(study.cells, compose_cells(study), strict=True)
+    }
+    assert rounds == {"full": 8, "lsh / n_hashes=1": 1, "lsh / n_hashes=2": 2, "local": 8}
+
+
+@pytest.mark.parametrize(
+    ("when", "reason"),
+    [
+        ("when: {optim.lr: {model.attention: [lsh]}}", "when: optim.lr is no axis of the grid"),
+        ("when: {model.lsh.n_hashes: {optim.lr: [1]}}", "optim.lr is no axis of the grid"),
+        ("when: {model.lsh.n_hashes: {model.attention: [lhs]}}", "lhs is no label: choose full"),
+        ("when: {model.lsh.n_hashes: lsh}", "must name another axis and its labels"),
+        ("when: {model.lsh.n_hashes: {model.attention: lsh}}", "must be a list of labels"),
+        ("when: [lsh]", "when must be a mapping"),
+        (
+            "when: {model.lsh.n_hashes: {model.attention: [lsh]}, "
+            "model.attention: {model.lsh.n_hashes: [1]}}",
+            "axis model.attention depends on itself",
+        ),
+        ("when: {model.attention: {model.attention: [lsh]}}", "depends on itself"),
+    ],
+)
+def test_a_bad_condition_is_refused_in_one_line(
+    when: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "grown.yaml"
+    path.write_text(TWO_AXES + when + "\n")
+    assert main(["plan", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert reason in error and error.count("\n") == 1

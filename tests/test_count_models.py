@@ -1,0 +1,94 @@
+"""Count models: equal to their definition, true probabilities, and fitted once for each text."""
+
+import math
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.training import count_models as cached
+from reformer_pl.tasks import build_task
+from reformer_pl.tasks.count_models import ORDERS, score_count_models
+from tiny import tiny
+
+TEXTS = {
+    "few letters": bytes(np.random.default_rng(0).integers(97, 100, 400, dtype=np.uint8)),
+    "all bytes": bytes(np.random.default_rng(1).integers(0, 256, 300, dtype=np.uint8)),
+    "zeros": bytes(60),
+    "words": b"the cat sat on the mat, the rat sat on the cat. " * 8,
+}
+
+
+def p(order: int, context: bytes, byte: int, text: bytes) -> float:
+    """The definition, read from left to right."""
+    if order < 0:
+        return 1 / 256
+    context = context[len(context) - order :]
+    following = Counter(
+        text[i + order] for i in range(len(text) - order) if text[i : i + order] == context
+    )
+    lower = p(order - 1, context, byte, text)
+    if not following:
+        return lower
+    kinds, total = len(following), sum(following.values())
+    return (following[byte] + kinds * lower) / (total + kinds)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("length", [1, 3, 8])
+def test_scores_equal_the_definition(name: str, length: int) -> None:
+    text = TEXTS[name]
+    train, rest = text[: len(text) * 3 // 4], text[len(text) * 3 // 4 :] + b"\0\xff~new"
+    windows = [rest[i : i + length] for i in range(0, len(rest) // length * length, length)][:6]
+    scores = score_count_models(
+        np.frombuffer(train, dtype=np.uint8),
+        np.frombuffer(b"".join(windows), dtype=np.uint8).reshape(-1, length),
+    )
+    for order in ORDERS:
+        bits = [
+            -math.log2(p(min(order, i), window[:i], window[i], train))
+            for window in windows
+            for i in range(length)
+        ]
+        assert scores[order] == pytest.approx(sum(bits) / len(bits), rel=1e-12)
+
+
+def test_the_probabilities_of_all_bytes_are_one() -> None:
+    train = np.frombuffer(TEXTS["words"], dtype=np.uint8)
+    for context in (b"the ", b"t on", b"zzzz", b"\0\0he"):
+        rows = [np.frombuffer(context + bytes([byte]), dtype=np.uint8) for byte in range(256)]
+        sums = defaultdict(float)
+        for row in rows:
+            one = score_count_models(train, row[None])
+            before = score_count_models(train, row[None, :-1])
+            for order in ORDERS:  # bits of the last byte alone
+                sums[order] += 2 ** -(5 * one[order] - 4 * before[order])
+        assert sums == pytest.approx(dict.fromkeys(ORDERS, 1.0), abs=1e-9)
+
+
+def test_a_text_is_fitted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = tmp_path / "text"
+    text.write_bytes(TEXTS["words"] * 20)
+    words = ("task.name=enwik8", f"task.source={text}", "task.eval_sequences=0")
+    data = build_task(tiny(*words, "task.length=16"))
+    first = cached.count_models(data)
+    assert [entry["name"] for entry in first][:2] == ["count model, 0 bytes", "count model, 1 byte"]
+    bits = [entry["bits_per_dim"] for entry in first]
+    assert bits == list(data.count_models().values())
+    with monkeypatch.context() as patch:
+        patch.setattr(type(data), "count_models", lambda self: pytest.fail("fitted again"))
+        assert cached.count_models(build_task(tiny(*words, "task.length=16"))) == first
+    for change in ("task.length=8", "task.eval_sequences=1"):
+        assert cached.count_models(build_task(tiny(*words, change))) != first
+    assert cached.count_models(data) == first
+    cache = text.with_name("text.count_models.json")
+    for damage in (b"", b"[1]", b'{"a": 1}', b"\xff"):
+        cache.write_bytes(damage)
+        assert cached.count_models(data) == first
+    text.write_bytes(TEXTS["words"] * 19 + b"another text, of other bytes")
+    assert cached.count_models(build_task(tiny(*words, "task.length=16"))) != first
+
+
+def test_other_tasks_have_no_count_models() -> None:
+    assert cached.count_models(build_task(tiny())) == []
