@@ -175,6 +175,8 @@ def _report_study(study: Study, arguments: argparse.Namespace) -> int:
         out = out / study.name
     path = write_report(report, out, arguments.format)
     print(f"{study.name}: {study.description}")
+    for line in report.warnings:
+        print(f"warning: {line}", file=sys.stderr)
     print_tables(report)
     print_changed(report)
     print_sessions(report)

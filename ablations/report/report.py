@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from ablations.report.drawing.figure import Drawing
+from ablations.report.styles.letters import with_letters
+from ablations.report.styles.style import current_style, drawn_in
 from ablations.report.table import Table, with_mark_explained
 from ablations.report.variant_means import changed_note
 from ablations.report.words import Part, build_part, check_only
@@ -29,6 +31,7 @@ class Report:
     tables: tuple[Table, ...]
     figures: tuple[Drawing, ...]
     problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # a line each, for the terminal
     is_whole: bool = True  # not some of the study's parts alone
 
 
@@ -46,12 +49,14 @@ def build_report(study: Study, cells: pd.DataFrame, only: Sequence[str] = ()) ->
 
     A grid none of whose cells ended well has no figures; its tables say why.
     """
-    parts = [part for grid in study.grids for part in _parts(study, grid, cells, only)]
+    style, warnings = with_letters(current_style(), study)
+    with drawn_in(style):
+        parts = [part for grid in study.grids for part in _parts(study, grid, cells, only)]
     note = changed_note(cells)
     marked = (with_mark_explained(table) for part in parts for table in part.tables)
     tables = tuple(replace(table, caption=table.caption + note) for table in marked)
     figures = tuple(figure for part in parts for figure in part.figures)
-    return Report(study, cells, tables, figures, tuple(study_problems(study)), not only)
+    return Report(study, cells, tables, figures, tuple(study_problems(study)), warnings, not only)
 
 
 def _parts(study: Study, grid: Grid, cells: pd.DataFrame, only: Sequence[str]) -> list[Part]:

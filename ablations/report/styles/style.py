@@ -6,10 +6,10 @@ A style is chosen once around a whole report, and each function that draws asks 
         report = load_report(study)
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 from warnings import catch_warnings, filterwarnings
@@ -35,8 +35,12 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Style:
-    """Widths in inches, equal where a page has one column; `rc` are settings of matplotlib."""
+    """Widths in inches, equal where a page has one column; `rc` are settings of matplotlib.
 
+    Without a venue, tables are also to fit the one column of LaTeX's article.
+    """
+
+    is_venue: bool = field(default=False, kw_only=True)
     column_inches: float = COLUMN_INCHES
     page_inches: float = PAGE_INCHES
     rc: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType(STYLE))
@@ -70,6 +74,14 @@ def styled(changes: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
     with mpl.rc_context({**current_style().rc, **changes}), catch_warnings():
         filterwarnings("ignore", message="Glyph .* missing from font")
         yield
+
+
+def with_families(style: Style, families: Sequence[str]) -> Style:
+    """The style, with fonts for the letters that its own fonts lack."""
+    if not families:
+        return style
+    rc = {**style.rc, "font.family": [*style.rc["font.family"], *families]}
+    return replace(style, rc=rc)
 
 
 def column_inches() -> float:

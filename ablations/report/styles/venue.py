@@ -46,7 +46,7 @@ def venue_style(name: str) -> Style:
     page = _settings(bundle, column="full") if two_columns else column
     sizes = {key: max(LEAST_POINTS, column[key]) for key in SIZES}
     rc = {**STYLE, **sizes, "font.family": _families(column)}
-    return Style(column["figure.figsize"][0], page["figure.figsize"][0], rc)
+    return Style(column["figure.figsize"][0], page["figure.figsize"][0], rc, is_venue=True)
 
 
 def _bundles() -> ModuleType:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ablations.report.numbers import MISSING
 from ablations.report.report import Report
-from ablations.report.styles.style import OWN, current_style
+from ablations.report.styles.style import current_style
 from ablations.report.table import Entry, Formula, Row, Table, is_best, number_and_interval
 from ablations.report.writers.latex_text import escape, latex_formula, signs
 from ablations.report.writers.latex_widths import SCRIPT, text_points
@@ -72,7 +72,7 @@ def latex(table: Table, study: str) -> str:
 def text_widths() -> tuple[float, float]:
     """Points of one column of text and of the page, which are equal where there is one column."""
     style = current_style()
-    page = ONE_COLUMN if style is OWN else INCH * style.page_inches
+    page = INCH * style.page_inches if style.is_venue else ONE_COLUMN
     return INCH * style.column_inches, page
 
 

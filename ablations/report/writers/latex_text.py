@@ -6,6 +6,8 @@ import re
 import unicodedata
 
 SPECIAL = {
+    "\0": "{}",  # between two hyphens, which would be a dash
+    "`": r"\textasciigrave{}",
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
@@ -49,7 +51,7 @@ def escape(text: str) -> str:
 
 
 def _letters(text: str) -> str:
-    return "".join(map(_letter, text))
+    return "".join(map(_letter, text.replace("--", "-\0-").replace("--", "-\0-")))
 
 
 def _letter(c: str) -> str:
