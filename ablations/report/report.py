@@ -12,7 +12,7 @@ from ablations.report.styles.letters import with_letters
 from ablations.report.styles.style import current_style, drawn_in
 from ablations.report.table import Table, with_mark_explained
 from ablations.report.variant_means import changed_note
-from ablations.report.words import Part, build_part, check_only
+from ablations.report.words import Part, build_part, check_only, with_columns
 from ablations.results import finished_cells, study_problems
 from ablations.study import Study
 from ablations.study.grid import Grid
@@ -69,7 +69,8 @@ def _parts(study: Study, grid: Grid, cells: pd.DataFrame, only: Sequence[str]) -
     rows = cells[own].reset_index(drop=True)
     drawn = bool((rows["status"] == OK).any())
     words = [word for word in grid.report if not only or word in only]
-    parts = [build_part(word, alone, rows, drawn) for word in words]
+    built = ((word, build_part(word, alone, rows, drawn)) for word in words)
+    parts = [with_columns(part, word, grid.entries.columns.get(word)) for word, part in built]
     if not only and not any(
         part.tables for part in parts
     ):  # a report has a table, even where it asks for none
