@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ablations.report.interval import mean_interval
 from ablations.report.report import load_report
 from ablations.report.table import Table, Value
 from ablations.results import load_results
-from ablations.study import Study
+from ablations.study import Study, load_study
 from grid_study import grid_study
 from reformer_pl.config import ConfigError
 from test_speed_report import power_laws
@@ -75,9 +76,20 @@ def test_chosen_columns_are_those_of_the_table_in_that_order(study: Study) -> No
 
 
 def test_a_benchmark_has_such_tables_too(tmp_path: Path) -> None:
-    study = power_laws(tmp_path)
-    axes = study.grids[0].axes
-    assert "length" in axes and "table" not in study.report
+    power_laws(tmp_path)  # writes the runs
+    path = tmp_path / "speed.yaml"
+    values = yaml.safe_load(path.read_text())
+    chosen = {"rows": list(values["axes"])[:1], "columns": list(values["axes"])[1:]}
+    values["report"] = [{"table": {**chosen, "value": "forward_seconds"}}]
+    del values["paper"]
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    study = load_study(path, tmp_path / "runs")
+    table = tables(study)["table"]
+    results = load_results(study).set_index("train")["forward_seconds"]
+    shown = [e for row in table.rows for e in row.entries]
+    numbers = [entry.mean for entry in shown if isinstance(entry, Value)]
+    assert sorted(numbers) == pytest.approx(sorted(results.dropna()))
+    assert [entry.text for entry in shown if not isinstance(entry, Value)] == ["1 would not fit"]
 
 
 @pytest.mark.parametrize(
