@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 ABLATIONS := $(BIN)/python -m ablations
 CORES := $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 8 ? n : 8)))
+TEX := texlive-latex-base texlive-latex-recommended texlive-fonts-recommended poppler-utils
 FIGURES := fig3_shared_qk fig3_reversible fig4_hash_rounds fig5_depth
 
-.PHONY: setup demo gallery test test-browser test-slurm test-gpu gpu test-triton lint table2 peers clean
+.PHONY: setup demo gallery test test-browser test-latex test-slurm test-gpu gpu test-triton lint table2 peers clean
 
 setup: .venv/installed
 
@@ -13,7 +14,7 @@ setup: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
 		{ echo "error: Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv .venv
-	PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,samples,slurm]'
+	PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,samples,slurm,style]'
 	@touch $@
 
 demo: setup  # two ablation grids, their tables here and their pages under runs/
@@ -48,6 +49,15 @@ test-browser: setup  # the report's page in headless Chromium, which is installe
 	$(BIN)/python -c 'import playwright, axe_playwright_python' 2> /dev/null || \
 		PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[browser]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/test_browser.py tests/test_browser_grid.py
+
+test-latex: setup  # the tables and figures in a paper; TeX is installed on Debian and Ubuntu if there is none
+	@if ! { command -v pdflatex && command -v pdffonts; } > /dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(TEX) > /dev/null; \
+		else echo "error: no pdflatex or pdffonts is installed: install them (on Debian, as root: apt-get install $(TEX))"; exit 2; fi; fi
+	$(BIN)/python -c 'import tueplots' 2> /dev/null || \
+		PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[style]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m latex tests/test_latex_compiled.py
 
 test-slurm: setup  # on a SLURM of two nodes that is started here, as root, and stopped again; Debian's packages of it are installed if missing
 	OMP_NUM_THREADS=1 bash tests/slurm_cluster.sh $(BIN)/python -m pytest -m slurm tests/test_slurm_cluster.py

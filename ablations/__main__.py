@@ -60,7 +60,7 @@ def _main(arguments: argparse.Namespace) -> int:
             case "status":
                 return _status(studies)
             case _:
-                return max(_report(study) for study in studies)
+                return _report(studies, arguments)
     except ConfigError as error:
         if isinstance(error.__cause__, BrokenPipeError):  # of --out /dev/stdout
             return READER_IS_GONE
@@ -149,16 +149,34 @@ def _plan(study: Study, for_gpu: bool) -> int:
     return 0
 
 
-def _report(study: Study) -> int:
+def _report(studies: list[Study], arguments: argparse.Namespace) -> int:
     # pandas and matplotlib take seconds to import
+    from ablations.report.styles.style import drawn_in
+    from ablations.report.styles.venue import venue_style
+    from ablations.report.words import check_only
+
+    for study in studies:
+        check_only(study, arguments.only)
+    if arguments.style is None:
+        return max(_report_study(study, arguments) for study in studies)
+    with drawn_in(venue_style(arguments.style)):
+        return max(_report_study(study, arguments) for study in studies)
+
+
+def _report_study(study: Study, arguments: argparse.Namespace) -> int:
     from ablations.report.report import load_report
     from ablations.report.write import write_report
     from ablations.report.writers.terminal import print_changed, print_sessions, print_tables
 
     settle(study.cells)
-    report = load_report(study)
-    path = write_report(report)
+    report = load_report(study, arguments.only)
+    out = arguments.out
+    if out is not None and len(arguments.study) > 1:
+        out = out / study.name
+    path = write_report(report, out, arguments.format)
     print(f"{study.name}: {study.description}")
+    for line in report.warnings:
+        print(f"warning: {line}", file=sys.stderr)
     print_tables(report)
     print_changed(report)
     print_sessions(report)

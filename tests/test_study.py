@@ -137,9 +137,9 @@ REFUSED = {
         "the evaluation name own is that of the model",
     ),
     "nothing to pair": ("axes: {optim.lr: [0.1]}\nreport: [paired]\n", "there is only one variant"),
-    "a label that is a formula": (
-        "axes: {train: {'$x': []}}\n",
-        "the label '$x' cannot stand in a figure: leave out $",
+    "a label of two lines": (
+        'axes: {train: {"a\\nb": []}}\n',
+        "cannot stand in a figure: leave out line breaks",
     ),
     "two equal labels": ("axes: {train: {A: [], A: []}}\n", "duplicate key A"),
     "two equal seeds": (SMALL + "seeds: [1, 1]\n", "seeds has 1 twice"),

@@ -54,6 +54,8 @@ Exit codes: 0, or 2 for bad input.
 examples:
   python -m ablations report demo_hashes demo_memory
   python -m ablations report my_study.yaml      while it runs, too: a cell that is not done says so
+  python -m ablations report my_study.yaml --style icml2024 --format pdf,tex --out paper/figures
+  python -m ablations report my_study.yaml --only learning_curves,paired
 
 Written below runs/STUDY/report, whose files are replaced: results.csv (a row for each cell and
 evaluation), each table as CSV, Markdown and LaTeX, each figure as PNG and PDF, and index.html,

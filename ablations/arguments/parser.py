@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from ablations.arguments.examples import EPILOG, EPILOGS
 from ablations.arguments.place import place
 from ablations.arguments.plan_options import add_plan_options
+from ablations.arguments.report_options import add_report_options
 from ablations.arguments.run_options import add_run_options
 from ablations.export import FORMATS, TRACKERS
 from ablations.study.grid import MAX_CELLS
@@ -82,9 +83,12 @@ def parser() -> Parser:
         "Show how far each cell is, how fast, and the time it has left; "
         "and the last lines of the log of each that failed.",
     )
-    command(
-        "report",
-        "Write the tables, plots and the HTML page below runs/STUDY/report, and print the tables.",
+    add_report_options(
+        command(
+            "report",
+            "Write the tables, plots and the HTML page below runs/STUDY/report, and print the "
+            "tables.",
+        )
     )
     _add_export_options(
         command(

@@ -2,14 +2,17 @@
 terminal take it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from ablations.report.drawing.figure import Drawing
+from ablations.report.styles.letters import with_letters
+from ablations.report.styles.style import current_style, drawn_in
 from ablations.report.table import Table, with_mark_explained
 from ablations.report.variant_means import changed_note
-from ablations.report.words import Part, build_part
+from ablations.report.words import Part, build_part, check_only, with_columns
 from ablations.results import finished_cells, study_problems
 from ablations.study import Study
 from ablations.study.grid import Grid
@@ -28,30 +31,35 @@ class Report:
     tables: tuple[Table, ...]
     figures: tuple[Drawing, ...]
     problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # a line each, for the terminal
+    is_whole: bool = True  # not some of the study's parts alone
 
 
-def load_report(study: Study) -> Report:
-    """The report of what the study's runs left on disk.
+def load_report(study: Study, only: Sequence[str] = ()) -> Report:
+    """The report of what the study's runs left on disk; of some words of its report, if given.
 
-    Raises ConfigError when no cell has finished.
+    Raises ConfigError when no cell has finished, or for a word that the study does not report.
     """
-    return build_report(study, finished_cells(study))
+    check_only(study, only)
+    return build_report(study, finished_cells(study), only)
 
 
-def build_report(study: Study, cells: pd.DataFrame) -> Report:
+def build_report(study: Study, cells: pd.DataFrame, only: Sequence[str] = ()) -> Report:
     """The parts that each grid of the study asks for, from `results.load_cells`.
 
     A grid none of whose cells ended well has no figures; its tables say why.
     """
-    parts = [part for grid in study.grids for part in _parts(study, grid, cells)]
+    style, warnings = with_letters(current_style(), study)
+    with drawn_in(style):
+        parts = [part for grid in study.grids for part in _parts(study, grid, cells, only)]
     note = changed_note(cells)
     marked = (with_mark_explained(table) for part in parts for table in part.tables)
     tables = tuple(replace(table, caption=table.caption + note) for table in marked)
     figures = tuple(figure for part in parts for figure in part.figures)
-    return Report(study, cells, tables, figures, tuple(study_problems(study)))
+    return Report(study, cells, tables, figures, tuple(study_problems(study)), warnings, not only)
 
 
-def _parts(study: Study, grid: Grid, cells: pd.DataFrame) -> list[Part]:
+def _parts(study: Study, grid: Grid, cells: pd.DataFrame, only: Sequence[str]) -> list[Part]:
     """The parts of one grid, as if it were a study of its own; their names end with the grid's, if
     it has one.
     """
@@ -60,8 +68,12 @@ def _parts(study: Study, grid: Grid, cells: pd.DataFrame) -> list[Part]:
     own = [place in places for place in zip(cells["cell"], cells["seed"], strict=True)]
     rows = cells[own].reset_index(drop=True)
     drawn = bool((rows["status"] == OK).any())
-    parts = [build_part(word, alone, rows, drawn) for word in grid.report]
-    if not any(part.tables for part in parts):  # a report has a table, even where it asks for none
+    words = [word for word in grid.report if not only or word in only]
+    built = ((word, build_part(word, alone, rows, drawn)) for word in words)
+    parts = [with_columns(part, word, grid.entries.columns.get(word)) for word, part in built]
+    if not only and not any(
+        part.tables for part in parts
+    ):  # a report has a table, even where it asks for none
         parts.append(build_part("cost" if grid.measure else "loss_memory", alone, rows, False))
     if not grid.name:
         return parts

@@ -7,13 +7,14 @@ import itertools
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ablations.study.axes.choices import product_of, read_conditions
 from ablations.study.cell import Cell
 from ablations.study.names import cell_name, check_label
+from ablations.study.report_entries import ReportEntries, read_entries
 from ablations.study.report_words import REPORT_WORDS, words_for
 from ablations.study.yaml_values import (
     SET_BY_THE_STUDY,
@@ -45,6 +46,7 @@ class Grid:
     axes: tuple[str, ...]
     cells: tuple[Cell, ...]
     report: tuple[str, ...]
+    entries: ReportEntries = field(default_factory=lambda: ReportEntries(()))
 
     @property
     def grown(self) -> str | None:
@@ -104,9 +106,12 @@ def make_grids(
             raise ConfigError(f"grids.{name} has no measure: a study that trains is one grid")
         cells = _cells(values, name, grid_values, measure, evaluations, directory, max_cells)
         default = ["cost" if measure else "learning_curves"]
-        report = tuple(map(str, read_list(grid_values, "report", default)))
-        grid = Grid(name, measure, tuple(map(str, grid_values["axes"])), cells, report)
-        for part in report:
+        axes = tuple(map(str, grid_values["axes"]))
+        entries = read_entries(
+            read_list(grid_values, "report", default), axes, evaluations, measure
+        )
+        grid = Grid(name, measure, axes, cells, entries.words, entries)
+        for part in grid.report:
             _check_part(part, grid)
         grids.append(grid)
     return tuple(grids)

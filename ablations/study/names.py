@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from ablations.study.cell import Cell
-from experiments.run_dir.files import shortened
+from experiments.run_dir.files import short_hash, shortened
 from reformer_pl.config import ConfigError
 
 NAME_BYTES = 200  # of a cell's folder, so that a report can add to its name
@@ -20,7 +20,9 @@ def cell_name(words: Iterable[str]) -> str:
     parts = [unicodedata.normalize("NFC", word) for word in words]
     kept = [re.sub(r"(?<=[0-9][eE])\+(?=[0-9])", "", part) for part in parts]  # 1e+30 is 1e30
     name = "_".join(re.sub(r"[^\w=.-]+", "-", part).strip("-") for part in kept)
-    if name.startswith(".") or not name or name == "report":
+    if not name.strip("_"):  # labels of signs alone
+        name = f"label-{short_hash(' / '.join(parts))}"
+    if name.startswith(".") or name == "report":
         raise ConfigError(
             f"the label {' / '.join(parts)!r} cannot name a cell's directory: "
             "use another one, of letters and digits, such as 0.5 for .5"
@@ -30,10 +32,10 @@ def cell_name(words: Iterable[str]) -> str:
 
 def check_label(axis: str, label: str) -> None:
     """Raises ConfigError for one that no figure can show."""
-    if "$" in label or label.startswith("_") or not label.isprintable():
+    if not label.isprintable():
         raise ConfigError(
             f"axis {axis}: the label {label!r} cannot stand in a figure: "
-            "leave out $, a leading _ and line breaks"
+            "leave out line breaks and other letters that are not printed"
         )
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 class Needs:
     """What a study must have for a part of its report."""
 
-    kind: Literal["training", "benchmarks"] = "training"  # what its cells do
+    kind: Literal["training", "benchmarks", "any"] = "training"  # what its cells do
     axis: str = ""  # that grows: length or n_layers; a config key may stand for it, as task.length
     variants: int = 1  # at least
     key: str = ""  # a key that is not 0 in one of its cells
@@ -35,9 +35,10 @@ REPORT_WORDS = {
     "length_memory": Needs("benchmarks", axis="length"),
     "complexity": Needs("benchmarks", axis="length"),
     "per_layer": Needs("benchmarks", axis="n_layers"),
+    "table": Needs("any"),
 }
 
 
 def words_for(kind: str) -> tuple[str, ...]:
     """The words of a study whose cells train, or are benchmarks."""
-    return tuple(word for word, needs in REPORT_WORDS.items() if needs.kind == kind)
+    return tuple(word for word, needs in REPORT_WORDS.items() if needs.kind in (kind, "any"))

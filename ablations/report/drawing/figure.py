@@ -6,12 +6,11 @@ that a notebook can draw it too.
 """
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -20,25 +19,14 @@ from matplotlib.ticker import LogLocator
 
 from ablations.report.drawing.looks import GREY
 from ablations.report.numbers import number
+from ablations.report.styles.style import Style, column_inches, current_style, drawn_in, styled
 from ablations.report.variant_means import baselines, seeds_text
 from ablations.report.writers.csv_file import write_frame
 from ablations.results import variant_labels
 from ablations.study import Study
-from experiments.run_dir.durable import replace_file
+from experiments.run_dir.durable import replace_file, replace_text
 from experiments.run_dir.outcome import OK
 from reformer_pl.metrics import Metric
-
-COLUMN_INCHES, PAGE_INCHES = 3.4, 7.0
-STYLE = {
-    "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "legend.fontsize": 7,
-    "xtick.labelsize": 7.5, "ytick.labelsize": 7.5,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
-    "axes.grid": True, "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.5, "axes.axisbelow": True, "lines.linewidth": 1.3, "lines.markersize": 4,
-    "legend.frameon": False,
-    "pdf.fonttype": 42, "figure.dpi": 200, "savefig.dpi": 200,
-    "figure.constrained_layout.use": True, "mathtext.default": "regular",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,25 +37,31 @@ class Drawing:
     caption: str
     figure: Figure
     data: pd.DataFrame | None = None  # the numbers in it, where no table of the report holds them
+    style: Style = field(default_factory=current_style)  # in which it was drawn
 
     @property
     def suffixes(self) -> tuple[str, ...]:
         """Of the files that `save` writes."""
         return ("pdf", "png") if self.data is None else ("pdf", "png", "csv")
 
-    def save(self, directory: Path) -> None:
-        """NAME.png (200 dpi) and NAME.pdf, and NAME.csv with its data."""
-        if self.data is not None:
+    def save(self, directory: Path, formats: Container[str] = ("csv", "png", "pdf")) -> None:
+        """NAME.png (200 dpi), NAME.pdf and NAME.svg, and NAME.csv with its data."""
+        if self.data is not None and "csv" in formats:
             write_frame(self.data, directory / f"{self.name}.csv")
-        with mpl.rc_context(STYLE):
+        with drawn_in(self.style), styled():
             for suffix, options in (("png", {}), ("pdf", {"metadata": {"CreationDate": None}})):
+                if suffix not in formats:
+                    continue
                 save = partial(self.figure.savefig, format=suffix, **options)
                 replace_file(directory / f"{self.name}.{suffix}", save)
+        if "svg" in formats:
+            replace_text(directory / f"{self.name}.svg", self.svg())
 
     def svg(self) -> str:
         """The same figure for the page, its text as text; equal figures give equal SVG."""
         file = io.StringIO()
-        with mpl.rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": self.name}):
+        settings = {"svg.fonttype": "none", "svg.hashsalt": self.name}
+        with drawn_in(self.style), styled(settings):
             self.figure.savefig(
                 file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
             )
@@ -116,7 +110,7 @@ def baseline_line(
 
 
 def column_axes(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(COLUMN_INCHES, height))
+    figure = Figure(figsize=(column_inches(), height))
     return figure, figure.add_subplot()
 
 

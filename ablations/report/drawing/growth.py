@@ -2,7 +2,6 @@
 beside ours.
 """
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,9 +10,10 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from ablations.report.benchmark_rows import by_place, constant_tokens, disturbed_at
 from ablations.report.drawing.belongs import belongs
-from ablations.report.drawing.figure import STYLE, column_axes, hollow_marker
+from ablations.report.drawing.figure import column_axes, hollow_marker
 from ablations.report.drawing.legend import explain_looks
 from ablations.report.drawing.looks import GREY, Looks, plain_looks
+from ablations.report.styles.style import styled
 from experiments.times.disturbed import marked
 
 PAPER = {"linestyle": (0, (1, 1.6)), "linewidth": 1.1}
@@ -27,7 +27,7 @@ def length_axis(rows: pd.DataFrame) -> str:
     return "Length" if constant_tokens(rows) is None else "Length / batch"
 
 
-@mpl.rc_context(STYLE)
+@styled()
 def growth(
     rows: pd.DataFrame,
     column: str,

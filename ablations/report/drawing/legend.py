@@ -1,10 +1,12 @@
 """What the looks of a figure mean: a legend below the axes, and a bar of colours for numbers."""
 
 import math
+import re
 import textwrap
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -14,10 +16,12 @@ from matplotlib.legend import Legend
 
 from ablations.report.drawing.belongs import belongs, gid_of, unlinked
 from ablations.report.drawing.looks import Looks
+from ablations.report.styles.style import COLUMN_INCHES
 
 ROW_INCHES, LINE_INCHES = 0.17, 0.11  # of a legend: a row, and each further line within it
-LABEL_LETTERS = 44  # of a line of a label in a column's legend
+LABEL_LETTERS = 41  # of a line of a label in a column's legend
 BAR_INCHES = 0.13  # the width of the bar of colours
+NO_LABEL = re.compile(r"|_|_nolegend_|_(child|container)\d+")  # matplotlib's, and ours
 MOST_TICKS = 12  # numbers beside a bar of colours
 
 
@@ -70,12 +74,26 @@ def wrapped(label: str, letters: int) -> str:
     return "\n".join(short for line in lines for short in textwrap.wrap(line, letters))
 
 
+def legend_entries(axes: Axes) -> tuple[list[Artist], list[str]]:
+    """What has a label, and the labels. One that begins with _, which matplotlib would leave out,
+    is among them.
+    """
+    drawn = [*axes.lines, *axes.patches, *axes.collections]
+    artists = sorted(drawn, key=axes.get_children().index) + list(axes.containers)
+    entries = [(artist, str(artist.get_label())) for artist in artists]
+    shown = [(artist, label) for artist, label in entries if not NO_LABEL.fullmatch(label)]
+    return [artist for artist, _ in shown], [label for _, label in shown]
+
+
 def legend_below(figure: Figure, axes: Axes) -> None:
     """A legend below the axes in as many columns as fit, the figure made higher by its rows."""
-    artists, labels = axes.get_legend_handles_labels()
+    artists, labels = legend_entries(axes)
     if not labels:
         return
-    names = [wrapped(label, int(LABEL_LETTERS * figure.get_figwidth() / 3.4)) for label in labels]
+    names = [
+        wrapped(label, int(LABEL_LETTERS * figure.get_figwidth() / COLUMN_INCHES))
+        for label in labels
+    ]
 
     def legend_of(rows: int) -> Legend:
         columns = math.ceil(len(names) / rows)

@@ -4,14 +4,12 @@ import itertools
 import math
 from dataclasses import replace
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ablations.report.drawing.belongs import belongs
 from ablations.report.drawing.figure import (
-    STYLE,
     baseline_line,
     hollow_marker,
     plain_log_ticks,
@@ -22,6 +20,7 @@ from ablations.report.drawing.panels import make_panels
 from ablations.report.drawing.point_labels import Point, label_points
 from ablations.report.interval import mean_interval
 from ablations.report.judged import judged_by
+from ablations.report.styles.style import styled
 from ablations.report.variant_means import disturbed_variants, step_quartiles, value_bounds
 from ablations.report.winners import pareto_front
 from ablations.study import Study
@@ -34,7 +33,7 @@ LONG_LABEL = 44  # letters: a longer one stands in the legend alone
 LABEL_LETTERS = 22  # of a line of a label
 
 
-@mpl.rc_context(STYLE)
+@styled()
 def against_memory(study: Study, cells: pd.DataFrame, metric: Metric) -> Figure:
     """A metric against peak memory, one point a variant, a bar for the interval of its mean, or for
     the quartiles of one seed's steps; of a score, the Pareto front of the means, the same in every

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ablations.report.drawing.figure import COLUMN_INCHES, PAGE_INCHES
+from ablations.report.styles.style import column_inches, page_inches
 
 MOST_COLUMNS = 4
 BAR_POINTS = 3.2  # from the last point of a curve to the first bar beside it, and from bar to bar
@@ -68,7 +68,7 @@ def make_panels(
     rows = math.ceil(len(titles) / columns)
     alone = len(titles) == 1
     upper, lower = (height[0], 1.35) if alone else (height[1], 1.1)
-    width = COLUMN_INCHES if alone else PAGE_INCHES
+    width = column_inches() if alone else page_inches()
     heights = [upper, lower] if with_lower else [upper]
     figure = Figure(figsize=(width, 0.35 + rows * sum(heights)))
     grid = figure.add_gridspec(len(heights) * rows, columns, height_ratios=heights * rows)

@@ -4,7 +4,6 @@ differences to the baseline.
 
 from collections.abc import Iterable
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
@@ -24,7 +23,6 @@ from ablations.report.drawing.curves import (
     zero_line,
 )
 from ablations.report.drawing.figure import (
-    STYLE,
     baseline_line,
     hollow_marker,
     plain_log_ticks,
@@ -33,6 +31,7 @@ from ablations.report.drawing.legend import explain_looks
 from ablations.report.drawing.looks import Looks, best_variants, variant_looks
 from ablations.report.drawing.panels import Panels, limits, make_panels
 from ablations.report.judged import judged_by
+from ablations.report.styles.style import styled
 from ablations.report.variant_means import disturbed_variants
 from ablations.study import Study
 from ablations.study.axes.figure_keys import FigureKeys
@@ -98,7 +97,7 @@ def has_baseline(study: Study, cells: pd.DataFrame) -> bool:
     return study.baseline in ended and len(ended) > 1
 
 
-@mpl.rc_context(STYLE)
+@styled()
 def draw_curves(
     study: Study,
     cells: pd.DataFrame,

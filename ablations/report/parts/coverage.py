@@ -7,16 +7,16 @@ The runs record it where `trainer.coverage_every_steps` is set.
 import math
 from collections.abc import Iterable
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ablations.report.drawing.belongs import belongs
-from ablations.report.drawing.figure import PAGE_INCHES, STYLE, Drawing
+from ablations.report.drawing.figure import Drawing
 from ablations.report.drawing.looks import GREY, MARKERS, numbers_colours
 from ablations.report.numbers import MISSING
+from ablations.report.styles.style import column_inches, page_inches, styled
 from ablations.report.table import Entry, Row, Table, Value, Words
 from ablations.results import load_coverage, variant_labels
 from ablations.study import Study
@@ -99,7 +99,7 @@ def coverage_data(study: Study, cells: pd.DataFrame) -> tuple[pd.DataFrame, dict
     return pd.DataFrame(rows, columns=list(COLUMNS)), steps
 
 
-@mpl.rc_context(STYLE)
+@styled()
 def coverage_curves(study: Study, recorded: pd.DataFrame) -> Figure:
     """Coverage in % by training step from `results.load_coverage`: a panel per variant, a line per
     number of rounds, chance dashed.
@@ -107,7 +107,8 @@ def coverage_curves(study: Study, recorded: pd.DataFrame) -> Figure:
     variants = [label for label in variant_labels(study) if (recorded["train"] == label).any()]
     columns = min(PANELS_A_ROW, len(variants))
     rows = math.ceil(len(variants) / columns)
-    figure = Figure(figsize=(PAGE_INCHES * max(columns, 2) / PANELS_A_ROW, 0.4 + 1.9 * rows))
+    width = page_inches() if columns > 1 else column_inches()
+    figure = Figure(figsize=(width, 0.4 + 1.9 * rows))
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     all_rounds = sorted(recorded["rounds"].unique())
     for axes, variant in zip(panels, variants, strict=False):

@@ -7,7 +7,6 @@ The axis of the study is model.lsh.n_hashes, or has labels that set it.
 import json
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,8 +14,6 @@ from matplotlib.ticker import NullLocator
 
 from ablations.report.drawing.belongs import belongs
 from ablations.report.drawing.figure import (
-    PAGE_INCHES,
-    STYLE,
     Drawing,
     hollow_marker,
     not_drawn,
@@ -25,6 +22,7 @@ from ablations.report.drawing.legend import legend_below
 from ablations.report.drawing.looks import COLOURS, DASHES, MARKERS
 from ablations.report.judged import judged_by
 from ablations.report.numbers import MISSING
+from ablations.report.styles.style import page_inches, styled
 from ablations.report.table import Row, Table, Value, Words, mark_variants
 from ablations.report.variant_means import (
     disturbed_variants,
@@ -138,12 +136,12 @@ def references(data: pd.DataFrame, score: Metric) -> pd.DataFrame:
     return ordered.dropna(subset=f"{score.name}_mean").head(1)
 
 
-@mpl.rc_context(STYLE)
+@styled()
 def three_panels(data: pd.DataFrame, metrics: list[Metric]) -> Figure:
     """A panel for each metric from `rounds_data`: a line for each series, a horizontal one for each
     variant without LSH.
     """
-    figure = Figure(figsize=(PAGE_INCHES, 2.3))
+    figure = Figure(figsize=(page_inches(), 2.3))
     panels = figure.subplots(1, len(metrics))
     hashed, without_lsh = data[data["rounds"].notna()], references(data, metrics[0])
     series, rounds = list(hashed["series"].unique()), sorted(hashed["rounds"].unique())

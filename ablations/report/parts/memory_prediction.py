@@ -8,7 +8,6 @@ import itertools
 import math
 from dataclasses import replace
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -16,7 +15,6 @@ from matplotlib.figure import Figure
 from ablations.launch.predicted_memory import Predictions
 from ablations.report.drawing.belongs import belongs
 from ablations.report.drawing.figure import (
-    STYLE,
     Drawing,
     column_axes,
     not_drawn,
@@ -26,6 +24,7 @@ from ablations.report.drawing.legend import explain_looks, wrapped
 from ablations.report.drawing.looks import GREY, variant_looks
 from ablations.report.drawing.point_labels import label_points
 from ablations.report.numbers import digits
+from ablations.report.styles.style import styled
 from ablations.report.table import Row, Table, Value, Words
 from ablations.report.variant_means import mean_entry, means_by_variant, over_seeds
 from ablations.study import Study, compose_variants
@@ -101,7 +100,7 @@ def prediction_data(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
     return data
 
 
-@mpl.rc_context(STYLE)
+@styled()
 def against_the_diagonal(study: Study, data: pd.DataFrame) -> Figure:
     """Rows of `prediction_data` with both numbers, against the line where they are equal."""
     memory = memory_metric(data["peak_memory_gib_mean"].max())

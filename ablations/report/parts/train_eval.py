@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ablations.report.drawing.belongs import belongs
-from ablations.report.drawing.figure import COLUMN_INCHES, PAGE_INCHES, STYLE, Drawing, not_drawn
+from ablations.report.drawing.figure import Drawing, not_drawn
 from ablations.report.drawing.legend import wrapped
 from ablations.report.interval import mean_interval
 from ablations.report.judged import judged_by
 from ablations.report.numbers import number
+from ablations.report.styles.style import column_inches, page_inches, styled
 from ablations.report.table import Row, Table, Value, Words, mark_variants
 from ablations.report.variant_means import (
     baselines,
@@ -157,7 +158,7 @@ def cost_table(study: Study, cells: pd.DataFrame) -> Table:
     return Table("train_cost", caption, header, tuple(rows), data)
 
 
-@mpl.rc_context({**STYLE, "axes.grid": False})
+@styled({"axes.grid": False})
 def heat_map(study: Study, data: pd.DataFrame) -> Figure:
     """`score_data` as colours; where the study has the paper's numbers, they are a second panel on
     the same scale.
@@ -173,8 +174,8 @@ def heat_map(study: Study, data: pd.DataFrame) -> Figure:
     height = max(height, LINE_INCHES * (1 + max(label.count("\n") for label in labels)))
     letters = max(len(line) for label in labels for line in label.split("\n"))
     column = max(0.42, LETTER_INCHES * (1.5 + max(map(len, names))))
-    wide = 0.75 + LETTER_INCHES * letters + len(panels) * len(names) * column > COLUMN_INCHES
-    size = (PAGE_INCHES if paper or wide else COLUMN_INCHES, 0.95 + height * len(variants))
+    wide = 0.75 + LETTER_INCHES * letters + len(panels) * len(names) * column > column_inches()
+    size = (page_inches() if paper or wide else column_inches(), 0.95 + height * len(variants))
     figure = Figure(figsize=size)
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (column, title) in zip(all_axes, panels.items(), strict=True):

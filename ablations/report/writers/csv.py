@@ -8,7 +8,8 @@ from ablations.results import score_rows
 
 
 def write_csv(report: Report, directory: Path) -> None:
-    """results.csv and <table>.csv."""
-    write_frame(score_rows(report.study), directory / "results.csv")
+    """results.csv, of a whole report, and <table>.csv."""
+    if report.is_whole:
+        write_frame(score_rows(report.study), directory / "results.csv")
     for table in report.tables:
         write_frame(table.data, directory / f"{table.name}.csv")

@@ -1,52 +1,26 @@
-"""A table of a report as LaTeX for booktabs, in ASCII: one column of a paper, or both where it
-needs them, never wider than either.
+"""A table of a report as LaTeX for booktabs, in ASCII: in one column of a paper or on the page.
+
+The type keeps its size. A table too wide for the page is broken into several, one below the other,
+each with the labels of its rows.
 """
 
-import re
-import textwrap
-import unicodedata
+from itertools import pairwise
 from pathlib import Path
 
 from ablations.report.numbers import MISSING
 from ablations.report.report import Report
-from ablations.report.table import Entry, Formula, Table, is_best, number_and_interval
+from ablations.report.styles.style import current_style
+from ablations.report.table import Entry, Formula, Row, Table, is_best, number_and_interval
+from ablations.report.writers.latex_text import escape, latex_formula, signs
+from ablations.report.writers.latex_widths import SCRIPT, text_points
 from experiments.run_dir.durable import replace_text
 
-PACKAGES = "booktabs, graphicx"
-SPECIAL = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''",
-    "\N{LEFT SINGLE QUOTATION MARK}": "`", "\N{RIGHT SINGLE QUOTATION MARK}": "'", "“": "``",
-    "”": "''", "…": r"\ldots{}",
-    "\N{EN DASH}": "--", "—": "---", "\N{NO-BREAK SPACE}": "~", "\N{MINUS SIGN}": "$-$",
-    "\N{MULTIPLICATION SIGN}": r"$\times$",
-    "±": r"$\pm$", "·": r"$\cdot$", "°": r"$^\circ$", "²": "$^2$", "³": "$^3$", "µ": r"$\mu$",
-    "≤": r"$\le$", "≥": r"$\ge$", "≠": r"$\ne$",
-    "≈": r"$\approx$", "∞": r"$\infty$", "√": r"$\surd$", "∈": r"$\in$", "←": r"$\leftarrow$",
-    "→": r"$\to$", "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$", "†": r"$^\dagger$",
-    "ß": r"{\ss}", "æ": r"{\ae}", "ø": r"{\o}", "ł": r"{\l}",
-}  # fmt: skip
-ACCENTS = {
-    "\u0300": "`",
-    "\u0301": "'",
-    "\u0302": "^",
-    "\u0303": "~",
-    "\u0308": '"',
-    "\u0327": "c",
-    "\u030a": "r",
-    "\u030c": "v",
-}
-GREEK = (
-    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa",
-    "lamda", "mu", "nu", "xi", "pi", "rho", "sigma",
-    "tau", "upsilon", "phi", "chi", "psi", "omega",
-)  # fmt: skip
-SYMBOL = re.compile(r"(?<![\w.])([nd])_(h|k|r|c|l|ff|model)(?![\w.=])")  # of the paper
-COLUMN_POINTS = 230  # of a two-column article
-LETTER_POINTS, GAP_POINTS = 4.5, 8  # of \small type, and between two columns of the table
+INCH = 72.27  # typographic points of TeX
+ONE_COLUMN = 345  # points of an article's one column: without a venue a table fits there, too
+GAP = 8  # points between two columns of a table
+WIDEST_LABEL = 0.4  # of the text's width: longer labels have several lines
+LINE, INTERVAL_LINE, ROW_GAP = 11, 9, 4  # points: an interval stands nearer to its own row
+PAGE_HEIGHT = 430  # points of tables in one float, which leaves room for the caption
 
 
 def write_latex(report: Report, directory: Path) -> None:
@@ -58,44 +32,144 @@ def write_latex(report: Report, directory: Path) -> None:
 
 def latex(table: Table, study: str) -> str:
     """A table environment with booktabs rules, every text escaped; `table*` where it is too wide
-    for one of two columns of text.
+    for one of two columns of text. What is too long for a page goes on in a second float.
 
-    It shrinks to the width it has. A text with letters that LaTeX may not know (Chinese, emoji)
-    keeps them, and the first line says so. `study` is the study's name, for the label.
+    A text with letters that LaTeX may not know (Chinese, emoji) keeps them, and the first line says
+    so. `study` is the study's name, for the label.
     """
-    rows = [
-        " & ".join([latex_label(row.label), *map(latex_entry, row.entries)]) + r" \\"
-        for row in table.rows
-    ]
-    widths = _letters_in_columns(table)
-    header = [
-        latex_header(name, width, j)
-        for j, (name, width) in enumerate(zip(table.header, widths, strict=True))
+    column, page = text_widths()
+    widths = column_widths(table, WIDEST_LABEL * page)
+    star = "*" if column < total_width(widths) and column < page else ""
+    limit = page if column < total_width(widths) else column
+    pieces = [
+        (rows, columns)
+        for columns in column_blocks(widths, limit)
+        for rows in row_blocks(table, widths[0])
     ]
     label = "".join(c if c.isascii() and c.isalnum() else "-" for c in f"{study}-{table.name}")
-    environment = "table*" if width_points(table) > COLUMN_POINTS else "table"
+    lines = []
+    for i, group in enumerate(floats(table, pieces, widths[0])):
+        lines += [
+            rf"\begin{{table{star}}}[t]",
+            r"  \centering",
+            r"  \small",
+            r"  \setlength{\tabcolsep}{4pt}",
+        ]
+        if i == 0:
+            lines += [rf"  \caption{{{escape(table.caption)}}}", rf"  \label{{tab:{label}}}"]
+        else:
+            lines += [r"  \addtocounter{table}{-1}", r"  \caption{(continued)}"]
+        lines.append(r"  \smallskip")
+        for j, (rows, columns) in enumerate(group):
+            lines += [r"", r"  \medskip"] if j else []
+            lines += _tabular(table, rows, columns, widths)
+        lines += [rf"\end{{table{star}}}", ""]
+    strange = sorted({c for line in lines for c in line if not c.isascii()})
+    font = f"; for XeLaTeX or LuaLaTeX with a font that has {' '.join(strange)}" if strange else ""
+    return "\n".join([rf"% \usepackage{{booktabs}}{font}", *lines])
+
+
+def text_widths() -> tuple[float, float]:
+    """Points of one column of text and of the page, which are equal where there is one column."""
+    style = current_style()
+    page = INCH * style.page_inches if style.is_venue else ONE_COLUMN
+    return INCH * style.column_inches, page
+
+
+def column_widths(table: Table, widest_label: float) -> list[float]:
+    """Points of each column, the labels first, which are broken into lines where they are wider."""
+    labels = [table.header[0], *(row.label for row in table.rows)]
+    widths = [min(widest_label, max(map(text_points, labels)))]
+    for j, name in enumerate(table.header[1:]):
+        entries = [row.entries[j] for row in table.rows]
+        widest = max(map(entry_points, entries), default=0)
+        words = max((text_points(word) for word in name.split()), default=0)
+        widths.append(max(widest, words))
+    return widths
+
+
+def entry_points(entry: Entry) -> float:
+    """Points of a cell, whose interval stands below the number in smaller type."""
+    value, interval = number_and_interval(entry)
+    return max(text_points(value, bold=is_best(entry)), text_points(interval, SCRIPT))
+
+
+def total_width(widths: list[float]) -> float:
+    """Points of a table with columns of these widths."""
+    return sum(widths) + GAP * len(widths)
+
+
+def column_blocks(widths: list[float], limit: float) -> list[list[int]]:
+    """The columns without the labels, in as few blocks as fit below each other, of even widths."""
+    columns = list(range(1, len(widths)))
+    for n_blocks in range(1, len(columns) + 1):
+        ends = [round(i * len(columns) / n_blocks) for i in range(n_blocks + 1)]
+        blocks = [columns[start:end] for start, end in pairwise(ends)]
+        if all(total_width([widths[0], *(widths[j] for j in b)]) <= limit for b in blocks):
+            return blocks
+    return [[j] for j in columns]
+
+
+def row_blocks(table: Table, label_points: float) -> list[list[Row]]:
+    """The rows in as many blocks as pages that they need."""
+    blocks: list[list[Row]] = [[]]
+    for row in table.rows:
+        if blocks[-1] and rows_height([*blocks[-1], row], label_points) > PAGE_HEIGHT:
+            blocks.append([])
+        blocks[-1].append(row)
+    return blocks
+
+
+def floats(
+    table: Table, pieces: list[tuple[list[Row], list[int]]], label_points: float
+) -> list[list[tuple[list[Row], list[int]]]]:
+    """The pieces of a table that stand below each other in one float."""
+    groups: list[list[tuple[list[Row], list[int]]]] = [[]]
+    height = 0.0
+    for rows, columns in pieces:
+        needed = rows_height(rows, label_points) + 4 * LINE
+        if groups[-1] and height + needed > PAGE_HEIGHT:
+            groups.append([])
+            height = 0
+        groups[-1].append((rows, columns))
+        height += needed
+    return groups
+
+
+def rows_height(rows: list[Row], label_points: float) -> float:
+    """Points of some rows below each other."""
+    return sum(
+        LINE * max(1, -(-text_points(row.label) // label_points))
+        + ((INTERVAL_LINE + ROW_GAP) if has_interval(row) else 0)
+        for row in rows
+    )
+
+
+def has_interval(row: Row) -> bool:
+    """Whether any number of the row has an interval."""
+    return any(number_and_interval(entry)[1] for entry in row.entries)
+
+
+def _tabular(table: Table, rows: list[Row], columns: list[int], widths: list[float]) -> list[str]:
+    """The rows with the labels and these columns."""
+    labels = [table.header[0], *(row.label for row in table.rows)]
+    is_broken = max(map(text_points, labels)) > widths[0]
+    left = rf"p{{{widths[0]:.0f}pt}}" if is_broken else "l"
+    header = [latex_header(table.header[0], widths[0], 0)]
+    header += [latex_header(table.header[j], widths[j], j) for j in columns]
     lines = [
-        rf"\begin{{{environment}}}[t]",
-        r"  \centering",
-        r"  \small",
-        r"  \setlength{\tabcolsep}{4pt}",
-        rf"  \caption{{{escape(table.caption)}}}",
-        rf"  \label{{tab:{label}}}",
-        r"  \smallskip",
-        r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"  \begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
+        rf"  \begin{{tabular}}{{{left}{'r' * len(columns)}}}",
         r"    \toprule",
         "    " + " & ".join(header) + r" \\",
         r"    \midrule",
-        *(f"    {row}" for row in rows),
-        r"    \bottomrule",
-        r"  \end{tabular}}",
-        rf"\end{{{environment}}}",
-        "",
     ]
-    strange = sorted({c for line in lines for c in line if not c.isascii()})
-    font = f"; for XeLaTeX or LuaLaTeX with a font that has {' '.join(strange)}" if strange else ""
-    return "\n".join([rf"% \usepackage{{{PACKAGES}}}{font}", *lines])
+    for i, row in enumerate(rows):
+        label = broken_label(row.label, widths[0]) if is_broken else latex_label(row.label)
+        texts = [label, *(latex_entry(row.entries[j - 1]) for j in columns)]
+        lines.append("    " + " & ".join(texts) + r" \\")
+        if has_interval(row) and i + 1 < len(rows):
+            lines.append(rf"    \addlinespace[{ROW_GAP}pt]")
+    return [*lines, r"    \bottomrule", r"  \end{tabular}"]
 
 
 def latex_label(text: str) -> str:
@@ -103,91 +177,44 @@ def latex_label(text: str) -> str:
     return ("{}" if text.startswith(("[", "*")) else "") + escape(text)
 
 
+def broken_label(text: str, points: float) -> str:
+    """A label in several lines, in which a word that is wider than a line is broken at any letter.
+
+    The points are those of a line.
+    """
+    words = [
+        escape(word)
+        if text_points(word) <= points
+        else r"\allowbreak{}".join(escape(letter) for letter in word)
+        for word in text.split(" ")
+    ]
+    return r"\raggedright{}" + " ".join(words)
+
+
 def latex_entry(entry: Entry) -> str:
-    """A number, bold where it is the best, its minus a minus; its interval in small print below it,
-    for a column of a paper is narrow.
+    """A number, bold where it is the best, its minus a minus; its interval in small print right
+    below it, for a column of a paper is narrow.
     """
     value, interval = number_and_interval(entry)
     if value == MISSING:
         return "--"
     if isinstance(entry, Formula):
         return latex_formula(entry.text)
-    value = rf"\textbf{{{_signs(value)}}}" if is_best(entry) else _signs(value)
+    value = rf"\textbf{{{signs(value)}}}" if is_best(entry) else signs(value)
     if not interval:
         return value
-    below = rf"{{\scriptsize {_signs(interval)}}}"
-    return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{value}\\{below}\end{{tabular}}"
+    below = rf"{{\scriptsize {signs(interval)}}}"
+    return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{value}\\[-2pt]{below}\end{{tabular}}"
 
 
-def latex_formula(text: str) -> str:
-    """ "max(b l d_k, b n_h l^2)" as mathematics; what is no formula, as text."""
-    plain = text.replace("²", "^2")
-    if not re.fullmatch(r"[a-z\d_ ()+/,.^-]+", plain):
-        return _signs(text)
-    indexed = re.sub(r"_([a-z]+)", r"_{\\mathrm{\1}}", plain).replace("max(", r"\max(")
-    return "$" + re.sub(r"(?<=[^+, ]) (?=[^+ ])", r"\\,", indexed) + "$"
-
-
-def latex_header(name: str, widest_value: int, column: int) -> str:
-    """A column's name, in as many lines as keep it as narrow as its values, whose letters are
-    counted.
-    """
-    widest = max(map(len, name.split()), default=0)
-    lines = [name]
-    if column:
-        lines = textwrap.wrap(name, max(widest, widest_value), break_on_hyphens=False)
+def latex_header(name: str, points: float, column: int) -> str:
+    """A column's name in lines of at most so many points; of the labels in one line."""
+    lines: list[str] = []
+    for word in name.split():
+        joined = f"{lines[-1]} {word}" if lines else word
+        if lines and (column == 0 or text_points(joined) <= points):
+            lines[-1] = joined
+        else:
+            lines.append(word)
     text = r"\\".join(map(escape, lines))
     return rf"\begin{{tabular}}[b]{{@{{}}r@{{}}}}{text}\end{{tabular}}" if len(lines) > 1 else text
-
-
-def width_points(table: Table) -> float:
-    """About how wide the table would be by nature, in typographic points."""
-    widths = []
-    for j, (name, width) in enumerate(zip(table.header, _letters_in_columns(table), strict=True)):
-        words = [name] if j == 0 else name.split()
-        widths.append(max([*map(len, words), width]))
-    return LETTER_POINTS * sum(widths) + GAP_POINTS * len(widths)
-
-
-def _letters_in_columns(table: Table) -> list[int]:
-    """Letters in the widest line of each column's cells, without its header."""
-    columns = zip(*(row.entries for row in table.rows), strict=True)
-    labels = max((len(row.label) for row in table.rows), default=0)
-    numbers = [max(map(_letters_in_line, column)) for column in columns]
-    return [labels, *(numbers or [0] * (len(table.header) - 1))]
-
-
-def escape(text: str) -> str:
-    """Text as LaTeX prints it, in ASCII but for letters that it may not know."""
-    first, *rest = SYMBOL.split(text)
-    symbols = zip(rest[::3], rest[1::3], rest[2::3], strict=True)
-    return _letters(first) + "".join(
-        rf"${letter}_{{\mathrm{{{index}}}}}$" + _letters(after) for letter, index, after in symbols
-    )
-
-
-def _letters(text: str) -> str:
-    return "".join(map(_letter, text))
-
-
-def _letter(c: str) -> str:
-    if c in SPECIAL or c.isascii():
-        return SPECIAL.get(c, c)
-    *kind, last = unicodedata.name(c, "unknown").lower().split()
-    if kind == ["greek", "small", "letter"] and last in GREEK:
-        return rf"$\{last.replace('lamda', 'lambda')}$"
-    base, *marks = unicodedata.normalize("NFD", c)
-    if len(marks) == 1 and base.isascii() and marks[0] in ACCENTS:
-        return rf"\{ACCENTS[marks[0]]}{{{base}}}"
-    return c
-
-
-def _signs(text: str) -> str:
-    """Escaped, with a minus before a negative number and a dash between two numbers."""
-    return re.sub(r"(?<=\d)-(?=\d)", "--", re.sub(r"(?<![\w.)-])-(?=[\d.])", "$-$", escape(text)))
-
-
-def _letters_in_line(entry: Entry) -> int:
-    """Letters in the widest line of a cell; the interval below the number is in smaller type."""
-    value, interval = number_and_interval(entry)
-    return max(len(value), round(0.75 * len(interval)))
