@@ -16,6 +16,7 @@ from reformer_pl.config import ModelConfig
 from reformer_pl.config.rules import ATTENTIONS, ConfigError
 from reformer_pl.lsh import attend, plan_attention
 from reformer_pl.lsh.plan import Plan
+from reformer_pl.sparse.sinks import sinks
 
 
 class Memo(NamedTuple):
@@ -43,6 +44,8 @@ def build_attention(config: ModelConfig, word: str) -> nn.Module:
             return MultiHeadAttention(config, partial(local, chunk_len=config.local.chunk_len))
         case "lsh":
             return LSHAttention(config)
+        case "sinks":
+            return MultiHeadAttention(config, partial(sinks, **asdict(config.sinks)))
         case _:
             raise ConfigError(
                 f"model.attention={word} has no case in build_attention: "

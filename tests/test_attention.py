@@ -16,6 +16,7 @@ from reformer_pl.lsh import draw_rotations, lsh_attention
 from tiny import assert_close, tiny
 
 CHUNK = 4
+WINDOW, SINKS = 5, 2
 LENGTHS = [1, 2, 3, 4, 5, 7, 8, 9, 12, 21]
 PROJECTED = [
     k for k in ATTENTIONS if isinstance(build_attention(tiny().model, k), MultiHeadAttention)
@@ -35,6 +36,8 @@ def reach(kind: str, length: int) -> Tensor:
                     seen[i, j] = j < i or i == 0  # itself only when there is nothing else
                 case "local":
                     seen[i, j] = i // CHUNK - j // CHUNK <= 1
+                case "sinks":
+                    seen[i, j] = i - j < WINDOW or j < SINKS
                 case _:
                     raise ValueError(f"say here who sees whom in {kind}")
     return seen

@@ -49,6 +49,7 @@ SHRINK = [
         "model.d_ff=16",
         "model.lsh.chunk_len=8",
         "model.local.chunk_len=8",
+        "model.sinks.window=8",
     ),
     *(
         "model.axial.shape=[]",
@@ -240,6 +241,8 @@ CHANGES = {
     "model.lsh.window": "causal",
     "model.lsh.road": "plain",
     "model.local.chunk_len": "4 model.attention=local",
+    "model.sinks.window": "4 model.attention=sinks",
+    "model.sinks.n_sinks": "2 model.sinks.window=4 model.attention=sinks",
     "model.axial.shape": "[8,4] model.positions=axial",
     "model.axial.dims": "[2,6] model.positions=axial",
     "task.name": "duplication",

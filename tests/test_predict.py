@@ -34,6 +34,7 @@ SMALL = [
         "model.d_ff=128",
         "model.lsh.chunk_len=16",
         "model.local.chunk_len=16",
+        "model.sinks.window=16",
     ),
     *(
         "task.length=256",

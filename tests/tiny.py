@@ -18,6 +18,7 @@ TINY = {
         "d_ff": 12,
         "lsh": {"n_hashes": 2, "chunk_len": 4},
         "local": {"chunk_len": 4},
+        "sinks": {"window": 5, "n_sinks": 2},
     },
     "task": {
         "length": 18,

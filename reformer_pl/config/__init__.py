@@ -60,6 +60,9 @@ from reformer_pl.config.schema import (
     RunConfig as RunConfig,
 )
 from reformer_pl.config.schema import (
+    SinksConfig as SinksConfig,
+)
+from reformer_pl.config.schema import (
     TaskConfig as TaskConfig,
 )
 from reformer_pl.config.schema import (

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-ATTENTIONS = ("full", "shared_full", "lsh", "local")
+ATTENTIONS = ("full", "shared_full", "lsh", "local", "sinks")
 SHARED_QK = (
     "shared_full",
     "lsh",

@@ -57,6 +57,11 @@ def check(config: RunConfig) -> RunConfig:
         )
     check_lsh(causal=True, **asdict(model.lsh))
     check_positive("model.local.chunk_len", model.local.chunk_len)
+    check_positive("model.sinks.window", model.sinks.window)
+    if model.sinks.n_sinks < 0:
+        raise ConfigError(
+            f"model.sinks.n_sinks {model.sinks.n_sinks} must not be negative: 0 is a window alone"
+        )
 
     check_word("task.name", task.name, TASKS)
     for name in ("length", "batch_size"):

@@ -40,6 +40,14 @@ class LocalConfig:
 
 
 @dataclass
+class SinksConfig:
+    """Sliding-window attention with sinks: the last `window` keys and the first `n_sinks`."""
+
+    window: int = key(64, "tokens, a query's own among them")
+    n_sinks: int = key(4, "first tokens of a sequence that every query sees; 0 is a window alone")
+
+
+@dataclass
 class AxialConfig:
     """Axial positions: `shape` multiplies to task.length, `dims` adds up to d_model.
 
@@ -77,6 +85,7 @@ class ModelConfig:
     positions: str = key("learned", "learned | axial")
     lsh: LSHConfig = field(default_factory=LSHConfig)
     local: LocalConfig = field(default_factory=LocalConfig)
+    sinks: SinksConfig = field(default_factory=SinksConfig)
     axial: AxialConfig = field(default_factory=AxialConfig)
 
 
