@@ -16,7 +16,9 @@ from reformer_pl.config import ModelConfig
 from reformer_pl.config.rules import ATTENTIONS, ConfigError
 from reformer_pl.lsh import attend, plan_attention
 from reformer_pl.lsh.plan import Plan
+from reformer_pl.sparse.blocks import blocks
 from reformer_pl.sparse.sinks import sinks
+from reformer_pl.sparse.topk import topk
 
 
 class Memo(NamedTuple):
@@ -46,6 +48,10 @@ def build_attention(config: ModelConfig, word: str) -> nn.Module:
             return LSHAttention(config)
         case "sinks":
             return MultiHeadAttention(config, partial(sinks, **asdict(config.sinks)))
+        case "blocks":
+            return MultiHeadAttention(config, partial(blocks, **asdict(config.blocks)))
+        case "topk":
+            return MultiHeadAttention(config, partial(topk, **asdict(config.topk)))
         case _:
             raise ConfigError(
                 f"model.attention={word} has no case in build_attention: "

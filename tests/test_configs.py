@@ -50,6 +50,8 @@ SHRINK = [
         "model.lsh.chunk_len=8",
         "model.local.chunk_len=8",
         "model.sinks.window=8",
+        "model.blocks.chunk_len=8",
+        "model.topk.n_keys=8",
     ),
     *(
         "model.axial.shape=[]",
@@ -243,6 +245,9 @@ CHANGES = {
     "model.local.chunk_len": "4 model.attention=local",
     "model.sinks.window": "4 model.attention=sinks",
     "model.sinks.n_sinks": "2 model.sinks.window=4 model.attention=sinks",
+    "model.blocks.chunk_len": "4 model.attention=blocks",
+    "model.blocks.top_k": "1 model.attention=blocks",
+    "model.topk.n_keys": "4 model.attention=topk",
     "model.axial.shape": "[8,4] model.positions=axial",
     "model.axial.dims": "[2,6] model.positions=axial",
     "task.name": "duplication",

@@ -45,6 +45,9 @@ from reformer_pl.config.schema import (
     BenchmarkConfig as BenchmarkConfig,
 )
 from reformer_pl.config.schema import (
+    BlocksConfig as BlocksConfig,
+)
+from reformer_pl.config.schema import (
     LocalConfig as LocalConfig,
 )
 from reformer_pl.config.schema import (
@@ -64,6 +67,9 @@ from reformer_pl.config.schema import (
 )
 from reformer_pl.config.schema import (
     TaskConfig as TaskConfig,
+)
+from reformer_pl.config.schema import (
+    TopKConfig as TopKConfig,
 )
 from reformer_pl.config.schema import (
     TrainerConfig as TrainerConfig,

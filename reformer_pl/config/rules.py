@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-ATTENTIONS = ("full", "shared_full", "lsh", "local", "sinks")
+ATTENTIONS = ("full", "shared_full", "lsh", "local", "sinks", "blocks", "topk")
 SHARED_QK = (
     "shared_full",
     "lsh",

@@ -57,6 +57,9 @@ def check(config: RunConfig) -> RunConfig:
         )
     check_lsh(causal=True, **asdict(model.lsh))
     check_positive("model.local.chunk_len", model.local.chunk_len)
+    check_positive("model.blocks.chunk_len", model.blocks.chunk_len)
+    check_positive("model.blocks.top_k", model.blocks.top_k)
+    check_positive("model.topk.n_keys", model.topk.n_keys)
     check_positive("model.sinks.window", model.sinks.window)
     if model.sinks.n_sinks < 0:
         raise ConfigError(

@@ -48,6 +48,21 @@ class SinksConfig:
 
 
 @dataclass
+class BlocksConfig:
+    """Mixture of block attention: the own block, and the earlier ones of the best mean key."""
+
+    chunk_len: int = key(64, "tokens of a block")
+    top_k: int = key(3, "earlier blocks that each query of each head chooses")
+
+
+@dataclass
+class TopKConfig:
+    """Attention to the keys of the highest score: the ceiling of every selector, and quadratic."""
+
+    n_keys: int = key(64, "keys of each query, its own among the candidates")
+
+
+@dataclass
 class AxialConfig:
     """Axial positions: `shape` multiplies to task.length, `dims` adds up to d_model.
 
@@ -86,6 +101,8 @@ class ModelConfig:
     lsh: LSHConfig = field(default_factory=LSHConfig)
     local: LocalConfig = field(default_factory=LocalConfig)
     sinks: SinksConfig = field(default_factory=SinksConfig)
+    blocks: BlocksConfig = field(default_factory=BlocksConfig)
+    topk: TopKConfig = field(default_factory=TopKConfig)
     axial: AxialConfig = field(default_factory=AxialConfig)
 
 
