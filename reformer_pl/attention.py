@@ -16,6 +16,7 @@ from reformer_pl.config import ModelConfig
 from reformer_pl.config.rules import ATTENTIONS, ConfigError
 from reformer_pl.lsh import attend, plan_attention
 from reformer_pl.lsh.plan import Plan
+from reformer_pl.positions import rotate
 from reformer_pl.sparse.blocks import blocks
 from reformer_pl.sparse.sinks import sinks
 from reformer_pl.sparse.topk import topk
@@ -74,6 +75,7 @@ class MultiHeadAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.n_heads, self.kernel, self.shared_qk = config.n_heads, kernel, shared_qk
+        self.is_rotary = config.positions == "rotary"
         d = config.d_model
         if shared_qk:
             self.qk = nn.Linear(d, d, bias=False)
@@ -94,8 +96,16 @@ class MultiHeadAttention(nn.Module):
         """(q, k, v), or (qk, v) where they are shared; each (B, H, L, D)."""
         v = self._heads(self.v(x))
         if self.shared_qk:
-            return self._heads(self.qk(x)), v
-        return self._heads(self.q(x)), self._heads(self.k(x)), v
+            return self.place(self.qk(x)), v
+        return self.place(self.q(x)), self.place(self.k(x)), v
+
+    def place(self, x: Tensor) -> Tensor:
+        """Projected queries or keys (B, L, d_model) -> (B, H, L, D), turned by rotary positions.
+
+        What is hashed are the turned vectors: they are the ones whose products attention takes, and
+        a turn keeps their lengths. So tokens share a bucket where their score is large.
+        """
+        return rotate(self._heads(x)) if self.is_rotary else self._heads(x)
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, L, d_model) -> (B, H, L, D)."""

@@ -1,4 +1,4 @@
-"""Position embeddings: (L, d_model), added to the token embedding."""
+"""Where a token stands: (L, d_model) added to its embedding, or a turn of its queries and keys."""
 
 import torch
 from torch import Tensor, nn
@@ -46,8 +46,29 @@ class AxialPositions(nn.Module):
         return torch.cat(parts, -1)
 
 
-def build_positions(config: ModelConfig, length: int) -> nn.Module:
+def rotate(x: Tensor) -> Tensor:
+    """Turn queries or keys (..., L, D) by their position (RoPE, arXiv 2104.09864, section 3.2).
+
+    Number i and number D/2 + i of a vector are a point of a plane, and position p turns it by the
+    angle p * 10000^(-2i/D). So q . k depends on the distance of the two tokens alone. Angles are
+    float32 at least. D must be even.
+    """
+    length, half = x.shape[-2], x.shape[-1] // 2
+    wide = torch.promote_types(x.dtype, torch.float32)
+    speeds = 10000 ** (-torch.arange(half, device=x.device, dtype=wide) / half)
+    angles = torch.arange(length, device=x.device, dtype=wide)[:, None] * speeds  # (L, D/2)
+    cos, sin = angles.cos(), angles.sin()
+    a, b = x.to(wide).chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1).to(x.dtype)
+
+
+def build_positions(config: ModelConfig, length: int) -> nn.Module | None:
+    """What is added to the embedding; None where nothing is: attention rotates, or order is lost
+    but for the causal mask.
+    """
     match config.positions:
+        case "rotary" | "none":
+            return None
         case "learned":
             return LearnedPositions(length, config.d_model)
         case "axial":

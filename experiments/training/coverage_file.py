@@ -127,10 +127,10 @@ def watched(module: LitSequenceModel, measure: Callable[[int, Tensor], None]) ->
                 __: Any,
                 y: Tensor,
                 layer: int = layer,
-                heads: int = attention.n_heads,
+                attention: MultiHeadAttention = attention,
             ) -> None:
                 with torch.autocast(y.device.type, enabled=False):
-                    measure(layer, y.unflatten(-1, (heads, -1)).transpose(1, 2))
+                    measure(layer, attention.place(y))
 
             hooks.append(attention.qk.register_forward_hook(hook))
     try:

@@ -16,7 +16,8 @@ SHARED_QK = (
 )  # these have the same parameters, and each can score a model trained with the other
 RESIDUALS = ("standard", "checkpoint", "reversible")
 MERGES = ("mean", "concat")
-POSITIONS = ("learned", "axial")
+POSITIONS = ("learned", "axial", "rotary", "none")
+ANY_LENGTH = ("rotary", "none")  # positions without weights: a model of them takes any length
 WINDOWS = ("chunk", "causal", "wrap")
 ROADS = ("auto", "triton", "efficient", "flash", "plain")
 TASKS = ("duplication", "enwik8", "recall")

@@ -49,6 +49,11 @@ def check(config: RunConfig) -> RunConfig:
     check_word("model.residual", model.residual, RESIDUALS)
     check_word("model.merge", model.merge, MERGES)
     check_word("model.positions", model.positions, POSITIONS)
+    if model.positions == "rotary" and model.d_model // model.n_heads % 2:
+        raise ConfigError(
+            "model.positions=rotary turns pairs of numbers: model.d_model / model.n_heads = "
+            f"{model.d_model // model.n_heads} must be even"
+        )
     attention_pattern(model.attention, model.n_layers)
     if model.merge == "concat" and model.residual != "reversible":
         raise ConfigError(

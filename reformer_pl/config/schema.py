@@ -97,7 +97,7 @@ class ModelConfig:
     loss_chunks: int = key(
         1, "of the tokens, one after the other through the output and the loss; 1 is plain"
     )
-    positions: str = key("learned", "learned | axial")
+    positions: str = key("learned", "learned | axial | rotary | none")
     lsh: LSHConfig = field(default_factory=LSHConfig)
     local: LocalConfig = field(default_factory=LocalConfig)
     sinks: SinksConfig = field(default_factory=SinksConfig)
