@@ -125,7 +125,7 @@ class LSHAttention(MultiHeadAttention):
         if memo.plan is None:
             # On the CPU: equal on every rank and device.
             generator = torch.Generator().manual_seed(memo.hash_seed)
-            plan, _ = plan_attention(qk, causal=True, generator=generator, **asdict(self.config))
+            plan, _ = plan_attention(qk, causal=True, generator=generator, **self.config.options())
             memo = memo._replace(plan=plan)
         return self.kernel(qk, v, memo.plan), memo
 

@@ -242,6 +242,7 @@ CHANGES = {
     "model.lsh.dedupe": "false",
     "model.lsh.window": "causal",
     "model.lsh.road": "plain",
+    "model.lsh.eval_draws": "2",
     "model.local.chunk_len": "4 model.attention=local",
     "model.sinks.window": "4 model.attention=sinks",
     "model.sinks.n_sinks": "2 model.sinks.window=4 model.attention=sinks",

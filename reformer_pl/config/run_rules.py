@@ -3,8 +3,6 @@
 Every illegal combination is refused here, with the sentence that says the fix.
 """
 
-from dataclasses import asdict
-
 from reformer_pl.config.benchmark_rules import check_benchmark
 from reformer_pl.config.local_path import local_path
 from reformer_pl.config.rules import (
@@ -60,7 +58,13 @@ def check(config: RunConfig) -> RunConfig:
             f"model.merge=concat joins two streams and model.residual={model.residual} has one: "
             "use residual=reversible"
         )
-    check_lsh(causal=True, **asdict(model.lsh))
+    check_lsh(causal=True, **model.lsh.options())
+    check_positive("model.lsh.eval_draws", model.lsh.eval_draws)
+    if model.lsh.eval_draws > 1 and "lsh" not in attention_pattern(model.attention, model.n_layers):
+        raise ConfigError(
+            f"model.lsh.eval_draws={model.lsh.eval_draws} draws rotations, and "
+            f"model.attention={model.attention} has none: use lsh in it, or model.lsh.eval_draws=1"
+        )
     check_positive("model.local.chunk_len", model.local.chunk_len)
     check_positive("model.blocks.chunk_len", model.blocks.chunk_len)
     check_positive("model.blocks.top_k", model.blocks.top_k)

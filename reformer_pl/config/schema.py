@@ -30,6 +30,11 @@ class LSHConfig:
         "which kernels attend: auto (the fastest that fits and agrees with plain) "
         "| triton | efficient | flash | plain; the same numbers but for rounding",
     )
+    eval_draws: int = key(1, "draws of rotations that a held-out score is the mean of")
+
+    def options(self) -> dict[str, Any]:
+        """What `lsh_attention` takes: all but what concerns scoring."""
+        return {name: value for name, value in vars(self).items() if name != "eval_draws"}
 
 
 @dataclass
