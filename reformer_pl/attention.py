@@ -18,6 +18,9 @@ from reformer_pl.config.rules import ATTENTIONS, ConfigError, bucket_factors
 from reformer_pl.lsh import attend, draw_rotations, plan_attention
 from reformer_pl.lsh.plan import Plan
 from reformer_pl.positions import rotate
+from reformer_pl.sparse.blocks import blocks
+from reformer_pl.sparse.sinks import sinks
+from reformer_pl.sparse.topk import topk
 
 
 class Memo(NamedTuple):
@@ -46,6 +49,12 @@ def build_attention(config: ModelConfig, word: str) -> nn.Module:
             return MultiHeadAttention(config, partial(local, chunk_len=config.local.chunk_len))
         case "lsh":
             return LSHAttention(config)
+        case "sinks":
+            return MultiHeadAttention(config, partial(sinks, **asdict(config.sinks)))
+        case "blocks":
+            return MultiHeadAttention(config, partial(blocks, **asdict(config.blocks)))
+        case "topk":
+            return MultiHeadAttention(config, partial(topk, **asdict(config.topk)))
         case _:
             raise ConfigError(
                 f"model.attention={word} has no case in build_attention: "
@@ -68,7 +77,7 @@ class MultiHeadAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.n_heads, self.kernel, self.shared_qk = config.n_heads, kernel, shared_qk
-        self.rotary = config.positions == "rotary"
+        self.is_rotary = config.positions == "rotary"
         d = config.d_model
         if shared_qk:
             self.qk = nn.Linear(d, d, bias=False)
@@ -94,12 +103,12 @@ class MultiHeadAttention(nn.Module):
         return self.place(self.q(x)), self.place(self.k(x)), v
 
     def place(self, x: Tensor) -> Tensor:
-        """Projected queries or keys (B, L, d_model) -> what the kernel gets, (B, H, L, D).
+        """Projected queries or keys (B, L, d_model) -> (B, H, L, D), turned by rotary positions.
 
-        Rotary positions turn them here, so that LSH hashes what it attends with.
+        What is hashed are the turned vectors: they are the ones whose products attention takes, and
+        a turn keeps their lengths. So tokens share a bucket where their score is large.
         """
-        heads = self._heads(x)
-        return rotate(heads) if self.rotary else heads
+        return rotate(self._heads(x)) if self.is_rotary else self._heads(x)
 
     @compilable
     def _merge(self, y: Tensor) -> Tensor:
@@ -125,7 +134,7 @@ class LSHAttention(MultiHeadAttention):
             rotations = memo.rotations
             if rotations is None:
                 rotations = self.draw_rotations(memo.hash_seed, qk.shape[2])
-            plan, _ = plan_attention(qk, causal=True, rotations=rotations, **asdict(self.config))
+            plan, _ = plan_attention(qk, causal=True, rotations=rotations, **self.config.options())
             memo = memo._replace(plan=plan, rotations=None)
         return self.kernel(qk, v, memo.plan), memo
 

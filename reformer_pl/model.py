@@ -84,7 +84,8 @@ class SequenceModel(nn.Module):
         if tokens.shape[1] != self.length:
             raise ValueError(f"the model was built for length {self.length}, not {tokens.shape[1]}")
         shifted = torch.cat([torch.zeros_like(tokens[:, :1]), tokens[:, :-1]], 1)
-        x = self.dropout(self.embedding(shifted) + self.positions())
+        x = self.embedding(shifted)
+        x = self.dropout(x if self.positions is None else x + self.positions())
         memos = [Memo(hash_seed * len(self.layers) + i) for i in range(len(self.layers))]
         if tokens.is_cuda:
             attentions = [attention for _, attention, _ in self.attentions()]

@@ -46,6 +46,11 @@ class LitSequenceModel(LightningModule):
         name = self.config.task.name
         self.task_loss = task_class(name).loss
         self.train_metrics, self.held_out_metrics = score_means(name), score_means(name)
+        # The score that the task is judged by, for each draw of rotations.
+        judged, n_draws = task_metrics(name)[0], self.config.model.lsh.eval_draws
+        self.draw_scores = nn.ModuleList(
+            WeightedMean(judged.divisor) for _ in range(n_draws if n_draws > 1 else 0)
+        )
         self.accumulated = 0  # batches since the last step of the optimiser
         self.step_before = 0  # the step at which this batch began
 
@@ -85,10 +90,13 @@ class LitSequenceModel(LightningModule):
         self.optimizers().zero_grad()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        # One draw of rotations for the whole evaluation, so that the score does not depend on how
-        # the sequences are split into batches and over devices.
-        loss = self.loss(batch, held_out_seed(self.config.seed))
-        update(self.held_out_metrics, loss.values())
+        # The same draws of rotations for the whole evaluation, so that the score does not depend on
+        # how the sequences are split into batches and over devices.
+        for draw in range(self.config.model.lsh.eval_draws):
+            values = self.loss(batch, held_out_seed(self.config.seed, draw)).values()
+            update(self.held_out_metrics, values)
+            if self.draw_scores:
+                self.draw_scores[draw].update(*values[task_metrics(self.config.task.name)[0].name])
 
     def on_validation_epoch_end(self) -> None:
         values = self.held_out_metrics.compute()
@@ -99,6 +107,10 @@ class LitSequenceModel(LightningModule):
                 f"the held-out {name} is {float(values[name])} at step {self.global_step}: "
                 "lower optim.lr or set optim.clip_norm"
             )
+        if self.draw_scores:
+            values["eval_draws_std"] = torch.stack([s.compute() for s in self.draw_scores]).std()
+            for draw_score in self.draw_scores:
+                draw_score.reset()
         self.log_dict({f"valid/{name}": value for name, value in values.items()})
 
     @classmethod
@@ -195,9 +207,9 @@ def update(means: MetricCollection, values: dict[str, tuple[torch.Tensor, torch.
         mean.update(*values[name])
 
 
-def held_out_seed(seed: int) -> int:
-    """The hash seed of every evaluation of a run with this seed."""
-    return derived_seed(seed, HELD_OUT)
+def held_out_seed(seed: int, draw: int = 0) -> int:
+    """The hash seed of every evaluation of a run with this seed, of its n-th draw of rotations."""
+    return derived_seed(seed, HELD_OUT, *([draw] if draw else []))
 
 
 def derived_seed(*words: int) -> int:

@@ -12,7 +12,6 @@ from reformer_pl.config.rules import POSITIONS, ConfigError, axial_split
 # The scale of the token embedding. With the published N(0, 1) tables small models had not begun to
 # learn after 200 steps.
 STD = 0.02
-ROTARY_BASE = 10_000.0
 
 
 class LearnedPositions(nn.Module):
@@ -50,40 +49,34 @@ class AxialPositions(nn.Module):
         return torch.cat(parts, -1)
 
 
-class NoPositions(nn.Module):
-    """Nothing is added: attention rotates (rotary), or a token does not know where it stands."""
-
-    def forward(self) -> float:
-        return 0.0
-
-
 def rotate(x: Tensor) -> Tensor:
-    """Rotary positions (arXiv 2104.09864): queries or keys (B, H, L, D), of any L and even D.
+    """Turn queries or keys (..., L, D) by their position (RoPE, arXiv 2104.09864, section 3.2).
 
-    Position p turns the pair (x_i, x_{i + D/2}) by the angle p * 10000^(-2i/D). So a product of a
-    query and a key depends on their distance alone, and a norm stays as it is. The angles are
-    computed in float32 at least.
+    Number i and number D/2 + i of a vector are a point of a plane, and position p turns it by the
+    angle p * 10000^(-2i/D). So q . k depends on the distance of the two tokens alone. Angles are
+    float32 at least. D must be even.
     """
-    length, size = x.shape[-2:]
-    exact = torch.promote_types(x.dtype, torch.float32)
-    pairs = torch.arange(0, size, 2, dtype=exact, device=x.device)
-    places = torch.arange(length, dtype=exact, device=x.device)
-    angles = torch.outer(places, ROTARY_BASE ** (-pairs / size))
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    first, second = x.chunk(2, -1)
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], -1)
+    length, half = x.shape[-2], x.shape[-1] // 2
+    wide = torch.promote_types(x.dtype, torch.float32)
+    speeds = 10000 ** (-torch.arange(half, device=x.device, dtype=wide) / half)
+    angles = torch.arange(length, device=x.device, dtype=wide)[:, None] * speeds  # (L, D/2)
+    cos, sin = angles.cos(), angles.sin()
+    a, b = x.to(wide).chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1).to(x.dtype)
 
 
-def build_positions(config: ModelConfig, length: int) -> nn.Module:
-    """A module that returns what is added to the embedding (L, d_model), or nothing."""
+def build_positions(config: ModelConfig, length: int) -> nn.Module | None:
+    """What is added to the embedding; None where nothing is: attention rotates, or order is lost
+    but for the causal mask.
+    """
     match config.positions:
+        case "rotary" | "none":
+            return None
         case "learned":
             return LearnedPositions(length, config.d_model)
         case "axial":
             return AxialPositions(
                 *axial_split(config.axial.shape, config.axial.dims, config.d_model, length)
             )
-        case "rotary" | "none":
-            return NoPositions()
         case word:
             raise ConfigError(f"model.positions={word} is unknown: choose {', '.join(POSITIONS)}")

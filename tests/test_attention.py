@@ -3,6 +3,7 @@
 lsh in a model is `lsh_attention` with replayable buckets.
 """
 
+import itertools
 import math
 
 import pytest
@@ -16,6 +17,8 @@ from reformer_pl.lsh import draw_rotations, lsh_attention
 from tiny import assert_close, tiny
 
 CHUNK = 4
+WINDOW, SINKS = 5, 2
+TOP_BLOCKS, TOP_KEYS = 2, 3
 LENGTHS = [1, 2, 3, 4, 5, 7, 8, 9, 12, 21]
 PROJECTED = [
     k for k in ATTENTIONS if isinstance(build_attention(tiny().model, k), MultiHeadAttention)
@@ -35,6 +38,8 @@ def reach(kind: str, length: int) -> Tensor:
                     seen[i, j] = j < i or i == 0  # itself only when there is nothing else
                 case "local":
                     seen[i, j] = i // CHUNK - j // CHUNK <= 1
+                case "sinks":
+                    seen[i, j] = i - j < WINDOW or j < SINKS
                 case _:
                     raise ValueError(f"say here who sees whom in {kind}")
     return seen
@@ -46,10 +51,43 @@ def dense(kind: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     Logits are q.k/|k| for shared queries and keys, q.k/sqrt(D) for the others.
     """
     scale = q.shape[-1] ** -0.5
+    match kind:  # these choose by what q and k are
+        case "blocks":
+            return masked(q, k, v, block_reach(q, k, CHUNK, TOP_BLOCKS))
+        case "topk":
+            return masked(q, k, v, topk_reach(q, k, TOP_KEYS))
     if kind in SHARED_QK:
         k, scale = k / k.norm(dim=-1, keepdim=True), 1.0
     scores = (q @ k.transpose(-1, -2) * scale).masked_fill(~reach(kind, q.shape[2]), -math.inf)
     return scores.softmax(-1) @ v
+
+
+def masked(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
+    scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+    return scores.masked_fill(~seen, -math.inf).softmax(-1) @ v
+
+
+@torch.no_grad()
+def block_reach(q: Tensor, k: Tensor, chunk_len: int, top_k: int) -> Tensor:
+    """(B, H, L, L) bool of `blocks`: the own block, and the earlier ones with the best mean key."""
+    seen = torch.zeros(*q.shape[:3], q.shape[2], dtype=torch.bool)
+    for b, h, i in itertools.product(*(range(n) for n in q.shape[:3])):
+        own = i // chunk_len
+        means = [k[b, h, j * chunk_len : (j + 1) * chunk_len].mean(0) for j in range(own)]
+        best = sorted(range(own), key=lambda j: -float(q[b, h, i] @ means[j]))[:top_k]
+        for j in range(i + 1):
+            seen[b, h, i, j] = j // chunk_len == own or j // chunk_len in best
+    return seen
+
+
+@torch.no_grad()
+def topk_reach(q: Tensor, k: Tensor, n_keys: int) -> Tensor:
+    """(B, H, L, L) bool of `topk`: the keys up to the own with the highest scores."""
+    seen = torch.zeros(*q.shape[:3], q.shape[2], dtype=torch.bool)
+    for b, h, i in itertools.product(*(range(n) for n in q.shape[:3])):
+        best = sorted(range(i + 1), key=lambda j: -float(q[b, h, i] @ k[b, h, j]))[:n_keys]
+        seen[b, h, i, best] = True
+    return seen
 
 
 def heads(x: Tensor, n_heads: int) -> Tensor:
@@ -176,6 +214,12 @@ def test_bfloat16_stays_near_and_keeps_its_dtype(kind: str) -> None:
     layer = build_attention(tiny().model, kind)
     x = draw(2, 21, 8).detach().float()
     expected, memo = layer(x, Memo(1))
-    out, _ = layer.bfloat16()(x.bfloat16(), memo)
+    layer, x = layer.bfloat16(), x.bfloat16()
+    out, _ = layer(x, memo)
     assert out.dtype == torch.bfloat16
+    if kind in ("blocks", "topk"):  # rounded projections choose other keys: these are the same
+        inputs = layer._project(x)
+        out = layer.kernel(*inputs)
+        assert out.dtype == torch.bfloat16
+        expected = layer.kernel(*(y.float() for y in inputs))
     assert_close(out.float(), expected, 2e-2)

@@ -51,6 +51,9 @@ SHRINK = [
         "model.d_ff=16",
         "model.lsh.chunk_len=8",
         "model.local.chunk_len=8",
+        "model.sinks.window=8",
+        "model.blocks.chunk_len=8",
+        "model.topk.n_keys=8",
     ),
     *(
         "model.axial.shape=[]",
@@ -243,6 +246,11 @@ CHANGES = {
     "model.lsh.window": "causal",
     "model.lsh.road": "plain",
     "model.local.chunk_len": "4 model.attention=local",
+    "model.sinks.window": "4 model.attention=sinks",
+    "model.sinks.n_sinks": "2 model.sinks.window=4 model.attention=sinks",
+    "model.blocks.chunk_len": "4 model.attention=blocks",
+    "model.blocks.top_k": "1 model.attention=blocks",
+    "model.topk.n_keys": "4 model.attention=topk",
     "model.axial.shape": "[8,4] model.positions=axial",
     "model.axial.dims": "[2,6] model.positions=axial",
     "task.name": "duplication",
@@ -272,6 +280,7 @@ CHANGES = {
 }
 OF_A_WHOLE_RUN = {
     "trainer.matmul_precision",  # tests/test_gpu_words.py
+    "model.lsh.eval_draws",  # tests/test_eval_draws.py
     "out_dir",
     "evaluations",
     "trainer.threads",

@@ -23,6 +23,7 @@ FLOORS = (
     "reformer_pl.lsh",
     "reformer_pl.loss",
     "reformer_pl.tasks",
+    "reformer_pl.sparse",
     "reformer_pl",  # the parts of a model
     "reformer_pl.memory",
     "reformer_pl.measure",

@@ -13,7 +13,7 @@ from reformer_pl.config.rules import ATTENTIONS
 from reformer_pl.loss import WeightedMean, token_loss
 from reformer_pl.measure import PeakMemory
 from reformer_pl.model import SequenceModel, merge
-from reformer_pl.positions import AxialPositions, build_positions, rotate
+from reformer_pl.positions import AxialPositions, build_positions
 from tiny import VOCAB, assert_close, assert_same_grads, build, draw_batch, grads, tiny
 
 RESIDUALS = ["standard", "checkpoint", "reversible"]
@@ -166,26 +166,6 @@ def test_a_model_tells_positions_apart(word: str) -> None:
     assert (hidden[1:] - hidden[:-1]).abs().amax(-1).min() > 1e-4
 
 
-def test_rotary_products_depend_on_the_distance_alone() -> None:
-    q, k = (torch.randn(1, 1, 1, 6, dtype=torch.float64).expand(1, 1, 20, 6) for _ in range(2))
-    products = rotate(q)[0, 0] @ rotate(k)[0, 0].T
-    for distance in (-7, 0, 5):
-        alike = products.diagonal(distance)
-        assert_close(alike, alike[:1].expand_as(alike), 1e-12)
-    assert products.diagonal(1)[0] != products.diagonal(2)[0]
-    assert_close(rotate(q).norm(dim=-1), q.norm(dim=-1), 1e-12)
-
-
-def test_rotary_is_a_product_of_complex_numbers() -> None:
-    x = torch.randn(2, 3, 9, 8, dtype=torch.float64)
-    turned = torch.view_as_complex(torch.stack(x.chunk(2, -1), -1).contiguous())
-    frequencies = torch.tensor([10000 ** (-2 * i / 8) for i in range(4)], dtype=torch.float64)
-    angles = torch.arange(9, dtype=torch.float64)[:, None] * frequencies
-    turned = turned * torch.polar(torch.ones_like(angles), angles)
-    assert_close(rotate(x), torch.cat([turned.real, turned.imag], -1), 1e-12)
-    assert rotate(x.bfloat16()).dtype == torch.bfloat16
-
-
 @pytest.mark.parametrize("residual", RESIDUALS)
 @pytest.mark.parametrize("kind", PATTERNS)
 def test_rotary_positions_are_found_in_every_attention(kind: str, residual: str) -> None:
@@ -196,17 +176,6 @@ def test_rotary_positions_are_found_in_every_attention(kind: str, residual: str)
     none = build(*words, "model.positions=none").eval()
     none.load_state_dict(rotary.state_dict())
     assert (rotary(tokens) - none(tokens)).abs().max() > 1e-6
-
-
-def test_without_positions_the_order_of_what_came_before_is_lost() -> None:
-    """One layer: with more, causal attention tells orders apart."""
-    model = build("model.attention=full", "model.positions=none", "model.n_layers=1").eval()
-    tokens, _ = draw_batch()
-    order = torch.randperm(16, generator=torch.Generator().manual_seed(0))
-    mixed = torch.cat([tokens[:, order], tokens[:, 16:]], 1)
-    assert_close(model(mixed)[:, -1], model(tokens)[:, -1], 1e-12)
-    rotary = build("model.attention=full", "model.positions=rotary", "model.n_layers=1").eval()
-    assert (rotary(mixed)[:, -1] - rotary(tokens)[:, -1]).abs().max() > 1e-6
 
 
 # merge

@@ -35,6 +35,9 @@ SMALL = [
         "model.d_ff=128",
         "model.lsh.chunk_len=16",
         "model.local.chunk_len=16",
+        "model.sinks.window=16",
+        "model.blocks.chunk_len=16",
+        "model.topk.n_keys=16",
     ),
     *(
         "task.length=256",

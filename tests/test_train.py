@@ -387,7 +387,7 @@ BAD = {
     "an illegal mode": (["model.lsh.window=wrap"], "dedupe=false"),
     "rotary": (
         ["model.positions=rotary", "model.d_model=6", "model.n_heads=2"],
-        "turns pairs of numbers, and a head has 3",
+        "model.d_model / model.n_heads = 3 must be even",
     ),
     "axial": (["model.positions=axial", "model.axial.shape=[5,7]"], "not a multiple"),
     "evaluations": (["+evaluations={a:['model.lsh.n_hash=1']}"], "n_hash"),

@@ -18,6 +18,9 @@ TINY = {
         "d_ff": 12,
         "lsh": {"n_hashes": 2, "chunk_len": 4},
         "local": {"chunk_len": 4},
+        "sinks": {"window": 5, "n_sinks": 2},
+        "blocks": {"chunk_len": 4, "top_k": 2},
+        "topk": {"n_keys": 3},
     },
     "task": {
         "length": 18,

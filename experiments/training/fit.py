@@ -187,7 +187,8 @@ def fit(parts: Parts) -> None:
 def final_scores(parts: Parts) -> dict[str, float]:
     """The scores of the task at the end, held out. Raises FloatingPointError for a broken loss."""
     values = score(parts.trainer, parts.module, parts.data)
-    return {name: values[name] for name in score_names(parts.config.task.name)}
+    names = (*score_names(parts.config.task.name), "eval_draws_std")
+    return {name: values[name] for name in names if name in values}
 
 
 def evaluate(

@@ -45,6 +45,9 @@ from reformer_pl.config.schema import (
     BenchmarkConfig as BenchmarkConfig,
 )
 from reformer_pl.config.schema import (
+    BlocksConfig as BlocksConfig,
+)
+from reformer_pl.config.schema import (
     LocalConfig as LocalConfig,
 )
 from reformer_pl.config.schema import (
@@ -60,7 +63,13 @@ from reformer_pl.config.schema import (
     RunConfig as RunConfig,
 )
 from reformer_pl.config.schema import (
+    SinksConfig as SinksConfig,
+)
+from reformer_pl.config.schema import (
     TaskConfig as TaskConfig,
+)
+from reformer_pl.config.schema import (
+    TopKConfig as TopKConfig,
 )
 from reformer_pl.config.schema import (
     TrainerConfig as TrainerConfig,

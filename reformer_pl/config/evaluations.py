@@ -8,7 +8,7 @@ from copy import deepcopy
 
 from reformer_pl.config.loading import flat, load, override_values, to_dict
 from reformer_pl.config.plain_values import set_plain
-from reformer_pl.config.rules import SHARED_QK, ConfigError, attention_pattern
+from reformer_pl.config.rules import ANY_LENGTH, SHARED_QK, ConfigError, attention_pattern
 from reformer_pl.config.run_rules import check
 from reformer_pl.config.schema import RunConfig
 
@@ -43,6 +43,15 @@ def load_evaluation(trained: RunConfig, overrides: Iterable[str]) -> RunConfig:
     old, new = flat(to_dict(trained)), flat(to_dict(changed))
     for key in SHAPING:
         if old[key] != new[key]:
+            if key == "task.length":
+                if trained.model.positions in ANY_LENGTH:
+                    continue
+                raise ConfigError(
+                    f"an evaluation keeps the weights, and model.positions="
+                    f"{trained.model.positions} has weights for task.length={old[key]} alone: "
+                    f"to score it at {new[key]}, train with model.positions="
+                    f"{' or '.join(ANY_LENGTH)}"
+                )
             raise ConfigError(
                 f"an evaluation keeps the weights, whose shapes follow from {key}={old[key]}: "
                 f"it cannot be {new[key]}"

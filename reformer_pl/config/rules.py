@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-ATTENTIONS = ("full", "shared_full", "lsh", "local")
+ATTENTIONS = ("full", "shared_full", "lsh", "local", "sinks", "blocks", "topk")
 SHARED_QK = (
     "shared_full",
     "lsh",
@@ -18,6 +18,7 @@ RESIDUALS = ("standard", "checkpoint", "reversible")
 MERGES = ("mean", "concat")
 SPLITS = ("held_out", "test")
 POSITIONS = ("learned", "axial", "rotary", "none")
+ANY_LENGTH = ("rotary", "none")  # positions without weights: a model of them takes any length
 WINDOWS = ("chunk", "causal", "wrap")
 ROADS = ("auto", "triton", "efficient", "flash", "plain")
 TASKS = ("duplication", "enwik8", "recall")

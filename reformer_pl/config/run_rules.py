@@ -3,8 +3,6 @@
 Every illegal combination is refused here, with the sentence that says the fix.
 """
 
-from dataclasses import asdict
-
 from reformer_pl.config.benchmark_rules import check_benchmark
 from reformer_pl.config.local_path import local_path
 from reformer_pl.config.rules import (
@@ -61,14 +59,33 @@ def check(config: RunConfig) -> RunConfig:
     check_word("model.residual", model.residual, RESIDUALS)
     check_word("model.merge", model.merge, MERGES)
     check_word("model.positions", model.positions, POSITIONS)
+    if model.positions == "rotary" and model.d_model // model.n_heads % 2:
+        raise ConfigError(
+            "model.positions=rotary turns pairs of numbers: model.d_model / model.n_heads = "
+            f"{model.d_model // model.n_heads} must be even"
+        )
     attention_pattern(model.attention, model.n_layers)
     if model.merge == "concat" and model.residual != "reversible":
         raise ConfigError(
             f"model.merge=concat joins two streams and model.residual={model.residual} has one: "
             "use residual=reversible"
         )
-    check_lsh(causal=True, **asdict(model.lsh))
+    check_lsh(causal=True, **model.lsh.options())
+    check_positive("model.lsh.eval_draws", model.lsh.eval_draws)
+    if model.lsh.eval_draws > 1 and "lsh" not in attention_pattern(model.attention, model.n_layers):
+        raise ConfigError(
+            f"model.lsh.eval_draws={model.lsh.eval_draws} draws rotations, and "
+            f"model.attention={model.attention} has none: use lsh in it, or model.lsh.eval_draws=1"
+        )
     check_positive("model.local.chunk_len", model.local.chunk_len)
+    check_positive("model.blocks.chunk_len", model.blocks.chunk_len)
+    check_positive("model.blocks.top_k", model.blocks.top_k)
+    check_positive("model.topk.n_keys", model.topk.n_keys)
+    check_positive("model.sinks.window", model.sinks.window)
+    if model.sinks.n_sinks < 0:
+        raise ConfigError(
+            f"model.sinks.n_sinks {model.sinks.n_sinks} must not be negative: 0 is a window alone"
+        )
 
     check_word("task.name", task.name, TASKS)
     check_word("task.split", task.split, SPLITS)
@@ -94,12 +111,6 @@ def check(config: RunConfig) -> RunConfig:
         raise ConfigError(f"task.curve_sequences {task.curve_sequences} must not be negative")
     if model.positions == "axial":
         axial_split(model.axial.shape, model.axial.dims, model.d_model, task.length)
-    head_size = model.d_model // model.n_heads
-    if model.positions == "rotary" and head_size % 2:
-        raise ConfigError(
-            f"model.positions=rotary turns pairs of numbers, and a head has {head_size}: "
-            "let model.d_model / model.n_heads be even"
-        )
 
     check_word("optim.name", optim.name, OPTIMIZERS)
     check_word("optim.schedule", optim.schedule, SCHEDULES)

@@ -30,6 +30,11 @@ class LSHConfig:
         "which kernels attend: auto (the fastest that fits and agrees with plain) "
         "| triton | efficient | flash | plain; the same numbers but for rounding",
     )
+    eval_draws: int = key(1, "draws of rotations that a held-out score is the mean of")
+
+    def options(self) -> dict[str, Any]:
+        """What `lsh_attention` takes: all but what concerns scoring."""
+        return {name: value for name, value in vars(self).items() if name != "eval_draws"}
 
 
 @dataclass
@@ -37,6 +42,29 @@ class LocalConfig:
     """Local attention: each chunk sees itself and the chunk before."""
 
     chunk_len: int = key(64, "tokens")
+
+
+@dataclass
+class SinksConfig:
+    """Sliding-window attention with sinks: the last `window` keys and the first `n_sinks`."""
+
+    window: int = key(64, "tokens, a query's own among them")
+    n_sinks: int = key(4, "first tokens of a sequence that every query sees; 0 is a window alone")
+
+
+@dataclass
+class BlocksConfig:
+    """Mixture of block attention: the own block, and the earlier ones of the best mean key."""
+
+    chunk_len: int = key(64, "tokens of a block")
+    top_k: int = key(3, "earlier blocks that each query of each head chooses")
+
+
+@dataclass
+class TopKConfig:
+    """Attention to the keys of the highest score: the ceiling of every selector, and quadratic."""
+
+    n_keys: int = key(64, "keys of each query, its own among the candidates")
 
 
 @dataclass
@@ -79,6 +107,9 @@ class ModelConfig:
     )
     lsh: LSHConfig = field(default_factory=LSHConfig)
     local: LocalConfig = field(default_factory=LocalConfig)
+    sinks: SinksConfig = field(default_factory=SinksConfig)
+    blocks: BlocksConfig = field(default_factory=BlocksConfig)
+    topk: TopKConfig = field(default_factory=TopKConfig)
     axial: AxialConfig = field(default_factory=AxialConfig)
 
 

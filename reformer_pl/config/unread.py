@@ -37,6 +37,7 @@ READ_UNDER: dict[str, tuple[str, tuple[str, ...]]] = {
     "trainer.log_every_steps": ("benchmark.measure", ("none",)),
     "trainer.coverage_every_steps": ("benchmark.measure", ("none",)),
     "trainer.loggers": ("benchmark.measure", ("none",)),
+    "task.split": ("benchmark.measure", ("none",)),
     "task.eval_sequences": ("benchmark.measure", ("none",)),
     "task.curve_sequences": ("benchmark.measure", ("none",)),
 }
@@ -48,8 +49,13 @@ GROUPS_OF: dict[str, tuple[str, ...]] = {
     "shared_full": (),
     "lsh": ("lsh",),
     "local": ("local",),
+    "sinks": ("sinks",),
+    "blocks": ("blocks",),
+    "topk": ("topk",),
     "learned": (),
     "axial": ("axial",),
+    "rotary": (),
+    "none": (),
 }
 
 
