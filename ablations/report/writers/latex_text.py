@@ -7,7 +7,7 @@ import unicodedata
 
 SPECIAL = {
     "\0": "{}",  # between two hyphens, which would be a dash
-    "`": r"\textasciigrave{}",
+    "`": r"\`{}",
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
