@@ -79,7 +79,7 @@ def test_signs_ranges_and_symbols() -> None:
     assert latex_entry(Words("1024-4096 (3)")) == "1024--4096 (3)"
     coverage = Value(34.1, 30.0, 38.2, 1, is_range=True, best=True)
     assert latex_entry(coverage) == (
-        r"\begin{tabular}[t]{@{}r@{}}\textbf{34.1}\\{\scriptsize (30.0--38.2)}\end{tabular}"
+        r"\begin{tabular}[t]{@{}r@{}}\textbf{34.1}\\[-2pt]{\scriptsize (30.0--38.2)}\end{tabular}"
     )
     assert latex_entry(Words("1e-05")) == "1e-05" and latex_entry(Value(math.nan)) == "--"
     assert escape("LSH-4, n_heads=4") == r"LSH-4, n\_heads=4"

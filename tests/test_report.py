@@ -462,7 +462,7 @@ def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 
 def test_latex_and_markdown_escape_what_their_grammar_would_eat() -> None:
     assert escape("50% of a_b & {c} # $d ~ e^f \\g ± <h>") == (
-        r"50\% of a\_b \& \{c\} \# \$d \textasciitilde{} e\textasciicircum{}f "
+        r"50\% of a\_b \& \{c\} \# $\mathdollar$d \textasciitilde{} e\textasciicircum{}f "
         r"\textbackslash{}g $\pm$ \textless{}h\textgreater{}"
     )
     rows = (
