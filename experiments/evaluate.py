@@ -51,7 +51,7 @@ def _main(arguments: list[str], output: Output) -> int:
         )
         return 2
     try:
-        (text, *overrides), shows_config = split_options(_split_as_override(arguments))
+        (text, *overrides), shows_config = split_options(split_as_override(arguments))
         directory = local_place(text)
         if shows_config:
             print(config_text(read_config(directory, overrides)), end="")
@@ -69,7 +69,7 @@ def _main(arguments: list[str], output: Output) -> int:
     return 0
 
 
-def _split_as_override(arguments: list[str]) -> list[str]:
+def split_as_override(arguments: list[str]) -> list[str]:
     """--split WORD and --split=WORD are task.split=WORD. Raises ConfigError without a word."""
     words = []
     for argument in arguments:

@@ -288,4 +288,4 @@ def test_plan_prints_a_line_for_each_variant(
     assert main(["plan", str(path), "--budget", "1MiB", "--for-gpu"]) == 0
     assert capsys.readouterr().out.count("no length fits into 1MiB") == 2
     assert main(["plan", str(path), "--for-gpu"]) == 0
-    assert capsys.readouterr().out.count(" GiB predicted on a GPU, in segments of 0.0") == 8
+    assert capsys.readouterr().out.count(" MiB predicted on a GPU, in segments of ") == 8

@@ -1,4 +1,4 @@
-"""What a notebook loads: any source by any loader, like runs with like, and one line where nothing ran."""
+"""What a notebook loads: any source by any loader, and like runs with like."""
 
 import json
 from collections.abc import Callable

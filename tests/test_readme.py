@@ -18,6 +18,7 @@ from ablations.study.study import KEYS
 from doc_pages import copy_sources, run_commands
 from experiments import benchmark, evaluate, train
 from experiments.compose import compose, presets, product
+from experiments.evaluate import split_as_override
 from reformer_pl.config import ConfigError, RunConfig, flat, load, to_dict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +31,9 @@ README = PAGES["README.md"]
 APPLIED = {"variant.md", "task.md", "report_part.md", "launcher.md"}
 MANUAL = {name: page for name, page in PAGES.items() if name not in APPLIED}
 # TensorBoard's, and those of experiments.train
-OTHER_OPTIONS = {"--logdir", "--index-url", "--cfg", "--help", "--multirun"}
+OTHER_OPTIONS = {
+    *("--logdir", "--index-url", "--cfg", "--help", "--multirun", "--split", "--gpus-per-task"),
+}
 TINY = [
     *(
         "model.d_model=8",
@@ -129,8 +132,8 @@ def test_every_command_can_be_typed(page: str, command: str) -> None:
         case ["python", "-m", "experiments.benchmark", *overrides]:
             for case in product(overrides):
                 assert compose(case).benchmark.measure != "none"
-        case ["python", "-m", "experiments.evaluate", _, *overrides]:
-            load({}, overrides)
+        case ["python", "-m", "experiments.evaluate", _, *arguments]:
+            load({}, split_as_override(arguments))
         case ["python", "-m", "pytest", *arguments]:
             files = [word for word in arguments if word.startswith("tests/")]
             assert all((ROOT / path).exists() for path in files)

@@ -16,7 +16,7 @@ from ablations.study.cell import Cell
 from ablations.study.names import cell_name, check_label
 from ablations.study.report_entries import ReportEntries, read_entries
 from ablations.study.report_words import REPORT_WORDS, words_for
-from ablations.study.yaml_values import (
+from ablations.study.written.yaml_values import (
     SET_BY_THE_STUDY,
     is_nothing,
     is_word,

@@ -28,8 +28,8 @@ from ablations.study.grid import MAX_CELLS, Grid, make_grids
 from ablations.study.names import check_paths
 from ablations.study.paper_numbers import check_paper
 from ablations.study.report_words import REPORT_WORDS
-from ablations.study.yaml_file import read_yaml_file
-from ablations.study.yaml_values import (
+from ablations.study.written.yaml_file import read_yaml_file
+from ablations.study.written.yaml_values import (
     plain_value,
     read_list,
     read_mapping,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ablations.study.yaml_file import read_yaml_file
-from ablations.study.yaml_values import NOTHING, plain_value
+from ablations.study.written.yaml_file import read_yaml_file
+from ablations.study.written.yaml_values import NOTHING, plain_value
 from reformer_pl.config import ConfigError, RunConfig
 
 OURS = (

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from ablations.launch.job import Job
 from ablations.launch.jobs import cancel_commands, settle
 from ablations.launch.pace import Pace, pace, state
+from ablations.launch.views.status_table import CellStatus, columns_of, texts_of
 from ablations.study import Study
 from ablations.study.cell import Cell
 from ablations.study.changed import changed_config, how_to_go_on
@@ -29,33 +30,14 @@ from experiments.run_dir.owner import owned_elsewhere
 from experiments.run_dir.rounds import over_rounds, read_rounds
 from experiments.terminal.blocks import print_blocks
 from experiments.terminal.lines import print_lines
-from experiments.terminal.units import memory, three_digits
-from experiments.times.disturbed import MARK_MEANS, marked
+from experiments.times.disturbed import MARK_MEANS
 from reformer_pl.config import ConfigError, RunConfig
-from reformer_pl.metrics import SCORES, STEP_SECONDS, loss_name, score_names
+from reformer_pl.metrics import loss_name
 
-# The columns of a benchmark and the numbers in them: the first is whole.
-MEASURED = (
-    ("length", "length"), ("forward ms", "forward_seconds"), ("backward ms", "backward_seconds"),
-    ("whole ms", "step_seconds"), ("x full", "speedup"), ("memory", "peak_memory_gib"),
-)  # fmt: skip
-NAMED = 3  # columns that are never left out: cell, seed, status
-TIMES = ("forward_seconds", "backward_seconds", "step_seconds", "speedup")  # may be disturbed
 OVERHEAD = {
     "startup_seconds": "from its start to the first step",
     "closing_seconds": "from the last step to its result",
 }
-
-
-@dataclass(frozen=True)
-class CellStatus:
-    """A cell's row of the table, and what must be read below it."""
-
-    cell: Cell
-    status: str
-    result: dict[str, Any]  # of a cell that has not ended, its last training row
-    left: str = ""
-    problem: str = ""
 
 
 def print_status(
@@ -68,7 +50,7 @@ def print_status(
         for cell, config in zip(study.cells, configs, strict=True)
     ]
     print_lines(console, [_summary(study, rows), study.description])
-    header, texts = _table(study, _columns(study, configs), rows)
+    header, texts = texts_of(columns_of(study, configs), rows)
     print_blocks(console, header, texts, names=2, left=(0, 2))
     lines = []
     if any(row.result.get("disturbed") for row in rows):
@@ -132,51 +114,6 @@ def _unfinished(cell: Cell, status: str, at: Pace, loss: str) -> CellStatus:
         result["step_seconds"] = at.step_seconds
         left = at.left.removesuffix(" left")
     return CellStatus(cell, status, result, left)
-
-
-def _columns(study: Study, configs: list[RunConfig]) -> tuple[tuple[str, str], ...]:
-    """Title and key of each number: those of a benchmark, or the scores of the study's tasks."""
-    if study.is_benchmark:
-        return MEASURED
-    names = {
-        name for task in {config.task.name for config in configs} for name in score_names(task)
-    }
-    scores = (
-        (metric.brief or metric.name, metric.name) for metric in SCORES if metric.name in names
-    )
-    return ("steps", "steps"), *scores, (STEP_SECONDS.header, "step_seconds")
-
-
-def _table(
-    study: Study, columns: tuple[tuple[str, str], ...], rows: list[CellStatus]
-) -> tuple[list[str], list[list[str]]]:
-    """Header, and the texts of each cell: its name and seed first. Empty columns are left out."""
-    whole, *fractions = columns
-    header = ["cell", "seed", "status", whole[0], *(title for title, _ in fractions), "left"]
-    texts = []
-    for row in rows:
-        numbers = [_number(row, key) for _, key in fractions]
-        first = str(row.result.get(whole[1]) or "")
-        name, seed = row.cell.name, str(row.cell.seed)
-        texts.append([name, seed, row.status, first, *numbers, row.left])
-    used = [j for j in range(len(header)) if j < NAMED or any(row[j] for row in texts)]
-    return [header[j] for j in used], [[row[j] for j in used] for row in texts]
-
-
-def _number(row: CellStatus, key: str) -> str:
-    """A score, a time or the memory; of a benchmark times are ms."""
-    value = row.result.get(key)
-    if value is None:
-        return ""
-    if key == "peak_memory_gib":
-        return memory(value)
-    if key in TIMES and key != "speedup" and not row.cell.trains:
-        text = three_digits(1e3 * value)
-    elif key in TIMES:
-        text = three_digits(value)
-    else:
-        text = f"{value:.4f}"
-    return marked(text, key in TIMES and bool(row.result.get("disturbed")))
 
 
 def _job_lines(jobs: dict[Cell, Job]) -> list[str]:

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from ablations.study.yaml_values import is_nothing, text_of
+from ablations.study.written.yaml_values import is_nothing, text_of
 from reformer_pl.config import ConfigError
 
 Choice = tuple[str, list[str]]  # its label, and its overrides

@@ -13,7 +13,7 @@ from typing import Any
 
 from ablations.study.cell import Cell
 from ablations.study.grid import Grid
-from ablations.study.yaml_values import plain_value
+from ablations.study.written.yaml_values import plain_value
 from experiments.compose import Bases, compose
 from reformer_pl.config import ConfigError, RunConfig, flat, to_dict
 

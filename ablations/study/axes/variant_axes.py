@@ -5,7 +5,7 @@ Only labels are read, so that a page or a notebook may ask for it without compos
 
 from ablations.study.grid import Grid
 from ablations.study.study import Study
-from ablations.study.yaml_values import FRACTION, WHOLE
+from ablations.study.written.yaml_values import FRACTION, WHOLE
 
 AxisValue = str | int | float
 

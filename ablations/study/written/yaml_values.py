@@ -7,7 +7,7 @@ expected, by the rules of YAML 1.2, which read 1e3 as a number and on, 1:30 and 
 import re
 from typing import Any
 
-from ablations.study.yaml_file import Plain
+from ablations.study.written.yaml_file import Plain
 from experiments.hydra_options import hydra_value
 from reformer_pl.config import ConfigError
 
