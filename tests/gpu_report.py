@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,6 @@ from ablations.report.report import load_report
 from ablations.report.write import write_report
 from ablations.study import Study, compose_cells, load_study
 from experiments import benchmark
-from experiments.log import logged
 from experiments.run_dir.files import claim_directory
 from experiments.run_dir.outcome import is_ok, result_row
 from experiments.run_dir.provenance import git_commit
@@ -162,8 +162,12 @@ def run_study(
     A process of its own for each would spend the time on starting.
     """
     start, done, good, reason = now(), 0, True, ""
-    (folder / "logs" / study.name).mkdir(parents=True, exist_ok=True)
-    with logged(folder / "logs" / study.name):
+    (folder / "logs").mkdir(exist_ok=True)
+    with (
+        open(folder / "logs" / f"{study.name}.txt", "w") as log,
+        redirect_stdout(log),
+        redirect_stderr(log),
+    ):
         for cell, config in zip(study.cells, compose_cells(study), strict=True):
             if now() - start > seconds:
                 reason = f", cut off after {seconds:g} s"

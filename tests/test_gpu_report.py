@@ -85,7 +85,7 @@ def test_it_leaves_one_folder(machine: Path, monkeypatch: pytest.MonkeyPatch) ->
     folder = machine / "gpu_report"
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert {"report.md", "versions.txt", "nvidia_smi.txt", "test_gpu.log"} <= files
-    assert {"logs/fig5_speed/log.txt", "runs/fig5_speed/report/index.html"} <= files
+    assert {"logs/fig5_speed.txt", "runs/fig5_speed/report/index.html"} <= files
     assert (folder / "nvidia_smi.txt").read_text().count("NVIDIA-SMI 580.65") == 2
     assert f"torch: {torch.__version__}\n" in (folder / "versions.txt").read_text()
     text = (folder / "report.md").read_text()

@@ -1,4 +1,4 @@
-"""What makes times on a GPU comparable: a cold L2 cache, and the fastest kernel of full attention."""
+"""Times on a GPU that compare: a cold L2 cache, and full attention by its fastest kernel."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
