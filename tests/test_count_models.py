@@ -1,5 +1,6 @@
 """Count models: equal to their definition, true probabilities, and fitted once for each text."""
 
+import json
 import math
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -7,9 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ablations.report.parts.learning_curves import draw_curves
+from ablations.report.variant_means import count_models
+from ablations.report.words import build_part
+from ablations.results import load_cells, load_curves
+from experiments.run_dir.outcome import read_result
 from experiments.training import count_models as cached
+from reformer_pl.config import ConfigError
 from reformer_pl.tasks import build_task
 from reformer_pl.tasks.count_models import ORDERS, score_count_models
+from test_report import memory_study
 from tiny import tiny
 
 TEXTS = {
@@ -92,3 +100,40 @@ def test_a_text_is_fitted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_other_tasks_have_no_count_models() -> None:
     assert cached.count_models(build_task(tiny())) == []
+
+
+def test_they_are_rows_of_the_table_and_lines_of_the_figure(tmp_path: Path) -> None:
+    """Where the axis reaches them; they are in no mean, and on no Pareto front."""
+    study = memory_study(tmp_path, [0])
+    for cell in study.cells:
+        path = cell.directory / "result.json"
+        result = json.loads(path.read_text())
+        bits = result["bits_per_dim"]
+        models = [
+            ("count model, 0 bytes", 5.0),
+            ("count model, 1 byte", bits),
+            ("count model, 2 bytes", 0.1),
+        ]
+        result["count_models"] = [{"name": name, "bits_per_dim": value} for name, value in models]
+        path.write_text(json.dumps(result))
+    cells = load_cells(study)
+    names = list(count_models(cells))
+    assert names[0] == "count model, 1 byte" and "count model, 2 bytes" in names
+    (table,) = build_part("loss_memory", study, cells, drawn=False).tables
+    kinds = {row.label: row.kind for row in table.rows}
+    assert kinds["count model, 1 byte"] == kinds["count model, 2 bytes"] == "baseline"
+    figure = draw_curves(study, cells, load_curves(study))
+    labels = [line.get_label() for line in figure.axes[0].lines]
+    assert any(label.startswith("count model, 1 byte: ") for label in labels)
+    assert not any(label.startswith("count model, 2 bytes") for label in labels)
+
+
+@pytest.mark.parametrize(
+    "damage", [3, ["x"], [{"bits_per_dim": 1.0}], [{"name": "a", "bits_per_dim": "b"}]]
+)
+def test_damaged_count_models_are_named(damage: object, tmp_path: Path) -> None:
+    study = memory_study(tmp_path, [0])
+    path = study.cells[0].directory / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"count_models": damage}))
+    with pytest.raises(ConfigError, match=r"count_models|no number"):
+        read_result(study.cells[0].directory)

@@ -241,8 +241,20 @@ def side_by_side(study: Study) -> str:
 
 def baselines(cells: pd.DataFrame) -> dict[str, dict[str, float]]:
     """What a model that knows nothing gets, by name, once for each different value."""
+    return _different(cells["baseline"].dropna())
+
+
+def count_models(cells: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """What models that count bytes get from 1 byte of context on, as `baselines`. Without any
+    context they are the byte frequencies, which are the baseline.
+    """
+    scores = (one for models in cells["count_models"].dropna() for one in models[1:])
+    return _different(scores)
+
+
+def _different(scores: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:
     different: dict[str, dict[str, float]] = {}
-    for baseline in cells["baseline"].dropna():
+    for baseline in scores:
         same = [name for name in different if name.startswith(baseline["name"])]
         if all(_rounded(different[name]) != _rounded(baseline) for name in same):
             different[baseline["name"] + (f" ({len(same) + 1})" if same else "")] = baseline

@@ -24,7 +24,7 @@ from reformer_pl.config import ConfigError
 
 def load_cells(study: Study) -> pd.DataFrame:
     """One row per cell: its status, error, own held-out scores (the model as trained), costs,
-    baseline (dict or None) and provenance.
+    baseline (dict or None), count models (a list of such dicts, or None) and provenance.
 
     A cell that measures (`python -m experiments.benchmark`) has no scores, and has measure, peer
     and `BENCHMARK_NUMBERS` beside its costs.
@@ -40,6 +40,7 @@ def load_cells(study: Study) -> pd.DataFrame:
         "peer",
         *BENCHMARK_ONLY,
         "baseline",
+        "count_models",
         *PROVENANCE,
     )
     changed = changed_cells(study)

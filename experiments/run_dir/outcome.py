@@ -94,6 +94,10 @@ def read_result(directory: Path) -> Result | None:
     return result
 
 
+def _is_named(scores: Any) -> bool:
+    return isinstance(scores, dict) and isinstance(scores.get("name"), str)
+
+
 def _disorder(result: Result) -> str:
     """Why this is no result; else empty."""
     if result.get("status") not in STATUSES:
@@ -101,9 +105,12 @@ def _disorder(result: Result) -> str:
     for key in ("baseline", "versions"):
         if not isinstance(result.get(key, {}), dict | None):
             return f"has {key} that are no keys and values"
-    scores = {key: value for key, value in (result.get("baseline") or {}).items() if key != "name"}
-    numbers = {key: result.get(key) for key in (*RESULT_NUMBERS, *BENCHMARK_NUMBERS)} | scores
-    for key, value in numbers.items():
+    models = result.get("count_models") or []
+    if not isinstance(models, list) or not all(_is_named(model) for model in models):
+        return "has count_models that are no list of named scores"
+    scores = [pair for one in (result.get("baseline") or {}, *models) for pair in one.items()]
+    numbers = [(key, result.get(key)) for key in (*RESULT_NUMBERS, *BENCHMARK_NUMBERS)]
+    for key, value in [*numbers, *(pair for pair in scores if pair[0] != "name")]:
         if not isinstance(value, int | float | None):
             return f"has {key} that is no number"
     for key in ("error", "device", "git_commit", "finished_at"):

@@ -6,6 +6,7 @@ that a notebook can draw it too.
 """
 
 import io
+import math
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +21,7 @@ from matplotlib.ticker import LogLocator
 from ablations.report.drawing.looks import GREY
 from ablations.report.numbers import number
 from ablations.report.styles.style import Style, column_inches, current_style, drawn_in, styled
-from ablations.report.variant_means import baselines, seeds_text
+from ablations.report.variant_means import baselines, count_models, seeds_text
 from ablations.report.writers.csv_file import write_frame
 from ablations.results import variant_labels
 from ablations.study import Study
@@ -82,7 +83,8 @@ def baseline_line(
 ) -> list[float]:
     """A dashed line in each panel where the model that knows nothing stands.
 
-    Beyond the axis, or far from the points, it is words above the panels.
+    Beyond the axis, or far from the points, it is words above the panels. Models that count bytes
+    are dotted lines, where they lie within the axis.
 
     `near` are the heights of the points. Returns the heights of the lines.
     """
@@ -101,6 +103,15 @@ def baseline_line(
             drawn.append(value)
         else:
             away.append(f"{text} ({'above' if value > high else 'below'} the axis)")
+    low, high = axes.get_ylim()
+    for name, model in count_models(cells).items():
+        value = metric.scale * model.get(metric.name, math.nan)
+        if low <= value <= high:
+            text = f"{name}: {number(value, metric.short_places)}{metric.suffix}"
+            line = {"color": GREY, "linestyle": (0, (1, 2)), "linewidth": 0.9, "zorder": 1}
+            for panel in all_axes:
+                panel.axhline(value, label=text if panel is axes else "_", **line)
+            drawn.append(value)
     words = {"fontsize": 7, "color": GREY}
     if away and len(all_axes) > 1:
         figure.suptitle("; ".join(away), x=0.995, ha="right", **words)

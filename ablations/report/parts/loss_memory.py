@@ -17,6 +17,7 @@ from ablations.report.table import Row, Table, Value, Words, mark_variants
 from ablations.report.time_ratios import NO_RATIO, TimeRatio, rounds_words, time_ratios
 from ablations.report.variant_means import (
     baselines,
+    count_models,
     disturbed_variants,
     disturbed_words,
     drawn_intervals,
@@ -83,7 +84,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
         rows.append(Row(row.train, entries, row.train))
     for column, metric in ((0, score), (len(scores), memory), (len(scores) + 2, STEP_SECONDS)):
         rows = mark_variants(rows, column, bold_variants(study, cells, metric, places[metric]))
-    for name, baseline in baselines(cells).items():
+    for name, baseline in (baselines(cells) | count_models(cells)).items():
         values = {metric: baseline.get(metric.name, math.nan) for metric in scores}
         entries = [Value(m.scale * value, places=places[m]) for m, value in values.items()]
         missing = [Value(math.nan)] * 6
