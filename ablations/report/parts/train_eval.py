@@ -44,6 +44,8 @@ from ablations.study.axes.variant_axes import short_labels
 from experiments.run_dir.outcome import OK
 from reformer_pl.metrics import STEP_SECONDS, TRAIN_SECONDS, Metric
 
+HEAD_INCHES = 0.95  # above and below the rows
+PAPER_INCHES = 7.1  # of a page that a figure with its caption can fill
 ROW_INCHES, MANY_ROW_INCHES, LINE_INCHES, LETTER_INCHES = 0.32, 0.2, 0.14, 0.055
 MANY_ROWS = 12  # more are lower
 ROW_LETTERS = 28  # of a line of a label
@@ -172,10 +174,14 @@ def heat_map(study: Study, data: pd.DataFrame) -> Figure:
     low, high = _colour_range(score, data[list(panels)].stack().dropna())
     height = ROW_INCHES if len(variants) <= MANY_ROWS else MANY_ROW_INCHES
     height = max(height, LINE_INCHES * (1 + max(label.count("\n") for label in labels)))
+    height = max(LINE_INCHES, min(height, (PAPER_INCHES - HEAD_INCHES) / len(variants)))
     letters = max(len(line) for label in labels for line in label.split("\n"))
     column = max(0.42, LETTER_INCHES * (1.5 + max(map(len, names))))
     wide = 0.75 + LETTER_INCHES * letters + len(panels) * len(names) * column > column_inches()
-    size = (page_inches() if paper or wide else column_inches(), 0.95 + height * len(variants))
+    size = (
+        page_inches() if paper or wide else column_inches(),
+        HEAD_INCHES + height * len(variants),
+    )
     figure = Figure(figsize=size)
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (column, title) in zip(all_axes, panels.items(), strict=True):
