@@ -53,7 +53,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         (cell.directory / "log.txt").write_text(f"log of {cell.train}, seed {cell.seed}\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            Drawing, "save", lambda drawing, directory: None
+            Drawing, "save", lambda drawing, directory, formats: None
         )  # PNG and PDF take longer than the page
         return {
             "lm": report_page(lm),

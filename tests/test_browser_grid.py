@@ -32,7 +32,7 @@ chromium = pytest.fixture(scope="module")(launched)
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Drawing, "save", lambda drawing, directory: None)
+        patch.setattr(Drawing, "save", lambda drawing, directory, formats: None)
         study = grid_study(tmp_path_factory.mktemp("grid"), evaluations=True, report=REPORT)
         return {"grid": report_page(study)}
 

@@ -39,6 +39,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 
     monkeypatch.setattr(compiled, "SETTINGS", {"fullgraph": True, "backend": counted})
     compiled.compiled.cache_clear()
+    torch._dynamo.reset()  # the graphs of other tests are not this one's
     yield calls
     compiled.compiled.cache_clear()
 

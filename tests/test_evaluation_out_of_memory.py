@@ -106,10 +106,11 @@ def test_several_processes_go_no_further(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(fit, "score", score)
     monkeypatch.setattr(fit, "load_weights", lambda *arguments: None)
     monkeypatch.setattr(fit, "LitSequenceModel", lambda *arguments: None)
-    monkeypatch.setattr(fit, "load_named_evaluation", lambda *arguments: None)
+    config = type("C", (), {"task": None})
+    monkeypatch.setattr(fit, "load_named_evaluation", lambda *arguments: config)
     for world_size, times in ((1, 3), (2, 1)):
         asked.clear()
         trainer = type("T", (), {"world_size": world_size})
         data = type("D", (), {"vocab_size": 3})
-        left_out = fit.evaluate(trainer, None, data, {}, Path(), NAMES)
+        left_out = fit.evaluate(trainer, config, data, {}, Path(), NAMES)
         assert isinstance(left_out, MemoryError) and len(asked) == times

@@ -198,7 +198,7 @@ def study(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
         (train_eval, "heat_map"),
     ):
         monkeypatch.setattr(part, drawing, lambda *args: Figure())
-    monkeypatch.setattr(Drawing, "save", lambda drawing, directory: None)
+    monkeypatch.setattr(Drawing, "save", lambda drawing, directory, formats: None)
     monkeypatch.setattr(page_figures, "inline_svg", lambda *args, **more: ("", None))
     study = load_study("./mine.yaml")
     configs = compose_cells(study)

@@ -305,7 +305,7 @@ def test_memory_predicted_stands_beside_measured_and_needs_no_finished_run(
     asked = []
     monkeypatch.setattr(
         "reformer_pl.measure.predict_run",
-        lambda config: asked.append(config) or {**kinds, "total": 50 / 1024},
+        lambda config, device: asked.append(config) or {**kinds, "total": 50 / 1024},
     )
     study = made_up(tmp_path, [0, 1, 2], report=["memory_prediction"])
     for cell in study.cells:
@@ -337,6 +337,6 @@ def test_texts() -> None:
     assert text_of(Value(math.nan, places=1)) == "-"
     assert text_of(Value(1, 0, 2, signed=True, note="(n = 2)")) == "+1 [0, +2] (n = 2)"
     assert latex_entry(Value(4.2, 4.1, 4.3, 2, best=True)) == (
-        r"\begin{tabular}[t]{@{}r@{}}\textbf{4.20}\\{\scriptsize [4.10, 4.30]}\end{tabular}"
+        r"\begin{tabular}[t]{@{}r@{}}\textbf{4.20}\\[-2pt]{\scriptsize [4.10, 4.30]}\end{tabular}"
     )
     assert latex_entry(Words("5 %")) == r"5 \%"

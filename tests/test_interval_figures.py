@@ -40,7 +40,7 @@ def test_the_bars_of_loss_memory_are_intervals_and_n_is_in_the_caption(
     for _, bits, mebibytes, _ in VARIANTS.values():
         expected = mean_interval(bits[: len(seeds)])
         assert bars[round(mebibytes, 3)] == pytest.approx(expected, abs=1e-5)
-    assert f"bar: 95 % interval of Student's t over n = {len(seeds)} seeds." in drawing.caption
+    assert f"bar: 95 % interval of Student's t over n = {len(seeds)} seeds" in drawing.caption
 
 
 def test_a_variant_of_fewer_seeds_is_named_and_one_seed_has_no_bar(tmp_path: Path) -> None:

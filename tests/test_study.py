@@ -265,6 +265,7 @@ def test_imports_go_one_way() -> None:
     ours = ("reformer_pl", "experiments", "ablations")
     files_only = (
         "experiments.compose",
+        "experiments.device",
         "experiments.hydra_options",
         "experiments.rank",
         "experiments.log",

@@ -544,7 +544,7 @@ def test_a_failing_run_says_so_in_its_result(tmp_path: Path, what: str) -> None:
         assert train.main([*SMOKE, *overrides, f"out_dir={tmp_path}"]) == 1
         done = result(tmp_path)
         assert (
-            done.keys() >= KEYS - {"baseline", "device", "threads", "sessions"}
+            done.keys() >= KEYS - {"baseline", "count_models", "device", "threads", "sessions"}
             and done["status"] == status
             and reason in done["error"]
         )

@@ -75,7 +75,7 @@ def _seed(cell: Cell, row: dict[str, object], directory: Path) -> str:
         f'<span class="links">{links}</span></p>{reason}'
         "<details><summary>Command</summary>"
         f"<pre>{escape(pasteable(cell))}</pre></details>"
-        f'<button type="button" class="copy" aria-label="Copy the command of {escape(str(cell))}" '
+        f'\n<button type="button" class="copy" aria-label="Copy the command of {escape(str(cell))}" '
         "hidden>Copy</button></div>\n"
     )
 
