@@ -240,7 +240,7 @@ def test_the_page_about_python_runs_from_top_to_bottom(
     assert names["model"].config.model.lsh.n_hashes == 8
     assert names["logits"].shape == (*names["tokens"].shape, 128)
     assert names["memory"]["total"] > 0 and names["coverage"].mass.shape == (4, 2, 4)
-    assert list(names["scores"].index) == [1, 2, 4, 8, 16] and names["scores"].notna().all()
+    assert list(names["scores"].index) == [1, 2, 4, 8] and names["scores"].notna().all()
     assert len(names["left"].lines) == 6 and Path("figure4.png").stat().st_size > 10_000
 
 

@@ -74,8 +74,8 @@ def _seed(cell: Cell, row: dict[str, object], directory: Path) -> str:
         f'<span class="status {mood(status)}">{escape(status)}</span> '
         f'<span class="links">{links}</span></p>{reason}'
         "<details><summary>Command</summary>"
-        f"<pre>{escape(pasteable(cell))}</pre></details>"
-        f'\n<button type="button" class="copy" aria-label="Copy the command of {escape(str(cell))}" '
+        f"<pre>{escape(pasteable(cell))}</pre></details>\n"
+        f'<button type="button" class="copy" aria-label="Copy the command of {escape(str(cell))}" '
         "hidden>Copy</button></div>\n"
     )
 
