@@ -261,7 +261,7 @@ def test_a_figure_enlarges_and_returns_where_it_was(show: Callable[..., Page]) -
     button.press("Enter")
     assert page.get_by_role("dialog").is_visible() and plot.count() == 0
     assert (
-        large.bounding_box()["width"] > 1.5 * size["width"] and large.bounding_box()["height"] < 800
+        large.bounding_box()["width"] > 1.4 * size["width"] and large.bounding_box()["height"] < 800
     )
     page.keyboard.press("Escape")
     plot.wait_for()
