@@ -271,14 +271,16 @@ def test_the_filter_removes_by_axis_value_rescales_and_is_a_link(
     assert "lr=0.001%7C0.003" in page.url and "residual=reversible" in page.url
     box = page.locator("#filter").bounding_box()
     page.mouse.wheel(0, 4000)
-    page.wait_for_function("scrollY > 3000")
+    page.wait_for_function("() => scrollY > 3000")
     assert page.locator("#filter").bounding_box()["y"] == 0 and box
     link = page.url
     page.reload()
     assert page.locator("#table-loss_memory tbody:visible .label").all_inner_texts() == labels
     page.goto(page.url.split("#")[0])
     page.goto(link)  # typed into the same page
-    page.wait_for_function("document.querySelectorAll('#cells .cells:not([hidden])').length === 8")
+    page.wait_for_function(
+        "() => document.querySelectorAll('#cells .cells:not([hidden])').length === 8"
+    )
     page.locator("#figure-loss_memory .point:visible .hit").first.click(force=True)
     page.wait_for_url("**at=cell-*")  # a link within keeps the view
     assert "residual=reversible" in page.url
@@ -310,7 +312,7 @@ def test_a_command_is_folded_and_copied_by_its_button(
     cell.scroll_into_view_if_needed()
     assert not cell.locator("pre").is_visible()
     cell.get_by_role("button", name="Copy the command").click()
-    page.wait_for_function("document.querySelectorAll('.copy')[4].textContent === 'Copied'")
+    page.wait_for_function("() => document.querySelectorAll('.copy')[4].textContent === 'Copied'")
     command = page.evaluate("navigator.clipboard.readText()")
     assert command == cell.locator("pre").text_content() and "-m experiments.train" in command
     cell.locator("summary").click()

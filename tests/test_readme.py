@@ -241,7 +241,7 @@ def test_the_page_about_python_runs_from_top_to_bottom(
     assert names["logits"].shape == (*names["tokens"].shape, 128)
     assert names["memory"]["total"] > 0 and names["coverage"].mass.shape == (4, 2, 4)
     assert list(names["scores"].index) == [1, 2, 4, 8] and names["scores"].notna().all()
-    assert len(names["left"].lines) == 6 and Path("figure4.png").stat().st_size > 10_000
+    assert len(names["left"].lines) == 5 and Path("figure4.png").stat().st_size > 10_000
 
 
 @pytest.mark.usefixtures("stub_configs")
