@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ablations.report.drawing.looks import variant_looks
 from ablations.study import Study, load_study
+from ablations.study.axes.dimensions import grid_dimensions
 from ablations.study.axes.variant_axes import short_labels, variant_axes
 from tests.grid_study import grid_study
 
@@ -70,3 +72,26 @@ def test_labels_of_several_grids_keep_the_grid(tmp_path: Path) -> None:
         f"{grid} / length={length}" for grid in "ab" for length in (256, 512)
     ]
     assert variant_axes(study)["b / length=512"] == {"task.length": 512}
+
+
+def test_an_axis_that_a_variant_has_not_leaves_the_others_their_numbers(tmp_path: Path) -> None:
+    """Full attention has no rounds: the rounds of the others stay a scale, and no label is torn."""
+    study = study_of(
+        tmp_path,
+        axes={"model.attention": ["full", "lsh"], "model.lsh.n_hashes": [1, 2, 8]},
+        when={"model.lsh.n_hashes": {"model.attention": ["lsh"]}},
+    )
+    assert variant_axes(study) == {
+        "full": {"model.attention": "full"},
+        **{
+            f"lsh / n_hashes={n}": {"model.attention": "lsh", "model.lsh.n_hashes": n}
+            for n in (1, 2, 8)
+        },
+    }
+    assert short_labels(study) == {variant: variant for variant in variant_axes(study)}
+    attention, rounds = grid_dimensions(study)
+    assert rounds.is_scale and rounds.order == [f"n_hashes={n}" for n in (1, 2, 8)]
+    assert rounds.of("full") == "" and attention.of("full") == "full"
+    looks = variant_looks(study, "learning_curves")
+    assert set(looks.styles) == set(variant_axes(study))
+    assert not any(name.endswith(" / ") for name in looks.names.values())

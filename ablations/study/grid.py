@@ -59,6 +59,13 @@ class Grid:
             None,
         )
 
+    def first_cells(self) -> dict[str, Cell]:
+        """The first cell of each variant, as the figures of the grid name it."""
+        first: dict[str, Cell] = {}
+        for cell in self.cells:
+            first.setdefault(self.place(cell)[0] if self.measure else cell.train, cell)
+        return first
+
     def place(self, cell: Cell) -> tuple[str, str]:
         """(variant, label on the grown axis) of a cell: all other labels are the variant.
 

@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 
 from ablations.report.drawing.roles import Kind, Roles, choose_roles
 from ablations.study import Study
-from ablations.study.axes.dimensions import Dimension, grid_dimensions
+from ablations.study.axes.dimensions import Dimension, grid_dimensions, variants_in
 from ablations.study.axes.figure_keys import FigureKeys
 from experiments.run_dir.outcome import OK
 from reformer_pl.metrics import Metric
@@ -83,8 +83,8 @@ def variant_looks(
 
 
 def _looks(roles: Roles, dimensions: list[Dimension], best: list[str]) -> Looks:
-    variants = list(dimensions[0].choices)
-    names = {v: " / ".join(d.choices[v] for d in dimensions) or v for v in variants}
+    variants = variants_in(dimensions)
+    names = {v: _name(v, dimensions) or v for v in variants}
     colour, facet = roles.colour, roles.facet
     alone = roles.marker is None and facet is None
     if colour and alone and not colour.is_scale and len(colour.order) > MOST_NAMES:
@@ -107,7 +107,7 @@ def _looks(roles: Roles, dimensions: list[Dimension], best: list[str]) -> Looks:
             title for title in dict.fromkeys([*order, facet.label("")]) if title in panel.values()
         )
         kept = [d for d in dimensions if d.title not in facet.title.split(" and ")]
-        names = {v: " / ".join(d.choices[v] for d in kept) or names[v] for v in variants}
+        names = {v: _name(v, kept) or names[v] for v in variants}
     bar, entries = None, None
     if colour and colour.is_scale:
         texts = tuple(colour.text(choice) for choice in colour.order)
@@ -115,6 +115,11 @@ def _looks(roles: Roles, dimensions: list[Dimension], best: list[str]) -> Looks:
     if not alone or bar:
         entries = _entries(roles, colours, styles)
     return Looks(styles, names, panel, panels, entries, bar, _words(roles))
+
+
+def _name(variant: str, dimensions: Iterable[Dimension]) -> str:
+    """Its choices in a row."""
+    return " / ".join(filter(None, (dimension.of(variant) for dimension in dimensions)))
 
 
 def best_variants(cells: pd.DataFrame, score: Metric) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ablations.study import Study
-from ablations.study.axes.dimensions import Dimension, grid_dimensions, key_dimension
+from ablations.study.axes.dimensions import Dimension, grid_dimensions, key_dimension, variants_in
 from ablations.study.axes.figure_keys import NONE, FigureKeys
 
 Kind = Literal["curves", "points", "lines"]  # lines: of a benchmark, never in panels
@@ -79,7 +79,7 @@ def _follows(axis: Dimension, chosen: Iterable[Dimension]) -> bool:
     """Whether the dimensions chosen say which choice of an axis a variant has."""
     dimensions, seen = list(chosen), dict[tuple[str, ...], str]()
     for variant, choice in axis.choices.items():
-        at = tuple(dimension.choices.get(variant, "") for dimension in dimensions)
+        at = tuple(dimension.of(variant) for dimension in dimensions)
         if seen.setdefault(at, choice) != choice:
             return False
     return True
@@ -89,8 +89,8 @@ def joined(dimensions: list[Dimension]) -> Dimension:
     """Several dimensions as one, whose choices are theirs in a row."""
     if len(dimensions) == 1:
         return dimensions[0]
-    variants = dict.fromkeys(v for dimension in dimensions for v in dimension.choices)
     choices = {
-        v: " / ".join(d.label(d.choices[v]) for d in dimensions if v in d.choices) for v in variants
+        v: " / ".join(d.label(d.choices[v]) for d in dimensions if v in d.choices)
+        for v in variants_in(dimensions)
     }
     return Dimension(" and ".join(dimension.title for dimension in dimensions), choices)

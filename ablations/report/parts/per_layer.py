@@ -112,8 +112,8 @@ def sort_order_bytes(grid: Grid, variant: str) -> float:
     """What one layer of LSH keeps to reach the same keys in the backward pass, averaged over the
     pattern's words; 0 for other attention.
     """
-    cell = next(cell for cell in grid.cells if grid.place(cell)[0] == variant)
-    model, task = composed(cell.overrides).model, composed(cell.overrides).task
+    config = composed(grid.first_cells()[variant].overrides)
+    model, task = config.model, config.task
     words, chunk_len = model.attention.split(), model.lsh.chunk_len
     padded = -(-task.length // chunk_len) * chunk_len
     orders = task.batch_size * model.n_heads * model.lsh.n_hashes * padded

@@ -4,7 +4,7 @@ A figure gives each dimension a look of its own: a colour, a marker, a panel.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,7 +77,7 @@ def key_dimension(study: Study, key: str) -> Dimension:
     (grid,) = study.grids
     values = {
         variant: config[key]
-        for variant, cell in first_cells(grid).items()
+        for variant, cell in grid.first_cells().items()
         if key in (config := _read_config(cell))
     }
     choices = {variant: _text(value) for variant, value in values.items()}
@@ -85,22 +85,20 @@ def key_dimension(study: Study, key: str) -> Dimension:
     return Dimension(key, choices, numbers, is_scale=set(choices.values()) == set(numbers))
 
 
-def first_cells(grid: Grid) -> dict[str, Cell]:
-    """The first cell of each variant, as the figures of the grid name it."""
-    first: dict[str, Cell] = {}
-    for cell in grid.cells:
-        first.setdefault(grid.place(cell)[0] if grid.measure else cell.train, cell)
-    return first
+def variants_in(dimensions: Iterable[Dimension]) -> list[str]:
+    """The variants that play a part in any of the dimensions."""
+    return list(dict.fromkeys(v for dimension in dimensions for v in dimension.choices))
 
 
 def _axis(grid: Grid, i: int) -> Dimension:
-    choices = {variant: cell.labels[i] for variant, cell in first_cells(grid).items()}
+    cells = [cell for cell in grid.cells if cell.labels[i]]
+    choices = {v: c.labels[i] for v, c in grid.first_cells().items() if c.labels[i]}
     values = axis_values(grid, i)
     numbers = {label: float(value) for label, value in values.items() if _is_number(value)}
     if numbers:
         return Dimension(grid.axes[i], choices, numbers, is_scale=True)
     first: dict[str, Cell] = {}
-    for cell in grid.cells:  # all other axes are at their first choice here
+    for cell in cells:  # all other axes are at their first choice here
         first.setdefault(cell.labels[i], cell)
     configs = {label: _read_config(cell) for label, cell in first.items()}
     return Dimension(grid.axes[i], choices, _numbers_of_names(configs))

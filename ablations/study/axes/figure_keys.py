@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ablations.study.cell import Cell
 from ablations.study.grid import Grid
 from ablations.study.written.yaml_values import plain_value
 from experiments.compose import Bases, compose
@@ -72,9 +71,7 @@ def read_figures(values: dict[str, Any], grids: Iterable[Grid]) -> dict[str, Fig
 
 def _check_different(word: str, keys: FigureKeys, grid: Grid) -> None:
     """Raises ConfigError for an axis, or a key of the config, that all variants share."""
-    bases, variants = Bases(), dict[str, Cell]()
-    for cell in grid.cells:
-        variants.setdefault(grid.place(cell)[0] if grid.measure else cell.train, cell)
+    bases, variants = Bases(), grid.first_cells()
     for name, key in keys.of_axes().items():
         if key in grid.axes:
             place = grid.axes.index(key)

@@ -13,8 +13,9 @@ AxisValue = str | int | float
 def variant_axes(study: Study) -> dict[str, dict[str, AxisValue]]:
     """variant (`cell.train`) -> {axis: its value there}, in the order of the study.
 
-    An axis is named as in the YAML, and one with a single choice is left out. Its values are
-    numbers where all its choices are numbers (0.001 of the label lr=0.001), and else the labels.
+    An axis is named as in the YAML. One with a single choice is left out, and one that a variant
+    has not (`when:`). Its values are numbers where all its choices are numbers (0.001 of the label
+    lr=0.001), and else the labels.
     Empty for a folder of runs, which has no grid.
     """
     values: dict[str, dict[str, AxisValue]] = {}
@@ -24,7 +25,7 @@ def variant_axes(study: Study) -> dict[str, dict[str, AxisValue]]:
             values[cell.train] = {
                 axis: by_axis[axis][label]
                 for axis, label in zip(grid.axes, cell.labels, strict=True)
-                if len(by_axis[axis]) > 1
+                if label and len(by_axis[axis]) > 1
             }
     return values
 
@@ -39,14 +40,16 @@ def short_labels(study: Study) -> dict[str, str]:
         names = [grid.name] if len(study.grids) > 1 else []
         several = [len(axis_values(grid, i)) > 1 for i in range(len(grid.axes))]
         for cell in grid.cells:
-            kept = [label for label, keep in zip(cell.labels, several, strict=True) if keep]
+            kept = [
+                label for label, keep in zip(cell.labels, several, strict=True) if label and keep
+            ]
             labels[cell.train] = " / ".join(names + kept) or cell.train
     return labels or {cell.train: cell.train for cell in study.cells}
 
 
 def axis_values(grid: Grid, i: int) -> dict[str, AxisValue]:
-    """label -> value, of each choice on the i-th axis."""
-    labels = list(dict.fromkeys(cell.labels[i] for cell in grid.cells))
+    """label -> value, of each choice on the i-th axis of the variants that have it."""
+    labels = list(dict.fromkeys(cell.labels[i] for cell in grid.cells if cell.labels[i]))
     prefix = f"{grid.axes[i].rsplit('.', 1)[-1]}="
     numbers = {label: _number(label.removeprefix(prefix)) for label in labels}
     if all(number is not None for number in numbers.values()):
