@@ -47,9 +47,9 @@ class LitSequenceModel(LightningModule):
         self.task_loss = task_class(name).loss
         self.train_metrics, self.held_out_metrics = score_means(name), score_means(name)
         # The score that the task is judged by, for each draw of rotations.
-        judged, n_draws = task_metrics(name)[0], self.config.model.lsh.eval_draws
+        self.judged, n_draws = task_metrics(name)[0], self.config.model.lsh.eval_draws
         self.draw_scores = nn.ModuleList(
-            WeightedMean(judged.divisor) for _ in range(n_draws if n_draws > 1 else 0)
+            WeightedMean(self.judged.divisor) for _ in range(n_draws if n_draws > 1 else 0)
         )
         self.accumulated = 0  # batches since the last step of the optimiser
         self.step_before = 0  # the step at which this batch began
@@ -96,7 +96,7 @@ class LitSequenceModel(LightningModule):
             values = self.loss(batch, held_out_seed(self.config.seed, draw)).values()
             update(self.held_out_metrics, values)
             if self.draw_scores:
-                self.draw_scores[draw].update(*values[task_metrics(self.config.task.name)[0].name])
+                self.draw_scores[draw].update(*values[self.judged.name])
 
     def on_validation_epoch_end(self) -> None:
         values = self.held_out_metrics.compute()

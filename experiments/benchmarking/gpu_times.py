@@ -13,6 +13,7 @@ from torch.utils.benchmark import timer
 from reformer_pl.config import RunConfig
 from reformer_pl.config.rules import attention_pattern
 from reformer_pl.memory.one_layer import attention_call
+from reformer_pl.out_of_memory import is_out_of_memory
 from reformer_pl.precision import autocast
 
 # PyTorch's fused kernels for full attention on a GPU, by the names that a result gives them.
@@ -69,10 +70,9 @@ def fastest_kernel(
         try:
             once()
             seconds[name] = median(once() for _ in range(TRIALS))
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError:  # torch: no such kernel for this device, dtype or shape
-            continue
+        except RuntimeError as error:  # torch: no such kernel for this device, dtype or shape
+            if is_out_of_memory(error):
+                raise
     return min(seconds, key=lambda name: seconds[name]) if seconds else None
 
 

@@ -260,7 +260,8 @@ def gather_result(parts: Parts, scores: dict[str, float]) -> dict[str, Any]:
         "startup_seconds": cost.first_started - STARTED,
         "closing_seconds": time.perf_counter() - cost.ended,
         "baseline": parts.data.baseline(),
-        "count_models": count_models(parts.data),
+        # For the first rank alone: its result is the one that is written.
+        "count_models": count_models(parts.data) if parts.trainer.is_global_zero else [],
         "device": device_name(parts.trainer),
         "threads": torch.get_num_threads(),
         "sessions": read_sessions(parts.directory),

@@ -20,7 +20,6 @@ SHAPING = (
     "model.positions",
     "model.merge",
     "task.name",
-    "task.length",
 )
 # What an evaluation that a run scores at its end may change.
 NAMED_MAY_CHANGE = ("model.", "task.split")
@@ -43,19 +42,17 @@ def load_evaluation(trained: RunConfig, overrides: Iterable[str]) -> RunConfig:
     old, new = flat(to_dict(trained)), flat(to_dict(changed))
     for key in SHAPING:
         if old[key] != new[key]:
-            if key == "task.length":
-                if trained.model.positions in ANY_LENGTH:
-                    continue
-                raise ConfigError(
-                    f"an evaluation keeps the weights, and model.positions="
-                    f"{trained.model.positions} has weights for task.length={old[key]} alone: "
-                    f"to score it at {new[key]}, train with model.positions="
-                    f"{' or '.join(ANY_LENGTH)}"
-                )
             raise ConfigError(
                 f"an evaluation keeps the weights, whose shapes follow from {key}={old[key]}: "
                 f"it cannot be {new[key]}"
             )
+    positions, length = trained.model.positions, trained.task.length
+    if changed.task.length != length and positions not in ANY_LENGTH:
+        raise ConfigError(
+            f"an evaluation keeps the weights, and model.positions={positions} has weights for "
+            f"task.length={length} alone: to score it at {changed.task.length}, train with "
+            f"model.positions={' or '.join(ANY_LENGTH)}"
+        )
     if old["model.n_heads"] != new["model.n_heads"]:
         raise ConfigError(
             "an evaluation keeps the weights: a model trained with "

@@ -76,8 +76,8 @@ def step_of(config: RunConfig) -> int:
     """Tokens: a multiple of every chunk that cuts the sequence."""
     model = config.model
     kinds = attention_pattern(model.attention, model.n_layers)
-    chunks = [model.lsh.chunk_len] * ("lsh" in kinds) + [model.local.chunk_len] * ("local" in kinds)
-    return math.lcm(STEP, *chunks)
+    lengths = {word: getattr(model, word).chunk_len for word in ("lsh", "local", "blocks")}
+    return math.lcm(STEP, *(chunk_len for word, chunk_len in lengths.items() if word in kinds))
 
 
 def with_length(config: RunConfig, length: int) -> RunConfig | None:

@@ -12,7 +12,7 @@ from matplotlib.transforms import ScaledTranslation
 from ablations.report.drawing.belongs import belongs
 from ablations.report.drawing.looks import GREY
 from ablations.report.drawing.panels import BAR_POINTS
-from ablations.report.interval import mean_intervals
+from ablations.report.interval import ANY_VALUE, mean_intervals
 from ablations.report.variant_means import value_bounds
 from reformer_pl.metrics import Metric
 
@@ -31,13 +31,10 @@ def mean_curve(rows: pd.DataFrame, score: Metric, by: str, lost: Iterable[int]) 
     Seeds are joined step by step, where as many have one as at most; their tokens and seconds are
     the mean over them. A step that is lost has no number, which leaves a gap.
     """
-    steps = rows.groupby("step")
-    whole = steps.size() == steps.size().max()  # a mean over the same seeds at every step
-    values = mean_intervals(steps[score.name], value_bounds(score.name))[whole] * score.scale
-    values = values.iloc[_spread(len(values))]
-    values = values.reindex(sorted({*values.index, *lost}))
-    x = values.index.to_series() if by == "step" else steps[by].mean().reindex(values.index)
-    return values.assign(x=x)
+    values = score.scale * _by_step(rows, score.name, lost, value_bounds(score.name))
+    if by == "step":
+        return values.assign(x=values.index)
+    return values.assign(x=rows.groupby("step")[by].mean().reindex(values.index))
 
 
 def difference_curve(
@@ -46,12 +43,22 @@ def difference_curve(
     """x, mean, low and high by step: `after` minus `before` on equal seeds, in the unit shown."""
     both = after.merge(before, on=["seed", "step"], suffixes=("", "_before"))
     both["difference"] = both[score.name] - both[f"{score.name}_before"]
-    steps = both.groupby("step")
-    whole = steps.size() == steps.size().max()
-    values = mean_intervals(steps["difference"])[whole] * score.scale
-    values = values.iloc[_spread(len(values))]
-    values = values.reindex(sorted({*values.index, *lost}))
+    values = score.scale * _by_step(both, "difference", lost)
     return values.assign(x=values.index)
+
+
+def _by_step(
+    rows: pd.DataFrame,
+    column: str,
+    lost: Iterable[int],
+    bounds: tuple[float, float] = ANY_VALUE,
+) -> pd.DataFrame:
+    """mean, low and high by step, as stored, where as many seeds have the step as at most."""
+    steps = rows.groupby("step")
+    whole = steps.size() == steps.size().max()  # a mean over the same seeds at every step
+    values = mean_intervals(steps[column], bounds)[whole]
+    values = values.iloc[_spread(len(values))]
+    return values.reindex(sorted({*values.index, *lost}))
 
 
 def tail_of(curve: pd.DataFrame, share: float) -> pd.DataFrame:

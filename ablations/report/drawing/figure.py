@@ -97,9 +97,7 @@ def baseline_line(
         low, high = (min(near), max(near)) if near else axes.get_ylim()
         reach = 1.2 * max(high - low, 0.02 * abs(high)) if near else 0
         if low - reach <= value <= high + reach:
-            line = {"color": GREY, "linestyle": (0, (4, 3)), "linewidth": 0.9, "zorder": 1}
-            for panel in all_axes:
-                panel.axhline(value, label=text if panel is axes else "_", **line)
+            _rule(all_axes, value, text, (4, 3))
             drawn.append(value)
         else:
             away.append(f"{text} ({'above' if value > high else 'below'} the axis)")
@@ -108,9 +106,7 @@ def baseline_line(
         value = metric.scale * model.get(metric.name, math.nan)
         if low <= value <= high:
             text = f"{name}: {number(value, metric.short_places)}{metric.suffix}"
-            line = {"color": GREY, "linestyle": (0, (1, 2)), "linewidth": 0.9, "zorder": 1}
-            for panel in all_axes:
-                panel.axhline(value, label=text if panel is axes else "_", **line)
+            _rule(all_axes, value, text, (1, 2))
             drawn.append(value)
     words = {"fontsize": 7, "color": GREY}
     if away and len(all_axes) > 1:
@@ -118,6 +114,13 @@ def baseline_line(
     elif away:
         axes.set_title("; ".join(away), loc="right", **words)
     return drawn
+
+
+def _rule(all_axes: Sequence[Axes], value: float, text: str, dashes: tuple[int, int]) -> None:
+    """A grey line across each panel, once in the legend."""
+    line = {"color": GREY, "linestyle": (0, dashes), "linewidth": 0.9, "zorder": 1}
+    for i, panel in enumerate(all_axes):
+        panel.axhline(value, label="_" if i else text, **line)
 
 
 def column_axes(height: float) -> tuple[Figure, Axes]:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from ablations.report.interval import mean_interval
-from ablations.report.numbers import digits
+from ablations.report.numbers import MISSING, digits
 from ablations.report.table import Row, Table, Value, Words, if_disturbed
 from ablations.report.variant_means import (
     counted,
@@ -75,14 +75,14 @@ def user_table(study: Study, results: pd.DataFrame, wanted: UserTable, name: str
                 values = _finished(group, metric) / metric.scale
                 low, high = mean_interval(values, value_bounds(metric.name))
                 data.append((*row, *head, len(values), values.mean(), low, high))
-        lines.append(Row(" / ".join(row), tuple(entries), _variant(rows, wanted.rows, row)))
+        lines.append(Row(_label(row), tuple(entries), _variant(rows, wanted.rows, row)))
     caption = (
         f"{metric.title if metric.noun or metric.header else metric.name}"
         f"{f' ({metric.suffix})' if metric.suffix else ''} by {', '.join(wanted.rows)} (rows) and "
         f"{', '.join(wanted.columns)} (columns){over_seeds(study)}."
         f"{side_by_side(study) if metric.flag else ''}"
     )
-    header = (", ".join(wanted.rows), *(" / ".join(head) for head in heads))
+    header = (", ".join(wanted.rows), *map(_label, heads))
     names = [*keys, "n", *(f"{metric.name}_{end}" for end in ("mean", "low", "high"))]
     return Table(name, caption, header, tuple(lines), pd.DataFrame(data, columns=names))
 
@@ -112,6 +112,11 @@ def _finished(group: pd.DataFrame, metric: Metric) -> pd.Series:
 def _places(rows: pd.DataFrame, keys: tuple[str, ...]) -> list[tuple[str, ...]]:
     """The different labels on some axes, in the order of the study."""
     return list(dict.fromkeys(zip(*(rows[key] for key in keys), strict=True)))
+
+
+def _label(choices: tuple[str, ...]) -> str:
+    """Of a row or a column; an axis that a variant has not says nothing."""
+    return " / ".join(filter(None, choices)) or MISSING
 
 
 def _variant(rows: pd.DataFrame, keys: tuple[str, ...], labels: tuple[str, ...]) -> str:

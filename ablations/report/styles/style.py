@@ -69,7 +69,7 @@ def current_style() -> Style:
 def styled(changes: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
     """Matplotlib's settings of the current style, for a function that draws: `@styled()`.
 
-    Letters that no font has are reported once, by `fonts.py`, and not by each of the figures.
+    Letters that no font has are reported once, by `letters.py`, and not by each of the figures.
     """
     with mpl.rc_context({**current_style().rc, **changes}), catch_warnings():
         filterwarnings("ignore", message="Glyph .* missing from font")
