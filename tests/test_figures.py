@@ -116,6 +116,26 @@ def test_differences_of_a_hundredth_show_below_a_first_point_that_is_far_above(
     assert ends == pytest.approx([0.0045, 0.0035, 0.0135, 0.0425, 0.0945])
 
 
+@pytest.mark.parametrize("common", [0, 1])
+def test_variants_are_compared_at_common_evaluations_alone(tmp_path: Path, common: int) -> None:
+    names = {"A": ["optim.lr=1e-3"], "B": ["optim.lr=2e-3"], "C": ["optim.lr=3e-3"]}
+    study = study_of(tmp_path, "apart", {
+        "base": ["experiment=enwik8"], "axes": {"train": names}, "seeds": [0],
+        "report": ["learning_curves"],
+    })  # fmt: skip
+    for i, cell in enumerate(study.cells):
+        curve = [{"bits_per_dim": 4.0 - i, "loss_nats": 3.0, "accuracy": 0.2}] * (2 + common * i)
+        write_run(cell.directory, curve, 50 + i * (1 - common), {}, step_seconds=0.1)
+        path = cell.directory / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"baseline": None}))
+    figure = curves_of(study)
+    upper, lower = figure.axes[:2]
+    assert [len(line.get_xdata()) for line in upper.lines[:3]] == [2, 2 + common, 2 + 2 * common]
+    differences = [line for line in lower.lines if len(line.get_xdata()) == 2 and line.get_gid()]
+    assert len(differences) == 2 * common
+    check_texts(figure)
+
+
 def test_the_numbers_of_names_are_the_order_of_the_colours(tmp_path: Path) -> None:
     looks = variant_looks(figure_4(tmp_path), "learning_curves")
     assert looks.entries is None and looks.bar is None, "the legend has the names"

@@ -126,8 +126,8 @@ def sizes(place: int, count: int, is_small: bool) -> dict[str, object]:
 
 
 def _spread(count: int) -> np.ndarray:
-    """The places of the evaluations that are drawn."""
-    return np.unique(np.linspace(0, count - 1, MOST_DRAWN).round().astype(int))
+    """The places of the evaluations that are drawn; none of none."""
+    return np.unique(np.linspace(0, count - 1, min(count, MOST_DRAWN)).round().astype(int))
 
 
 def signed_tick(value: float, place: int | None = None) -> str:
