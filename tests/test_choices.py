@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 
 from ablations.__main__ import main
+from ablations.report.parts.train_eval import score_data
+from ablations.results import score_rows
+from ablations.study import Study
+from ablations.study.cell import Cell
 from ablations.study.study import compose_cells, load_study
+from reformer_pl.config import ConfigError, RunConfig
 
 TWO_AXES = "axes: {model.attention: [full, lsh, local], model.lsh.n_hashes: [1, 2]}\n"
 CHAIN = """
@@ -78,7 +83,10 @@ def test_an_absent_axis_leaves_its_key_to_the_base(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("when", "reason"),
     [
-        ("when: {optim.lr: {model.attention: [lsh]}}", "when: optim.lr is no axis of the grid"),
+        (
+            "when: {optim.lr: {model.attention: [lsh]}}",
+            "when: optim.lr is no axis of the grid and no",
+        ),
         ("when: {model.lsh.n_hashes: {optim.lr: [1]}}", "optim.lr is no axis of the grid"),
         ("when: {model.lsh.n_hashes: {model.attention: [lhs]}}", "lhs is no label: choose full"),
         ("when: {model.lsh.n_hashes: lsh}", "must name another axis and its labels"),
@@ -100,3 +108,66 @@ def test_a_bad_condition_is_refused_in_one_line(
     assert main(["plan", str(path)]) == 2
     error = capsys.readouterr().err
     assert reason in error and error.count("\n") == 1
+
+
+SCORED = """
+axes: {model.attention: [full, shared_full], optim.lr: [0.001, 0.002]}
+evaluations: {Full: [], LSH-2: [model.attention=lsh, model.lsh.n_hashes=2], Local: [model.attention=local]}
+when:
+  LSH-2: {model.attention: [shared_full]}
+  Local: {model.attention: [full], optim.lr: [0.002]}
+report: [train_eval]
+"""
+
+
+def test_an_evaluation_belongs_to_the_cells_whose_parameters_it_fits(tmp_path: Path) -> None:
+    path = tmp_path / "scored.yaml"
+    path.write_text(SCORED)
+    study = load_study(str(path), tmp_path / "runs")
+    own = {cell.train: list(config.evaluations) for cell, config in pairs_of(study)}
+    assert own == {
+        "full / lr=0.001": ["Full"],
+        "full / lr=0.002": ["Full", "Local"],
+        "shared_full / lr=0.001": ["Full", "LSH-2"],
+        "shared_full / lr=0.002": ["Full", "LSH-2"],
+    }
+    rows = score_rows(study)
+    assert list(zip(rows["train"], rows["eval"], strict=True)) == [
+        (train, name) for train, names in own.items() for name in names
+    ]
+    assert {"Local", "LSH-2"} <= set(score_data(study)["eval"]), "a column for each"
+
+
+def pairs_of(study: Study) -> list[tuple[Cell, RunConfig]]:
+    return list(zip(study.cells, compose_cells(study), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("  LSH-2: {model.attention: [shared_full]}\n", "", "share queries and keys"),
+        ("  LSH-2:", "  LSH-3:", "when: LSH-3 is no axis of the grid and no evaluation: choose"),
+        ("[shared_full]}", "[lsh]}", "when.LSH-2.model.attention: lsh is no label"),
+        ("{model.attention: [shared_full]}", "{Full: [x]}", "when.LSH-2: Full is no axis"),
+    ],
+)
+def test_a_bad_condition_of_an_evaluation_is_refused_in_one_line(
+    old: str, new: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "scored.yaml"
+    path.write_text(SCORED.replace(old, new))
+    assert main(["plan", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert reason in error and error.count("\n") == 1, error
+
+
+def test_a_condition_of_a_name_that_is_an_axis_and_an_evaluation_is_refused(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "scored.yaml"
+    path.write_text(
+        "axes: {kind: {a: [], b: [optim.lr=0.1]}, Own: {c: [], d: [optim.warmup_steps=1]}}\n"
+        "evaluations: {Own: []}\nwhen: {Own: {kind: [a]}}\n"
+    )
+    with pytest.raises(ConfigError, match="Own is an axis and an evaluation"):
+        load_study(str(path), tmp_path / "runs")

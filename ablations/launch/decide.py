@@ -154,7 +154,7 @@ def _decide(
         return Decision("resume" if has_begun(cell.directory) else "run")
     status = result["status"]
     if status == OK:
-        missing = missing_evaluations(cell.directory, study.evaluations)
+        missing = missing_evaluations(cell.directory, study.evaluations_of(cell))
         if not missing:
             return Decision("skip", OK, status=OK)
         why = f"trained, without {', '.join(missing)}"

@@ -118,7 +118,9 @@ def state(study: Study, cell: Cell, job: Job | None = None) -> str:
     result = result_row(cell.directory)
     trained = is_ok(result)
     try:
-        unevaluated = trained and bool(missing_evaluations(cell.directory, study.evaluations))
+        unevaluated = trained and bool(
+            missing_evaluations(cell.directory, study.evaluations_of(cell))
+        )
     except ConfigError:
         return UNREADABLE
     if result is not None and not unevaluated:

@@ -31,7 +31,7 @@ def score_rows(study: Study) -> pd.DataFrame:
     rows = [
         row
         for cell in study.cells
-        for row in rows_of(study.name, cell, study.evaluations, changed.get(cell, ""))
+        for row in rows_of(study.name, cell, study.evaluations_of(cell), changed.get(cell, ""))
     ]
     after_scores = COLUMNS.index(SCORES[-1]) + 1
     others = present(OTHER_SCORES, rows)

@@ -79,7 +79,9 @@ def _all_known(study: Study, cell: Cell, changed: str) -> list[dict[str, Any]]:
         config = read_config_values(cell.directory)
     except ConfigError as error:
         config, unreadable = {}, str(error)
-    evaluations: Any = study.evaluations if study.grids else config.pop("evaluations", None) or {}
+    evaluations: Any = (
+        study.evaluations_of(cell) if study.grids else config.pop("evaluations", None) or {}
+    )
     if not isinstance(evaluations, dict):
         evaluations, unreadable = {}, f"{cell.directory / CONFIG} has evaluations that are no names"
     rows = rows_of(study.name, cell, evaluations, changed, own=True)

@@ -18,6 +18,7 @@ class Cell:
     directory: Path
     labels: tuple[str, ...]  # its choice on each axis; empty where it has none
     program: str  # the module that runs it
+    evaluations: tuple[str, ...] = ()  # the names of those that score it
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", self.program, *self.overrides]

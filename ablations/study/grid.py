@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ablations.study.axes.choices import product_of, read_conditions
+from ablations.study.axes.choices import evaluations_of, product_of, read_conditions
 from ablations.study.cell import Cell
 from ablations.study.names import cell_name, check_label
 from ablations.study.report_entries import ReportEntries, read_entries
@@ -167,7 +167,7 @@ def _cells(
     axes = {
         str(key): _axis(str(key), choices) for key, choices in read_mapping(grid, "axes").items()
     }
-    conditions = read_conditions(read_mapping(grid, "when"), axes)
+    conditions = read_conditions(read_mapping(grid, "when"), axes, evaluations)
     seeds = read_seeds(values)
     if not axes or not seeds:
         raise ConfigError(f"the grid is empty: {'axes' if not axes else 'seeds'} has no entry")
@@ -182,8 +182,7 @@ def _cells(
             f"the grid has {n_cells} cells, more than {max_cells}: "
             f"leave some out, or raise the limit with --max-cells {n_cells}"
         )
-    named = [f"{label}:{hydra_value(overrides)}" for label, overrides in evaluations.items()]
-    added = [f"+evaluations={{{','.join(named)}}}"] if named else []
+    named = {label: f"{label}:{hydra_value(words)}" for label, words in evaluations.items()}
     cells = []
     for seed, choice in itertools.product(seeds, product_of(axes, conditions)):
         labels = tuple(label for label, _ in choice)
@@ -192,6 +191,8 @@ def _cells(
         out_dir = directory / name / f"seed={seed}"
         chosen = [override for _, overrides in choice for override in overrides]
         fixed = [f"seed={seed}", f"out_dir={hydra_value(str(out_dir))}"]
+        scored = evaluations_of(choice, axes, evaluations, conditions)
+        added = [f"+evaluations={{{','.join(named[label] for label in scored)}}}"] if scored else []
         cells.append(
             Cell(
                 name,
@@ -201,6 +202,7 @@ def _cells(
                 out_dir,
                 labels,
                 program,
+                scored,
             )
         )
     return tuple(cells)

@@ -81,6 +81,10 @@ class Study:
         """Its cells measure (experiments.benchmark) and train nothing."""
         return any(grid.measure for grid in self.grids)
 
+    def evaluations_of(self, cell: Cell) -> dict[str, list[str]]:
+        """The overrides of each evaluation that the cell has: all, where `when:` names none."""
+        return {name: self.evaluations[name] for name in cell.evaluations}
+
 
 def load_study(
     name_or_path: str | Path, runs_dir: Path = Path("runs"), max_cells: int = MAX_CELLS
@@ -173,7 +177,9 @@ def compose_cells(study: Study) -> list[RunConfig]:
         place = str(cell)
         try:
             config = compose(cell.overrides, bases)
-            if config.evaluations != study.evaluations or config.out_dir != str(cell.directory):
+            if config.evaluations != study.evaluations_of(cell) or config.out_dir != str(
+                cell.directory
+            ):
                 raise ConfigError(
                     f"Hydra reads the directory {cell.directory} or an evaluation's name "
                     "as something else: rename it"
@@ -181,7 +187,7 @@ def compose_cells(study: Study) -> list[RunConfig]:
             same_but_seed = (
                 cell.seed != study.cells[0].seed
             )  # its evaluations were checked with the first seed
-            for label in () if same_but_seed else study.evaluations:
+            for label in () if same_but_seed else cell.evaluations:
                 place = f"{cell}, evaluation {label}"
                 load_named_evaluation(config, label)
         except ConfigError as error:

@@ -201,7 +201,7 @@ class Sweep:
     def _lacks_an_evaluation(self, cell: Cell) -> bool:
         """Where a file of one cannot be read, too: it is not there for a reader."""
         try:
-            return bool(missing_evaluations(cell.directory, self.plan.study.evaluations))
+            return bool(missing_evaluations(cell.directory, self.plan.study.evaluations_of(cell)))
         except ConfigError:
             return True
 

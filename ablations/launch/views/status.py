@@ -93,7 +93,7 @@ def _cell_status(study: Study, cell: Cell, config: RunConfig, job: Job | None) -
         row = _unfinished(cell, status, pace(cell, config), loss_name(config.task.name))
         return replace(row, problem=owned_elsewhere(cell.directory))
     if status == UNEVALUATED:
-        missing = ", ".join(missing_evaluations(cell.directory, study.evaluations))
+        missing = ", ".join(missing_evaluations(cell.directory, study.evaluations_of(cell)))
         checkpoint, config_file = checkpoint_path(cell.directory), cell.directory / CONFIG
         makes = checkpoint.is_file() or not config_file.exists()
         how = ", which the next run makes" if makes else f": {no_checkpoint(checkpoint)}"

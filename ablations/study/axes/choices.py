@@ -2,10 +2,11 @@
 
 when:
   model.lsh.n_hashes: {model.attention: [lsh]}   # one cell of full attention, three of lsh
+  Local-16: {model.attention: [full]}            # an evaluation that lsh's parameters do not fit
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from ablations.study.written.yaml_values import is_nothing, text_of
@@ -39,11 +40,32 @@ def _has(axis: str, labels: dict[str, str], conditions: Conditions) -> bool:
     )
 
 
-def read_conditions(when: dict[str, Any], axes: dict[str, list[Choice]]) -> Conditions:
-    """Raises ConfigError for an axis or a label that the grid does not have."""
+def evaluations_of(
+    choices: list[Choice],
+    axes: dict[str, list[Choice]],
+    evaluations: Iterable[str],
+    conditions: Conditions,
+) -> tuple[str, ...]:
+    """The names of the evaluations that a cell with these choices has."""
+    labels = dict(zip(axes, (label for label, _ in choices), strict=True))
+    return tuple(name for name in evaluations if _has(name, labels, conditions))
+
+
+def read_conditions(
+    when: dict[str, Any], axes: dict[str, list[Choice]], evaluations: Collection[str] = ()
+) -> Conditions:
+    """Raises ConfigError for an axis, an evaluation or a label that the study does not have."""
     conditions: Conditions = {}
     for axis, needed in when.items():
-        _check_axis(f"when: {axis}", axis, axes)
+        if axis not in axes and axis not in evaluations:
+            choices = ", ".join((*axes, *evaluations))
+            raise ConfigError(
+                f"when: {axis} is no axis of the grid and no evaluation: choose {choices}"
+            )
+        if axis in axes and axis in evaluations:
+            raise ConfigError(
+                f"when: {axis} is an axis and an evaluation: give the evaluation another name"
+            )
         if not isinstance(needed, dict) or not needed:
             raise ConfigError(
                 f"when.{axis} must name another axis and its labels, such as "
