@@ -31,7 +31,7 @@ def predict_memory(config: RunConfig, device: str = "cpu") -> dict[str, float]:
     reserved     the segments of 2 and 20 MiB, and more, that hold all this: what must be free. It
                  is without the CUDA context, about half a GiB, and without NCCL
 
-    What trainer.compile spares is not counted. Of a run with phases it is the phase that needs most.
+    What trainer.compile spares is not counted. Of a run with phases it is the one that needs most.
     """
     # It builds models, and so imports much that a process which only measures does not need.
     from reformer_pl.memory.predict import predict_step
