@@ -60,9 +60,13 @@ class CoverageFile(Callback):
         # Of as many sequences at a time as this rank trains on, so that memory suffices.
         batch, world = trainer.datamodule.eval_batch(0), trainer.world_size
         parts = [batch.rows(rank, world).tokens for rank in range(min(world, len(batch.tokens)))]
+        module.enter_phase(trainer.global_step)  # Lightning calls the module after its callbacks
         with trainer.precision_plugin.forward_context():
             rows = cover(
-                module, self.config, [part.to(module.device) for part in parts], trainer.global_step
+                module,
+                module.phase,
+                [part.to(module.device) for part in parts],
+                trainer.global_step,
             )
         append_rows(self.path, rows)
 
