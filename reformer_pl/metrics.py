@@ -76,6 +76,9 @@ RECALL_SLICES = tuple(
 )  # fmt: skip
 # Of all tasks, in the order of result.json.
 SCORES = (LOSS_NATS, ACCURACY, BITS_PER_DIM, *RECALL_SLICES)
+# Of a score that is the mean over several draws of rotations: how many, and the standard deviation
+# over them of the score that the task is judged by.
+N_DRAWS, DRAWS_STD = DRAWS = ("eval_draws", "eval_draws_std")
 STEP_SECONDS = Metric(
     "step_seconds", "s/step", "Seconds per training step", short_axis="Seconds per step",
     flag="disturbed",
@@ -117,6 +120,11 @@ def score_names(task: str) -> list[str]:
     """The keys of a task's scores in result.json, in their order there."""
     metrics = task_metrics(task)
     return [metric.name for metric in SCORES if metric in metrics]
+
+
+def task_slices(name: str) -> tuple[Metric, ...]:
+    """Those of a task's scores that are its accuracy by distance, the nearest first."""
+    return tuple(metric for metric in task_metrics(name) if metric in RECALL_SLICES)
 
 
 def loss_name(task: str) -> str:
