@@ -122,11 +122,6 @@ def score_names(task: str) -> list[str]:
     return [metric.name for metric in SCORES if metric in metrics]
 
 
-def task_slices(name: str) -> tuple[Metric, ...]:
-    """Those of a task's scores that are its accuracy by distance, the nearest first."""
-    return tuple(metric for metric in task_metrics(name) if metric in RECALL_SLICES)
-
-
 def loss_name(task: str) -> str:
     """The key of what a task trains: the first of its scores."""
     return score_names(task)[0]
