@@ -17,7 +17,7 @@ from reformer_pl.config.evaluations import phase_configs
 from reformer_pl.config.phases import phase_start
 from reformer_pl.config.rules import OPTIMIZERS, SCHEDULES, ConfigError
 from reformer_pl.loss import Loss, WeightedMean
-from reformer_pl.metrics import loss_name, task_metrics
+from reformer_pl.metrics import DRAWS_STD, loss_name, task_metrics
 from reformer_pl.model import SequenceModel, in_phase
 from reformer_pl.precision import dtypes
 from reformer_pl.tasks import task_class
@@ -129,7 +129,7 @@ class LitSequenceModel(LightningModule):
             )
         draw_scores = self.draw_scores[: self.phase.model.lsh.eval_draws]
         if len(draw_scores) > 1:
-            values["eval_draws_std"] = torch.stack([s.compute() for s in draw_scores]).std()
+            values[DRAWS_STD] = torch.stack([s.compute() for s in draw_scores]).std()
             for draw_score in draw_scores:
                 draw_score.reset()
         self.log_dict({f"valid/{name}": value for name, value in values.items()})

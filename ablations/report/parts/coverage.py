@@ -61,7 +61,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
         "Attention coverage in %: the share of full attention's probability mass on keys that the "
         "hash buckets reach: mean (lowest-highest) over n heads, of all layers and seeds that "
         f"ended well, at three training steps ({chosen}). Chance is the share of a query's keys "
-        "that is reached: the mass that as many random keys would hold."
+        "that is reached: the mass that as many random keys would hold. Of held-out sequences."
     )
     header = ("trained with", *(name for time in TIMES for name in (time, "chance")), "n")
     return [Table("coverage", caption, header, tuple(rows), data)]
@@ -77,7 +77,7 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
         "attention's probability mass on keys that the hash buckets reach, by the number of "
         "rounds. Line: mean over layers, heads and seeds; band: lowest to highest; dashed: the "
         "share of a query's keys that is reached, which is the mass that as many random keys would "
-        "hold."
+        "hold. Of held-out sequences."
     )
     return [Drawing("coverage", caption, coverage_curves(study, recorded))]
 
