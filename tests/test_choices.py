@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ablations.__main__ import main
-from ablations.study.study import compose_cells, load_study
+from ablations.study import compose_cells, load_study
 
 TWO_AXES = "axes: {model.attention: [full, lsh, local], model.lsh.n_hashes: [1, 2]}\n"
 CHAIN = """
