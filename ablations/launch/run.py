@@ -37,7 +37,7 @@ from ablations.launch.views.dry_run import print_decisions
 from ablations.launch.views.tuning import tuning_lines
 from ablations.study import Study, compose_cells
 from ablations.study.cell import Cell
-from ablations.study.tune.final_cells import stages, with_choices
+from ablations.study.tune.final_cells import known, stages, with_choices
 from experiments.run_dir.outcome import OK
 from reformer_pl.config import RunConfig
 
@@ -129,17 +129,13 @@ def wait(studies: list[Study]) -> int:
 
 def _compose(study: Study, options: Options, launcher: Launcher) -> list[Stage]:
     """A study's stages, which run in turn. ConfigError where the launcher cannot run them."""
-    configs = dict(zip(study.cells, compose_cells(study), strict=True))
-    launcher.check(study, list(configs.values()), options)
-    return [
-        (
-            stage,
-            [configs[cell] for cell in stage.cells]
-            if stage.name == study.name
-            else compose_cells(stage),
-        )
-        for stage in stages(study)
-    ]
+    composed = []
+    for stage in stages(study):
+        configs = dict(zip(stage.cells, compose_cells(stage), strict=True))
+        launcher.check(stage, list(configs.values()), options)
+        ready = known(stage)
+        composed.append((ready, [configs[cell] for cell in ready.cells]))
+    return composed
 
 
 def _plan(
@@ -164,11 +160,11 @@ def _tune_and_run(
         return 1
     study = with_choices(study)
     _print(tuning_lines(study)[1:])
-    known = _compose(study, options, launcher)[1]
+    ready = _compose(study, options, launcher)[1]
     jobs = settle(study.all_cells)
     tried = frozenset(cell.directory for cell in plan.starting)
     later = replace(options, force=False)  # what was there has been renamed
-    final = _plan(known, later, jobs, stop, tried)
+    final = _plan(ready, later, jobs, stop, tried)
     check_decisions(final)
     code = _start(final, later, launcher, stop)
     is_open = any(study.is_open(cell) for cell in study.cells)

@@ -17,6 +17,7 @@ grids:
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from ablations.study.distinct import check_folded, check_names
 from ablations.study.grid import MAX_CELLS, Grid, make_grids
 from ablations.study.names import check_paths
 from ablations.study.paper_numbers import check_paper
+from ablations.study.report_words import REPORT_WORDS
 from ablations.study.study import Study
 from ablations.study.tune.final_cells import with_choices
 from ablations.study.tune.tuning import TUNE, TUNE_SEEDS, read_tuning, without_tuned
@@ -84,6 +86,8 @@ def _study(name: str, values: dict[str, Any], runs_dir: Path, max_cells: int) ->
         raise ConfigError("runs/single holds the single runs: give the file another name")
     evaluations = _evaluations(values)
     grids = make_grids(without_tuned(values), evaluations, runs_dir / name, max_cells)
+    tuning = read_tuning(values, grids, runs_dir / name, max_cells)
+    grids = tuple(_with_tuning_words(grid, tunes=tuning is not None) for grid in grids)
     cells = tuple(cell for grid in grids for cell in grid.cells)
     check_names(grids)
     check_paths(cells)
@@ -100,9 +104,20 @@ def _study(name: str, values: dict[str, Any], runs_dir: Path, max_cells: int) ->
         grids=grids,
         baseline=_baseline(values, cells),
         figures=read_figures(read_mapping(values, "figures"), grids),
-        tuning=read_tuning(values, grids, runs_dir / name, max_cells),
+        tuning=tuning,
     )
     return with_choices(study)
+
+
+def _with_tuning_words(grid: Grid, tunes: bool) -> Grid:
+    """The grid with the words that each study with `tune:` has. ConfigError where it has none."""
+    words = [word for word, needs in REPORT_WORDS.items() if needs.tunes]
+    for word in words:
+        if word in grid.report and not tunes:
+            raise ConfigError(f"report: {word} shows what tune chooses: add tune, or leave it out")
+    if not tunes:
+        return grid
+    return replace(grid, report=tuple(dict.fromkeys((*grid.report, *words))))
 
 
 def _evaluations(values: dict[str, Any]) -> dict[str, list[str]]:

@@ -17,6 +17,7 @@ class Needs:
     variants: int = 1  # at least
     key: str = ""  # a key that is not 0 in one of its cells
     example: str = ""  # an override that sets the key
+    tunes: bool = False  # whether the study must have `tune:`, and then has the word by itself
 
 
 REPORT_WORDS = {
@@ -25,6 +26,7 @@ REPORT_WORDS = {
     "paired": Needs(variants=2),
     "hash_rounds": Needs(),
     "memory_prediction": Needs(),
+    "tuning": Needs(tunes=True),
     "learning_curves": Needs(),
     "coverage": Needs(
         key="trainer.coverage_every_steps", example="trainer.coverage_every_steps=10"

@@ -42,13 +42,15 @@ def with_choices(study: Study) -> Study:
 
 
 def stages(study: Study) -> list[Study]:
-    """What runs in turn: of a study that tunes its tuning cells, and then its own, as far as they
-    are known today.
-    """
+    """What runs in turn: of a study that tunes its tuning cells, and then its own."""
+    return [study] if study.tuning is None else [tuning_study(study), study]
+
+
+def known(study: Study) -> Study:
+    """The study without the cells that wait for the choice of their variant."""
     if study.tuning is None:
-        return [study]
-    known = tuple(cell for cell in study.cells if not study.is_open(cell))
-    return [tuning_study(study), _with_cells(study, known)]
+        return study
+    return _with_cells(study, tuple(cell for cell in study.cells if not study.is_open(cell)))
 
 
 def tuning_study(study: Study) -> Study:

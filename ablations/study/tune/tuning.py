@@ -43,6 +43,10 @@ class Tuning:
         """ "optim.lr and optim.warmup_steps"."""
         return " and ".join(self.axes)
 
+    @property
+    def seeds(self) -> list[int]:
+        return list(dict.fromkeys(cell.seed for cell in self.grid.cells))
+
     def overrides_of(self, labels: Iterable[str]) -> list[str]:
         """What sets the tuned keys to these labels."""
         return [
