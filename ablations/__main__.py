@@ -22,11 +22,13 @@ from ablations.launch.options import Options
 from ablations.launch.predicted_memory import Predictions, prediction_line, print_longest
 from ablations.launch.run import dry_run, run, wait
 from ablations.launch.views.plan import plan_end
+from ablations.launch.views.shared_runs import shared_lines
 from ablations.launch.views.status import print_status
 from ablations.launch.views.tuning import tuning_lines
 from ablations.study import Study, compose_cells, load_study
 from ablations.study.folder import open_source
 from ablations.study.problems import problem_lines
+from ablations.study.runs.shared import one_cell_a_run
 from ablations.study.tune.final_cells import tuning_study, with_choices
 from experiments.log import READER_IS_GONE, printing
 from experiments.terminal.lines import log_console, print_lines
@@ -122,7 +124,7 @@ def _status(studies: list[Study]) -> int:
             tuned = tuning_study(study)
             print_status(tuned, compose_cells(tuned), console)
         print_status(study, compose_cells(study), console)
-        print_lines(console, tuning_lines(study))
+        print_lines(console, [*shared_lines(study), *tuning_lines(study)])
     return 0
 
 
@@ -152,12 +154,13 @@ def _plan(study: Study, for_gpu: bool) -> int:
     if study.tuning is not None:
         _plan_cells(tuning_study(study), predictions)
     _plan_cells(study, predictions)
-    for line in tuning_lines(study):
+    for line in (*shared_lines(study), *tuning_lines(study)):
         print(f"# {line}", flush=True)
     return 0
 
 
 def _plan_cells(study: Study, predictions: Predictions) -> None:
+    study = one_cell_a_run(study)
     configs = compose_cells(study)
     for cell, config in zip(study.cells, configs, strict=True):
         program, *rest = cell.command()

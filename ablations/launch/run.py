@@ -34,9 +34,11 @@ from ablations.launch.options import Options
 from ablations.launch.pace import state
 from ablations.launch.study_lock import locked
 from ablations.launch.views.dry_run import print_decisions
+from ablations.launch.views.shared_runs import shared_lines
 from ablations.launch.views.tuning import tuning_lines
 from ablations.study import Study, compose_cells
 from ablations.study.cell import Cell
+from ablations.study.runs.shared import one_cell_a_run
 from ablations.study.tune.final_cells import known, stages, with_choices
 from experiments.run_dir.outcome import OK
 from reformer_pl.config import RunConfig
@@ -72,6 +74,7 @@ def run(studies: list[Study], options: Options, launcher: Launcher) -> int:
             waiting = [cell for study in studies for cell in study.cells if study.is_open(cell)]
             set_aside([*readable, *waiting])
         for study, plans in zip(studies, planned, strict=True):
+            _print(shared_lines(study))
             if study.tuning is None:
                 codes.append(_start(plans[0], options, launcher, stop))
             else:
@@ -94,8 +97,7 @@ def dry_run(studies: list[Study], options: Options, launcher: Launcher) -> int:
     code = 0
     for study, plans in zip(studies, planned, strict=True):
         code = max(code, *[print_decisions(plan) for plan in plans if plan.study.cells])
-        for line in tuning_lines(study):
-            print(line, flush=True)
+        _print([*shared_lines(study), *tuning_lines(study)])
     return code
 
 
@@ -133,7 +135,7 @@ def _compose(study: Study, options: Options, launcher: Launcher) -> list[Stage]:
     for stage in stages(study):
         configs = dict(zip(stage.cells, compose_cells(stage), strict=True))
         launcher.check(stage, list(configs.values()), options)
-        ready = known(stage)
+        ready = one_cell_a_run(known(stage))
         composed.append((ready, [configs[cell] for cell in ready.cells]))
     return composed
 

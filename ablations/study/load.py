@@ -18,6 +18,7 @@ grids:
 
 import re
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ from ablations.study.grid import MAX_CELLS, Grid, make_grids
 from ablations.study.names import check_paths
 from ablations.study.paper_numbers import check_paper
 from ablations.study.report_words import REPORT_WORDS
+from ablations.study.runs.shared import share_runs
 from ablations.study.study import Study
 from ablations.study.tune.final_cells import with_choices
-from ablations.study.tune.tuning import TUNE, TUNE_SEEDS, read_tuning, without_tuned
+from ablations.study.tune.read_tune import TUNE, TUNE_SEEDS, read_tuning, without_tuned
 from ablations.study.written.yaml_file import read_yaml_file
 from ablations.study.written.yaml_values import (
     plain_value,
@@ -86,10 +88,11 @@ def _study(name: str, values: dict[str, Any], runs_dir: Path, max_cells: int) ->
         raise ConfigError("runs/single holds the single runs: give the file another name")
     evaluations = _evaluations(values)
     grids = make_grids(without_tuned(values), evaluations, runs_dir / name, max_cells)
+    check_names(grids)
+    grids = _shared(grids)
     tuning = read_tuning(values, grids, runs_dir / name, max_cells)
     grids = tuple(_with_tuning_words(grid, tunes=tuning is not None) for grid in grids)
     cells = tuple(cell for grid in grids for cell in grid.cells)
-    check_names(grids)
     check_paths(cells)
     study = Study(
         name=name,
@@ -107,6 +110,12 @@ def _study(name: str, values: dict[str, Any], runs_dir: Path, max_cells: int) ->
         tuning=tuning,
     )
     return with_choices(study)
+
+
+def _shared(grids: tuple[Grid, ...]) -> tuple[Grid, ...]:
+    """The grids, with one directory for all cells of equal config."""
+    cells = iter(share_runs(tuple(cell for grid in grids for cell in grid.cells)))
+    return tuple(replace(grid, cells=tuple(islice(cells, len(grid.cells)))) for grid in grids)
 
 
 def _with_tuning_words(grid: Grid, tunes: bool) -> Grid:

@@ -15,12 +15,12 @@ def tuning_lines(study: Study) -> list[str]:
     if tuning is None:
         return []
     waiting = [cell for cell in study.cells if study.is_open(cell)]
-    shared = {cell.directory for cell in tuning.grid.cells}
-    n_shared = sum(cell.directory in shared for cell in study.cells)
+    tried = {cell.directory for cell in tuning.grid.cells}
+    n_shared = sum(cell.directory in tried for cell in study.cells)
     known = f"{len(study.cells) - len(waiting)} known, {len(waiting)} to come"
     same = f"; {n_shared} of them are tuning cells, and run once" if n_shared else ""
     lines = [
-        f"{study.name}: {len(tuning.grid.cells)} tuning cells choose {tuning.keys} for "
+        f"{study.name}: {len(tried)} tuning cells choose {tuning.keys} for "
         f"{len(tuning.options)} variants; {len(study.cells)} final cells, {known}{same}"
     ]
     for variant, choice in tuning.choices.items():

@@ -14,7 +14,6 @@ from ablations.study.changed import changed_config, composed
 from ablations.study.study import Study
 from ablations.study.tune.choice import Choice, Option, choose, ends_of
 from ablations.study.tune.tuning import Tuning
-from experiments.hydra_options import hydra_value
 from experiments.run_dir.files import has_begun
 from experiments.run_dir.outcome import UNREADABLE, is_ok, result_row
 from reformer_pl.config import ConfigError
@@ -50,7 +49,7 @@ def known(study: Study) -> Study:
     """The study without the cells that wait for the choice of their variant."""
     if study.tuning is None:
         return study
-    return _with_cells(study, tuple(cell for cell in study.cells if not study.is_open(cell)))
+    return replace(study, cells=tuple(cell for cell in study.cells if not study.is_open(cell)))
 
 
 def tuning_study(study: Study) -> Study:
@@ -125,9 +124,6 @@ def _final(cell: Cell, tuning: Tuning) -> Cell:
         return cell
     tried = tuning.options[cell.train][chosen.labels]
     same = next((other for other in tried if other.seed == cell.seed), None)
-    directory = cell.directory if same is None else same.directory
-    place = f"out_dir={hydra_value(str(directory))}"
-    overrides = (place if text.startswith("out_dir=") else text for text in cell.overrides)
-    return replace(
-        cell, overrides=(*overrides, *tuning.overrides_of(chosen.labels)), directory=directory
-    )
+    placed = cell if same is None else cell.at(same.directory)
+    overrides = (*placed.overrides, *tuning.overrides_of(chosen.labels))
+    return replace(placed, overrides=overrides)
