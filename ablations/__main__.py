@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -21,12 +22,16 @@ from ablations.launch.options import Options
 from ablations.launch.predicted_memory import Predictions, prediction_line, print_longest
 from ablations.launch.run import dry_run, run, wait
 from ablations.launch.views.plan import plan_end
+from ablations.launch.views.shared_runs import shared_lines
 from ablations.launch.views.status import print_status
+from ablations.launch.views.tuning import tuning_lines
 from ablations.study import Study, compose_cells, load_study
 from ablations.study.folder import open_source
 from ablations.study.problems import problem_lines
+from ablations.study.runs.shared import one_cell_a_run
+from ablations.study.tune.final_cells import tuning_study, with_choices
 from experiments.log import READER_IS_GONE, printing
-from experiments.terminal.lines import log_console
+from experiments.terminal.lines import log_console, print_lines
 from reformer_pl.config import ConfigError
 
 
@@ -104,6 +109,9 @@ def _run(studies: list[Study], arguments: argparse.Namespace) -> int:
         if not arguments.wait:
             return code
         code = wait(studies)
+        if code == 1 and any(study.tuning for study in studies):  # its values are chosen now
+            run([with_choices(study) for study in studies], replace(options, force=False), launcher)
+            code = wait(studies)
     if code < 2:
         _print_commands("tables and plots", "report", arguments)
     return code
@@ -112,7 +120,11 @@ def _run(studies: list[Study], arguments: argparse.Namespace) -> int:
 def _status(studies: list[Study]) -> int:
     console = log_console(Console())
     for study in studies:
+        if study.tuning is not None:
+            tuned = tuning_study(study)
+            print_status(tuned, compose_cells(tuned), console)
         print_status(study, compose_cells(study), console)
+        print_lines(console, [*shared_lines(study), *tuning_lines(study)])
     return 0
 
 
@@ -136,17 +148,28 @@ def _print_commands(what: str, command: str, arguments: argparse.Namespace) -> N
 def _plan(study: Study, for_gpu: bool) -> int:
     """Each cell's command, below a comment with its predicted memory; then what all take together.
 
-    Pasted into a shell, the comments do nothing.
+    Pasted into a shell, the comments do nothing. A cell whose value is not chosen yet has none.
     """
-    configs, predictions = compose_cells(study), Predictions(for_gpu)
+    predictions = Predictions(for_gpu)
+    if study.tuning is not None:
+        _plan_cells(tuning_study(study), predictions)
+    _plan_cells(study, predictions)
+    for line in (*shared_lines(study), *tuning_lines(study)):
+        print(f"# {line}", flush=True)
+    return 0
+
+
+def _plan_cells(study: Study, predictions: Predictions) -> None:
+    study = one_cell_a_run(study)
+    configs = compose_cells(study)
     for cell, config in zip(study.cells, configs, strict=True):
         program, *rest = cell.command()
         here = os.path.relpath(program)
-        print(f"# {cell}: {prediction_line(predictions.of(config))}")
-        print(shlex.join([program if here.startswith("..") else here, *rest]), flush=True)
+        print(f"# {cell}: {prediction_line(predictions.of(config))}", flush=True)
+        if not study.is_open(cell):
+            print(shlex.join([program if here.startswith("..") else here, *rest]), flush=True)
     for line in plan_end(study, configs, predictions):
         print(f"# {line}", flush=True)
-    return 0
 
 
 def _report(studies: list[Study], arguments: argparse.Namespace) -> int:
@@ -168,7 +191,7 @@ def _report_study(study: Study, arguments: argparse.Namespace) -> int:
     from ablations.report.write import write_report
     from ablations.report.writers.terminal import print_changed, print_sessions, print_tables
 
-    settle(study.cells)
+    settle(study.all_cells)
     report = load_report(study, arguments.only)
     out = arguments.out
     if out is not None and len(arguments.study) > 1:

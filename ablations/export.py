@@ -6,9 +6,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ablations.result_columns import OWN
+from ablations.study import Study
+from ablations.study.cell import Cell
 from ablations.study.changed import changed_cells
 from ablations.study.folder import open_source
 from ablations.study.problems import problem_lines
+from ablations.study.tune.final_cells import stages
 from experiments.run_dir.durable import replace_file
 from experiments.run_dir.outcome import UNREADABLE, is_ok, result_row
 from reformer_pl.config import ConfigError
@@ -52,19 +55,25 @@ def send(sources: list[str], to: str, runs_dir: Path) -> int:
     Raises ConfigError where there is none, or where the tracker's package is missing.
     """
     studies = [open_source(source, runs_dir) for source in sources]
-    changed = {cell for study in studies for cell in changed_cells(study)}
-    finished = [
-        (study, cell)
-        for study in studies
-        for cell in study.cells
-        if cell not in changed and is_ok(result_row(cell.directory))
-    ]
+    finished = [pair for study in studies for pair in _finished(study)]
     if not finished:
         raise ConfigError(f"no run of {', '.join(sources)} has ended well: there is none to send")
     from experiments.training.export_run import send_run  # imports lightning
 
-    for line in (line for study in studies for line in problem_lines(study)):
-        print(f"warning: {line}", file=sys.stderr)
+    for stage in (stage for study in studies for stage in stages(study)):
+        for line in problem_lines(stage):
+            print(f"warning: {line}", file=sys.stderr)
     for study, cell in finished:
         send_run(cell.directory, study.name, str(cell), to)
     return len(finished)
+
+
+def _finished(study: Study) -> list[tuple[Study, Cell]]:
+    """The runs that ended well, each once. One that is a tuning cell and a final cell is final."""
+    runs: dict[Path, Cell] = {}
+    for stage in reversed(stages(study)):
+        changed = changed_cells(stage)
+        for cell in stage.cells:
+            if cell not in changed and is_ok(result_row(cell.directory)):
+                runs.setdefault(cell.directory, cell)
+    return [(study, cell) for cell in runs.values()]

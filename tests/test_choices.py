@@ -7,9 +7,8 @@ import pytest
 from ablations.__main__ import main
 from ablations.report.parts.train_eval import score_data
 from ablations.results import score_rows
-from ablations.study import Study
+from ablations.study import Study, compose_cells, load_study
 from ablations.study.cell import Cell
-from ablations.study.study import compose_cells, load_study
 from reformer_pl.config import ConfigError, RunConfig
 
 TWO_AXES = "axes: {model.attention: [full, lsh, local], model.lsh.n_hashes: [1, 2]}\n"

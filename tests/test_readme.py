@@ -14,7 +14,7 @@ import pytest
 from ablations.arguments.parser import parser
 from ablations.results import load_results
 from ablations.study import compose_cells, load_study
-from ablations.study.study import KEYS
+from ablations.study.load import KEYS
 from doc_pages import copy_sources, run_commands
 from experiments import benchmark, evaluate, train
 from experiments.compose import compose, presets, product

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ablations.launch.job import Job, is_lost
@@ -101,8 +101,11 @@ def decide(
     options: Options,
     jobs: dict[Cell, Job],
     signals: list[int],
+    tried: frozenset[Path] = frozenset(),
 ) -> dict[Cell, Decision]:
     """One decision a cell; `jobs` are those that a launcher was given.
+
+    `tried` are the directories whose run this command has started already: none is retried.
 
     The memory limit comes last, for it takes seconds. It ends early when one of `signals` comes.
     A config.yaml or a result that cannot be read is that cell's decision. Raises ConfigError for a
@@ -111,7 +114,8 @@ def decide(
     decisions = {}
     for cell, config in zip(study.cells, configs, strict=True):
         try:
-            decisions[cell] = _decide(study, cell, config, options, jobs.get(cell))
+            again = replace(options, retry=options.retry and cell.directory not in tried)
+            decisions[cell] = _decide(study, cell, config, again, jobs.get(cell))
         except ConfigError as error:
             decisions[cell] = Decision(UNREADABLE, str(error), status=UNREADABLE)
     for cell, config in zip(study.cells, configs, strict=True):
@@ -187,13 +191,14 @@ def set_aside(cells: list[Cell]) -> None:
 
     The directory seed=0 becomes seed=0.before-YYYYMMDD-HHMMSS.
     """
-    for cell in cells:
+    for directory in dict.fromkeys(cell.directory for cell in cells):
+        if not directory.exists():
+            continue
         try:
-            os.rename(cell.directory, kept(cell.directory))
+            os.rename(directory, kept(directory))
         except OSError as error:
             raise ConfigError(
-                f"{cell.directory} cannot be renamed ({error.strerror}), as --force does: "
-                "move it away"
+                f"{directory} cannot be renamed ({error.strerror}), as --force does: move it away"
             ) from error
 
 

@@ -26,6 +26,7 @@ from experiments.terminal.units import duration, per_step
 from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.metrics import loss_name
 
+UNTUNED = "untuned"
 # A cell stands still when no row has come for so long, and for so many of its own intervals. An
 # evaluation writes no row while it works.
 STILL_SECONDS = 120.0
@@ -113,8 +114,10 @@ def state(study: Study, cell: Cell, job: Job | None = None) -> str:
 
     Or the state of its job. A cell that is trained, without an evaluation that its study has gained
     since or that failed, is "unevaluated": `run` makes it. One whose files cannot be read is
-    "unreadable".
+    "unreadable". A study's own cell is "untuned" until its tuning cells have ended.
     """
+    if study.is_open(cell):
+        return UNTUNED
     result = result_row(cell.directory)
     trained = is_ok(result)
     try:

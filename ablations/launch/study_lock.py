@@ -54,7 +54,7 @@ def locked(study: Study) -> Iterator[None]:
         except OSError as error:  # a full disk
             raise _unwritable(study, error) from error
         try:
-            for cell in study.cells:
+            for cell in study.all_cells:
                 _check_not_running(study, cell)
             yield
         finally:

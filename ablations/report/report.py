@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from ablations.report.drawing.figure import Drawing
+from ablations.report.parts.tuning import with_tuned
 from ablations.report.styles.letters import with_letters
 from ablations.report.styles.style import current_style, drawn_in
 from ablations.report.table import Table, with_mark_explained
@@ -59,6 +60,10 @@ def build_report(study: Study, cells: pd.DataFrame, only: Sequence[str] = ()) ->
     return Report(study, cells, tables, figures, tuple(study_problems(study)), warnings, not only)
 
 
+def _tuned(part: Part, study: Study) -> Part:
+    return part._replace(tables=[with_tuned(table, study.tuning) for table in part.tables])
+
+
 def _parts(study: Study, grid: Grid, cells: pd.DataFrame, only: Sequence[str]) -> list[Part]:
     """The parts of one grid, as if it were a study of its own; their names end with the grid's, if
     it has one.
@@ -69,7 +74,7 @@ def _parts(study: Study, grid: Grid, cells: pd.DataFrame, only: Sequence[str]) -
     rows = cells[own].reset_index(drop=True)
     drawn = bool((rows["status"] == OK).any())
     words = [word for word in grid.report if not only or word in only]
-    built = ((word, build_part(word, alone, rows, drawn)) for word in words)
+    built = ((word, _tuned(build_part(word, alone, rows, drawn), study)) for word in words)
     parts = [with_columns(part, word, grid.entries.columns.get(word)) for word, part in built]
     if not only and not any(
         part.tables for part in parts

@@ -17,6 +17,7 @@ from ablations.study import Study
 from ablations.study.cell import Cell
 from ablations.study.changed import changed_cells
 from ablations.study.problems import problem_lines
+from ablations.study.tune.final_cells import stages
 from experiments.run_dir.outcome import CHANGED, MISSING, is_ok, result_row
 from experiments.run_dir.rounds import over_rounds, read_rounds
 from reformer_pl.config import ConfigError
@@ -49,10 +50,12 @@ def load_cells(study: Study) -> pd.DataFrame:
 
 def finished_cells(study: Study) -> pd.DataFrame:
     """`load_cells`, refused with ConfigError when no cell of the study has ended yet, well or
-    badly.
+    badly. A tuning cell is one of them.
     """
     cells = load_cells(study)
-    if (cells["status"] == MISSING).all():
+    tried = study.tuning.grid.cells if study.tuning else ()
+    none_was_tried = all(result_row(cell.directory) is None for cell in tried)
+    if (cells["status"] == MISSING).all() and none_was_tried:
         raise ConfigError(
             f"study {study.name} has no finished cell: run it with python -m ablations run, or "
             "wait for the first to end"
@@ -67,7 +70,7 @@ def variant_labels(study: Study) -> list[str]:
 
 def study_problems(study: Study) -> list[str]:
     """What of the study's runs cannot be read or is gone: a line each, with what to do."""
-    return problem_lines(study)
+    return [line for stage in stages(study) for line in problem_lines(stage)]
 
 
 def trained_row(cell: Cell, changed: str) -> dict[str, Any]:

@@ -20,10 +20,13 @@ from ablations.results.sources import RUNS_DIR, open_sources
 from ablations.study import Study
 from ablations.study.cell import Cell
 from ablations.study.changed import changed_cells
+from ablations.study.tune.final_cells import stages
 from experiments.run_dir.files import CONFIG, EVALUATIONS, read_config_values
 from experiments.run_dir.outcome import OK
 from reformer_pl.config import ConfigError, flat
 from reformer_pl.config.unread import unread_keys
+
+TUNING, FINAL = "tuning", "final"  # the stage of a cell
 
 
 def load_results(*sources: Study | str | Path, runs_dir: Path = RUNS_DIR) -> pd.DataFrame:
@@ -36,6 +39,9 @@ def load_results(*sources: Study | str | Path, runs_dir: Path = RUNS_DIR) -> pd.
 
     study, variant, cell, train, eval, seed, status, error     train is the variant, as results.csv
                                        calls it
+    stage                              of a study with tune: "tuning" in the rows of its tuning
+                                       cells, whose variant is "LSH-4 / lr=0.001", else "final"; a
+                                       run that is both has rows of both
     SCORES, those of OTHER_SCORES that a cell has, COSTS, COUNTS    with units as in `COLUMNS`
     split                              the part of the data that the scores are of: held_out, test
     measure, peer, BENCHMARK_NUMBERS   where a cell measures (`python -m experiments.benchmark`)
@@ -53,15 +59,24 @@ def load_results(*sources: Study | str | Path, runs_dir: Path = RUNS_DIR) -> pd.
     """
     rows = []
     for study in open_sources(sources, runs_dir, warn_above=2):
-        changed = changed_cells(study)
-        for cell in study.cells:
-            rows += _all_known(study, cell, changed.get(cell, ""))
+        for stage in stages(study):
+            changed = changed_cells(stage)
+            own = [
+                row
+                for cell in stage.cells
+                for row in _all_known(stage, cell, changed.get(cell, ""))
+            ]
+            if study.tuning is not None:
+                word = FINAL if stage.name == study.name else TUNING
+                own = [row | {"study": study.name, "stage": word} for row in own]
+            rows += own
     groups = [
         [key for row in rows for key in row if key.startswith(prefix)]
         for prefix in ("baseline.", "config.", "version.")
     ]
     baselines, configs, versions = (list(dict.fromkeys(group)) for group in groups)
     run = ("study", "variant", "cell", "train", "eval", "seed", "status", "error")
+    run = (*run, *present(("stage",), rows))
     numbers = (*SCORES, *present(OTHER_SCORES, rows), *COSTS, *COUNTS, "split")
     measured = present(("measure", "peer", *BENCHMARK_ONLY), rows)
     made_by = (*PLAIN_PROVENANCE, *versions, "directory")

@@ -26,7 +26,7 @@ def open_sources(
 
 def _open(source: Study | str | Path, runs_dir: Path) -> Study:
     study = open_source(source, runs_dir)
-    if not any(cell.directory.exists() for cell in study.cells):
+    if not any(cell.directory.exists() for cell in study.all_cells):
         name = study.name if isinstance(source, Study) else str(source)
         raise ConfigError(
             f"study {study.name}: nothing of it was run below {study.directory.parent.resolve()}: "

@@ -1,5 +1,8 @@
 """A study: its YAML, its cells, and a folder of runs read as one."""
 
+from ablations.study.load import (
+    load_study as load_study,
+)
 from ablations.study.study import (
     Study as Study,
 )
@@ -8,7 +11,4 @@ from ablations.study.study import (
 )
 from ablations.study.study import (
     compose_variants as compose_variants,
-)
-from ablations.study.study import (
-    load_study as load_study,
 )

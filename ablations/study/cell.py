@@ -1,9 +1,10 @@
 """One run of a grid."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from experiments.hydra_options import hydra_value
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS, RESULT_NUMBERS
 
 
@@ -27,6 +28,14 @@ class Cell:
     def trains(self) -> bool:
         """Else it measures, and has neither steps nor a loss."""
         return self.program == "experiments.train"
+
+    def at(self, directory: Path) -> "Cell":
+        """The cell with its run in another directory."""
+        if directory == self.directory:
+            return self
+        place = f"out_dir={hydra_value(str(directory))}"
+        overrides = (place if text.startswith("out_dir=") else text for text in self.overrides)
+        return replace(self, overrides=tuple(overrides), directory=directory)
 
     def __str__(self) -> str:
         return f"{self.name} seed={self.seed}"

@@ -16,6 +16,7 @@ from experiments.run_dir.reading import has_file
 from reformer_pl.config import ConfigError, RunConfig, changes_since
 
 BASES = Bases()
+OPEN_AGAIN = "its tuning cells have not all ended, so that its value may be another: run them"
 
 
 @cache  # composing takes longer than a table
@@ -51,6 +52,9 @@ def changed_cells(study: Study) -> dict[Cell, str]:
     changed = {}
     for cell in study.cells if study.grids else ():
         if not has_begun(cell.directory):
+            continue
+        if study.is_open(cell):
+            changed[cell] = OPEN_AGAIN
             continue
         try:
             reason = changed_config(study, cell, composed(cell.overrides))

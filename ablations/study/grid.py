@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ablations.study.axes.choices import evaluations_of, product_of, read_conditions
+from ablations.study.axes.choices import Choice, evaluations_of, product_of, read_conditions
 from ablations.study.cell import Cell
 from ablations.study.names import cell_name, check_label
 from ablations.study.report_entries import ReportEntries, read_entries
@@ -164,9 +164,7 @@ def _cells(
     program = "experiments.train"
     if measure:
         program, base = "experiments.benchmark", [f"benchmark.measure={measure}", *base]
-    axes = {
-        str(key): _axis(str(key), choices) for key, choices in read_mapping(grid, "axes").items()
-    }
+    axes = read_axes(read_mapping(grid, "axes"))
     conditions = read_conditions(read_mapping(grid, "when"), axes, evaluations)
     seeds = read_seeds(values)
     if not axes or not seeds:
@@ -208,7 +206,12 @@ def _cells(
     return tuple(cells)
 
 
-def _axis(key: str, choices: Any) -> list[tuple[str, list[str]]]:
+def read_axes(values: dict[str, Any]) -> dict[str, list[Choice]]:
+    """axis -> (label, overrides) of each choice. Raises ConfigError."""
+    return {str(key): _axis(str(key), choices) for key, choices in values.items()}
+
+
+def _axis(key: str, choices: Any) -> list[Choice]:
     """(label, overrides) of each choice.
 
     A word is its own label; a number is labelled key=number, as it is typed.

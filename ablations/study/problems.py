@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ablations.study.cell import Cell
+from ablations.study.runs.shared import one_cell_a_run
 from ablations.study.study import Study
 from experiments.run_dir.outcome import Result
 from experiments.run_dir.problems import problems
@@ -18,7 +19,7 @@ def problem_lines(study: Study, results: Mapping[Cell, Result] = MappingProxyTyp
     that have been read.
     """
     lines = list(study.unread)
-    for cell in study.cells:
+    for cell in one_cell_a_run(study).cells:
         lines += [f"{cell}: {line}" for line in problems(cell.directory, results.get(cell))]
     more = len(lines) - MOST_LINES
     return lines if more <= 0 else [*lines[:MOST_LINES], f"and {more} more such lines"]

@@ -18,6 +18,7 @@ class Needs:
     key: str = ""  # a key that is not 0 in one of its cells
     example: str = ""  # an override that sets the key
     task: str = ""  # of one of its cells
+    tunes: bool = False  # whether the study must have `tune:`, and then has the word by itself
 
 
 REPORT_WORDS = {
@@ -26,6 +27,7 @@ REPORT_WORDS = {
     "paired": Needs(variants=2),
     "hash_rounds": Needs(),
     "memory_prediction": Needs(),
+    "tuning": Needs(tunes=True),
     "learning_curves": Needs(),
     "coverage": Needs(
         key="trainer.coverage_every_steps", example="trainer.coverage_every_steps=10"

@@ -14,6 +14,7 @@ from ablations.launch.local.round_order import Turn, next_turn, seconds_spent
 from ablations.launch.local.stop import Stop
 from ablations.launch.machine import environment_of
 from ablations.launch.options import Options
+from ablations.study import Study
 from ablations.study.cell import Cell
 from ablations.study.ratio_base import ratio_bases
 from experiments.run_dir.files import LOG, log_tail
@@ -35,7 +36,7 @@ def measure_rounds(
     configs = dict(zip(plan.study.cells, plan.configs, strict=True))
     bases = {
         cell: base
-        for cell, base in ratio_bases(plan.study).items()
+        for cell, base in _bases(plan.study).items()
         if is_ok(result_row(cell.directory)) and configs[cell].trainer.devices == 1
     }
     for cell in bases if options.retry else ():
@@ -63,6 +64,16 @@ def measure_rounds(
     if begun and stop.signals:
         print_line(f"{plan.study.name}: interrupted: the same command goes on with the rounds")
     return code
+
+
+def _bases(study: Study) -> dict[Cell, Cell]:
+    """`ratio_bases`, where the first cell of a run stands for all cells of it."""
+    run_of = {cell.directory: cell for cell in study.cells}
+    bases: dict[Cell, Cell] = {}
+    for cell, base in ratio_bases(study).items():
+        if cell.directory in run_of and base.directory in run_of:
+            bases.setdefault(run_of[cell.directory], run_of[base.directory])
+    return bases
 
 
 def _rounds_of(cells: dict[Cell, Cell]) -> dict[Cell, list[Round]]:

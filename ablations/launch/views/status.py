@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ablations.launch.job import Job
 from ablations.launch.jobs import cancel_commands, settle
-from ablations.launch.pace import Pace, pace, state
+from ablations.launch.pace import UNTUNED, Pace, pace, state
 from ablations.launch.views.status_table import CellStatus, columns_of, texts_of
 from ablations.study import Study
 from ablations.study.cell import Cell
@@ -76,6 +76,8 @@ def _cell_status(study: Study, cell: Cell, config: RunConfig, job: Job | None) -
 
     An unfinished one, which resumes, shows only the row. One whose config has changed shows none.
     """
+    if study.is_open(cell):
+        return CellStatus(cell, UNTUNED, {})
     try:
         changed = changed_config(study, cell, config)
     except ConfigError:  # a line below names the file

@@ -11,6 +11,7 @@ from ablations.study.written.yaml_file import Plain
 from experiments.hydra_options import hydra_value
 from reformer_pl.config import ConfigError
 
+FIRST_SEED = Plain("0")  # of a study that says none
 SET_BY_THE_STUDY = ("seed", "out_dir", "evaluations")
 NOTHING = ("", "~", "null", "Null", "NULL")
 TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -60,7 +61,7 @@ def read_truth(values: dict[str, Any], key: str) -> bool:
 
 
 def read_seeds(values: dict[str, Any]) -> list[int]:
-    seeds = [plain_value("seeds", seed) for seed in read_list(values, "seeds", [Plain("0")])]
+    seeds = [plain_value("seeds", seed) for seed in read_list(values, "seeds", [FIRST_SEED])]
     wrong = [seed for seed in seeds if type(seed) is not int]
     if wrong:
         raise ConfigError(f"seeds must be whole numbers, not {wrong[0]!r}")

@@ -1,0 +1,72 @@
+"""Cells of equal config are one run: one directory, and a row of each in the tables.
+
+A variant may stand in two groups under two labels, such as a baseline in each. Nothing of it is run
+twice.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ablations.study.cell import Cell
+from ablations.study.changed import composed
+from ablations.study.study import Study
+from reformer_pl.config import ConfigError, flat, to_dict
+
+NOT_COMPARED = ("seed", "out_dir")  # the study itself sets them
+
+
+def share_runs(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
+    """The cells, those of equal config and seed in one directory.
+
+    That is the first which is there already, so that a label that a study gains later runs nothing
+    anew; else that of the first cell.
+    """
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        first.setdefault(cell.train, cell)
+    if len(first) < 2:
+        return cells
+    configs = {variant: _config(cell) for variant, cell in first.items()}
+    places: dict[tuple[str, int], list[Path]] = {}
+    for cell in cells:
+        places.setdefault((configs[cell.train], cell.seed), []).append(cell.directory)
+    return tuple(cell.at(_place(places[configs[cell.train], cell.seed])) for cell in cells)
+
+
+def _place(directories: list[Path]) -> Path:
+    if len(directories) == 1:
+        return directories[0]
+    return next((path for path in directories if path.exists()), directories[0])
+
+
+def _config(cell: Cell) -> str:
+    """What the runs of a variant have in common, as text; of one that is refused a text of its own,
+    for `compose_cells` says why.
+    """
+    try:
+        values: dict[str, Any] = to_dict(composed(cell.overrides))
+    except ConfigError:
+        return cell.train
+    kept = {key: value for key, value in values.items() if key not in NOT_COMPARED}
+    return json.dumps([cell.program, flat(kept)], sort_keys=True, default=str)
+
+
+def one_cell_a_run(study: Study) -> Study:
+    """The study with the first cell of each directory alone: what may be started."""
+    first: dict[Path, Cell] = {}
+    for cell in study.cells:
+        first.setdefault(cell.directory, cell)
+    return replace(study, cells=tuple(first.values()))
+
+
+def shared_variants(study: Study) -> dict[str, str]:
+    """Each variant that has no run of its own -> the one whose run it is."""
+    first: dict[Path, str] = {}
+    shared = {}
+    for cell in study.cells:
+        other = first.setdefault(cell.directory, cell.train)
+        if other != cell.train:
+            shared[cell.train] = other
+    return shared
