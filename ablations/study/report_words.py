@@ -17,6 +17,7 @@ class Needs:
     variants: int = 1  # at least
     key: str = ""  # a key that is not 0 in one of its cells
     example: str = ""  # an override that sets the key
+    joins: bool = False  # one table and one figure of all grids that ask for it
 
 
 REPORT_WORDS = {
@@ -35,6 +36,7 @@ REPORT_WORDS = {
     "length_memory": Needs("benchmarks", axis="length"),
     "complexity": Needs("benchmarks", axis="length"),
     "per_layer": Needs("benchmarks", axis="n_layers"),
+    "memory_axes": Needs("benchmarks", joins=True),
     "table": Needs("any"),
 }
 

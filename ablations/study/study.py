@@ -49,6 +49,7 @@ KEYS = (
     "base",
     "axes",
     "when",
+    "predict",
     "grids",
     "seeds",
     "evaluations",
