@@ -80,7 +80,9 @@ MADE_EQUAL = (
     "task.batch_size=",
     "model.n_layers=",
     "model.lsh.n_buckets=",
+    "model.d_ff=",
     "benchmark.repeats=",
+    "benchmark.predict_only=",
     "seed=",
     "out_dir=",
 )
@@ -289,7 +291,10 @@ OF_A_WHOLE_RUN = {
 }  # experiments.train reads these
 OF_A_BENCHMARK = {
     f"benchmark.{name}"
-    for name in ("measure", "peer", "paired", "repeats", "seconds", "memory_limit_gib")
+    for name in (
+        *("measure", "peer", "paired", "repeats", "seconds"),
+        *("memory_limit_gib", "predict_only"),
+    )
 }  # not of a run
 
 

@@ -10,11 +10,14 @@ from ablations.study import compose_variants, load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 GALLERY = ROOT / "docs" / "gallery"
-FIGURES = re.search(r"^FIGURES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+FIGURES, MEMORY = (
+    re.search(rf"^{name} := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    for name in ("FIGURES", "MEMORY")
+)
 
 
 def test_the_gallery_holds_the_studies_that_make_gallery_runs() -> None:
-    assert {path.name for path in GALLERY.iterdir()} == set(FIGURES)
+    assert {path.name for path in GALLERY.iterdir()} == {*FIGURES, *MEMORY}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -46,3 +49,16 @@ def test_the_results_page_shows_the_curves_and_the_differences_of_the_table(name
     paired = pd.read_csv(GALLERY / name / "paired.csv")
     for difference in paired["bits_per_dim_difference"].dropna():
         assert f"{difference:+.3f}" in section, difference
+
+
+@pytest.mark.parametrize("name", MEMORY)
+def test_the_memory_is_of_the_study_as_it_is_and_measured_as_predicted(name: str) -> None:
+    study = load_study(name)
+    results = pd.read_csv(GALLERY / name / "results.csv")
+    assert [(row.train, row.status) for row in results.itertuples()] == [
+        (cell.train, "ok") for cell in study.cells
+    ]
+    ratios = (results["peak_memory_gib"] / results["predicted_memory_gib"]).dropna()
+    assert len(ratios) == sum(len(grid.measured().cells) for grid in study.grids)
+    assert ratios.between(0.99, 1.01).all()
+    assert f"(gallery/{name}/{name}.png)" in (ROOT / "docs" / "results.md").read_text()

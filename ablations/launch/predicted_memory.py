@@ -18,6 +18,7 @@ WITHOUT_MEMORY = (
     "trainer.max_steps", "trainer.eval_every_steps", "trainer.log_every_steps",
     "trainer.coverage_every_steps", "trainer.compile", "benchmark.paired",
     "benchmark.repeats", "benchmark.seconds", "benchmark.memory_limit_gib",
+    "benchmark.predict_only",
 )  # fmt: skip
 
 
@@ -73,6 +74,8 @@ def too_large(
     for cell, config in cells.items():
         if limit_gib is None or signals:
             break
+        if config.benchmark.predict_only:
+            continue
         needed = predictions.needed_gib(config)
         if needed is not None and needed > limit_gib:
             error = f"predicted to need {memory(needed)}, above --memory-limit {limit_gib:g}"

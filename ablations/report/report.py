@@ -17,6 +17,7 @@ from ablations.report.words import Part, build_part, check_only, with_columns
 from ablations.results import finished_cells, study_problems
 from ablations.study import Study
 from ablations.study.grid import Grid
+from ablations.study.report_words import REPORT_WORDS
 from experiments.run_dir.outcome import OK
 
 
@@ -66,26 +67,44 @@ def _tuned(part: Part, study: Study) -> Part:
 
 def _parts(study: Study, grid: Grid, cells: pd.DataFrame, only: Sequence[str]) -> list[Part]:
     """The parts of one grid, as if it were a study of its own; their names end with the grid's, if
-    it has one.
+    it has one. A part of several grids is among those of the first that asks for it.
     """
-    alone = replace(study, grids=(grid,), cells=grid.cells, report=grid.report)
-    places = {(cell.name, cell.seed) for cell in grid.cells}
+    words = [word for word in grid.report if not only or word in only]
+    joined = [word for word in words if REPORT_WORDS[word].joins]
+    parts, together = [], []
+    for word in words:
+        grids = [grid.measured()]
+        if word in joined:
+            grids = [other for other in study.grids if word in other.report]
+        if grids[0].name != grid.name:
+            continue
+        part = _tuned(_part(study, grids, cells, word), study)
+        part = with_columns(part, word, grid.entries.columns.get(word))
+        (together if word in joined else parts).append(part)
+    if not (only or joined or any(part.tables for part in parts)):
+        # a report has a table, even where it asks for none
+        word = "cost" if grid.measure else "loss_memory"
+        parts.append(_part(study, [grid.measured()], cells, word, drawn=False))
+    return [*together, *(_named(part, grid.name) for part in parts)]
+
+
+def _part(
+    study: Study, grids: Sequence[Grid], cells: pd.DataFrame, word: str, drawn: bool = True
+) -> Part:
+    """A word's part of these grids, as if they were a study of their own."""
+    own_cells = tuple(cell for grid in grids for cell in grid.cells)
+    alone = replace(study, grids=tuple(grids), cells=own_cells, report=grids[0].report)
+    places = {(cell.name, cell.seed) for cell in own_cells}
     own = [place in places for place in zip(cells["cell"], cells["seed"], strict=True)]
     rows = cells[own].reset_index(drop=True)
-    drawn = bool((rows["status"] == OK).any())
-    words = [word for word in grid.report if not only or word in only]
-    built = ((word, _tuned(build_part(word, alone, rows, drawn), study)) for word in words)
-    parts = [with_columns(part, word, grid.entries.columns.get(word)) for word, part in built]
-    if not only and not any(
-        part.tables for part in parts
-    ):  # a report has a table, even where it asks for none
-        parts.append(build_part("cost" if grid.measure else "loss_memory", alone, rows, False))
-    if not grid.name:
-        return parts
-    return [
-        Part(
-            [replace(table, name=f"{table.name}_{grid.name}") for table in part.tables],
-            [replace(figure, name=f"{figure.name}_{grid.name}") for figure in part.figures],
-        )
-        for part in parts
-    ]
+    return build_part(word, alone, rows, drawn and bool((rows["status"] == OK).any()))
+
+
+def _named(part: Part, name: str) -> Part:
+    """The part, with the name of its grid behind its own."""
+    if not name:
+        return part
+    return Part(
+        [replace(table, name=f"{table.name}_{name}") for table in part.tables],
+        [replace(figure, name=f"{figure.name}_{name}") for figure in part.figures],
+    )

@@ -7,11 +7,18 @@ import itertools
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ablations.study.axes.choices import Choice, evaluations_of, product_of, read_conditions
+from ablations.study.axes.choices import (
+    Choice,
+    evaluations_of,
+    number_of,
+    product_of,
+    read_conditions,
+)
+from ablations.study.axes.predicted import is_predicted_alone, with_predicted
 from ablations.study.cell import Cell
 from ablations.study.names import cell_name, check_label
 from ablations.study.report_entries import ReportEntries, read_entries
@@ -32,9 +39,10 @@ from reformer_pl.config import ConfigError
 from reformer_pl.config.plain_values import type_of
 
 MAX_CELLS = 10_000  # of a grid: more are probably a mistake, and take minutes to check
-GRID_KEYS = ("measure", "base", "axes", "when", "report")
-OWN_KEYS = ("axes", "when", "report")  # of a grid alone: they stand in it, not beside it
+GRID_KEYS = ("measure", "base", "axes", "when", "predict", "report")
+OWN_KEYS = ("axes", "when", "predict", "report")  # of a grid alone: they stand in it, not beside it
 GROWN = ("length", "n_layers")
+MEMORY_AXES = "memory_axes"  # the word of `report:` under which any axis of numbers grows
 
 
 @dataclass(frozen=True)
@@ -52,12 +60,23 @@ class Grid:
     def grown(self) -> str | None:
         """What grows along the grid: length or n_layers.
 
-        Its axis has that name, or is the config key that ends with it.
+        Its axis has that name, or is the config key that ends with it. For `memory_axes` it may
+        also be the first axis of numbers.
         """
-        return next(
-            (axis.rsplit(".", 1)[-1] for axis in self.axes if axis.rsplit(".", 1)[-1] in GROWN),
-            None,
-        )
+        names = [axis.rsplit(".", 1)[-1] for axis in self.axes]
+        grown = [name for name in names if name in GROWN]
+        if not grown and MEMORY_AXES in self.report:
+            grown = [name for i, name in enumerate(names) if self._is_of_numbers(i)]
+        return next(iter(grown), None)
+
+    def _is_of_numbers(self, i: int) -> bool:
+        labels = {cell.labels[i] for cell in self.cells if cell.labels[i]}
+        return all(number_of(label, self.axes[i]) is not None for label in labels)
+
+    def measured(self) -> "Grid":
+        """The grid without the cells that are predicted alone."""
+        cells = (cell for cell in self.cells if not is_predicted_alone(cell.overrides))
+        return replace(self, cells=tuple(cells))
 
     def first_cells(self) -> dict[str, Cell]:
         """The first cell of each variant, as the figures of the grid name it."""
@@ -132,6 +151,16 @@ def _check_part(part: str, grid: Grid) -> None:
             f"choose {', '.join(words)}"
         )
     needs = REPORT_WORDS[part]
+    if part == MEMORY_AXES and grid.grown is None:
+        raise ConfigError(
+            f"report: {part} needs an axis of numbers, such as task.length: [1024, 4096], and "
+            f"{grid.name or 'the grid'} has {', '.join(grid.axes)}"
+        )
+    if part != MEMORY_AXES and not grid.measured().cells:
+        raise ConfigError(
+            f"report: {part} shows what was measured, and every cell is predicted alone: "
+            f"choose {MEMORY_AXES}"
+        )
     if len({cell.train for cell in grid.cells}) < needs.variants:
         raise ConfigError(
             f"report: {part} compares variants with a baseline, and there is only one variant: "
@@ -165,6 +194,7 @@ def _cells(
     if measure:
         program, base = "experiments.benchmark", [f"benchmark.measure={measure}", *base]
     axes = read_axes(read_mapping(grid, "axes"))
+    axes = with_predicted(axes, read_axes(read_mapping(grid, "predict")), measure)
     conditions = read_conditions(read_mapping(grid, "when"), axes, evaluations)
     seeds = read_seeds(values)
     if not axes or not seeds:

@@ -53,6 +53,7 @@ KEYS = (
     "base",
     "axes",
     "when",
+    "predict",
     "grids",
     "seeds",
     TUNE,

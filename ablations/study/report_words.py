@@ -19,6 +19,7 @@ class Needs:
     example: str = ""  # an override that sets the key
     task: str = ""  # of one of its cells
     tunes: bool = False  # whether the study must have `tune:`, and then has the word by itself
+    joins: bool = False  # one table and one figure of all grids that ask for it
 
 
 REPORT_WORDS = {
@@ -39,6 +40,7 @@ REPORT_WORDS = {
     "length_memory": Needs("benchmarks", axis="length"),
     "complexity": Needs("benchmarks", axis="length"),
     "per_layer": Needs("benchmarks", axis="n_layers"),
+    "memory_axes": Needs("benchmarks", joins=True),
     "table": Needs("any"),
 }
 

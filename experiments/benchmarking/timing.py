@@ -25,6 +25,7 @@ from experiments.terminal.units import memory
 from experiments.times.waited import TimedSteps, quartiles, read_counters
 from reformer_pl.config import BenchmarkConfig, RunConfig
 from reformer_pl.measure import GIB, PeakMemory, needed_gib, predict_run
+from reformer_pl.precision import dtypes
 
 
 class Seconds(NamedTuple):
@@ -49,6 +50,8 @@ def measure(config: RunConfig, row: dict[str, Any]) -> dict[str, Any]:
     # None for a public Reformer, whose memory nothing here predicts.
     predicted = predict_run(config, device.type)
     row["predicted_memory_gib"] = None if predicted is None else predicted["total"]
+    if predicted is not None and config.benchmark.predict_only:
+        return row | {"status": OK, "error": None, "parameters": _parameters(config, predicted)}
     limit = config.benchmark.memory_limit_gib
     if predicted is not None and 0 < limit < needed_gib(predicted):
         return row | {
@@ -71,6 +74,13 @@ def measure(config: RunConfig, row: dict[str, Any]) -> dict[str, Any]:
         "tokens_per_second": tokens_per_step(config) / numbers["step_seconds"],
         "parameters": work.parameters,
     }
+
+
+def _parameters(config: RunConfig, predicted: dict[str, float]) -> int | None:
+    """Of a whole step, whose prediction counts their bytes; None of one attention."""
+    if config.benchmark.measure != "step":
+        return None
+    return round(predicted["parameters"] * GIB / dtypes(config).weights.itemsize)
 
 
 def measure_round(config: RunConfig) -> dict[str, Any]:

@@ -62,6 +62,11 @@ def check_benchmark(config: RunConfig) -> None:
         )
     if peer != "none":
         check_peer(config)
+    if benchmark.predict_only and peer in PEER_PACKAGES:
+        raise ConfigError(
+            f"benchmark.predict_only=true: nothing predicts the memory of benchmark.peer={peer}: "
+            "leave one of them out"
+        )
     if measure == "none":
         return
     if config.evaluations:

@@ -206,6 +206,7 @@ class BenchmarkConfig:
     memory_limit_gib: float = key(
         0.0, "a case predicted above it does not start: status would_not_fit; 0 is no limit"
     )
+    predict_only: bool = key(False, "predicts the memory, of any size, and runs nothing")
 
 
 @dataclass

@@ -37,7 +37,9 @@ def measure_rounds(
     bases = {
         cell: base
         for cell, base in _bases(plan.study).items()
-        if is_ok(result_row(cell.directory)) and configs[cell].trainer.devices == 1
+        if is_ok(result_row(cell.directory))
+        and configs[cell].trainer.devices == 1
+        and not configs[cell].benchmark.predict_only
     }
     for cell in bases if options.retry else ():
         forget_failed_rounds(cell.directory)

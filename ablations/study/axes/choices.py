@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from ablations.study.written.yaml_values import is_nothing, text_of
+from ablations.study.written.yaml_values import FRACTION, WHOLE, is_nothing, text_of
 from reformer_pl.config import ConfigError
 
 Choice = tuple[str, list[str]]  # its label, and its overrides
@@ -109,3 +109,11 @@ def _check_circle(axis: str, conditions: Conditions) -> None:
         if other not in reached:
             reached.add(other)
             pending += conditions.get(other, {})
+
+
+def number_of(label: str, axis: str) -> int | float | None:
+    """The number that a label is on its axis, by the rules of the YAML; None for a word."""
+    text = label.removeprefix(f"{axis.rsplit('.', 1)[-1]}=")
+    if WHOLE.fullmatch(text):
+        return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+    return float(text) if FRACTION.fullmatch(text.lower()) and text[-1] not in "fFnN" else None

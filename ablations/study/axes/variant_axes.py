@@ -3,9 +3,9 @@
 Only labels are read, so that a page or a notebook may ask for it without composing a config.
 """
 
+from ablations.study.axes.choices import number_of
 from ablations.study.grid import Grid
 from ablations.study.study import Study
-from ablations.study.written.yaml_values import FRACTION, WHOLE
 
 AxisValue = str | int | float
 
@@ -50,15 +50,7 @@ def short_labels(study: Study) -> dict[str, str]:
 def axis_values(grid: Grid, i: int) -> dict[str, AxisValue]:
     """label -> value, of each choice on the i-th axis of the variants that have it."""
     labels = list(dict.fromkeys(cell.labels[i] for cell in grid.cells if cell.labels[i]))
-    prefix = f"{grid.axes[i].rsplit('.', 1)[-1]}="
-    numbers = {label: _number(label.removeprefix(prefix)) for label in labels}
+    numbers = {label: number_of(label, grid.axes[i]) for label in labels}
     if all(number is not None for number in numbers.values()):
         return {label: number for label, number in numbers.items() if number is not None}
     return {label: label for label in labels}
-
-
-def _number(text: str) -> int | float | None:
-    """The number that a label is, by the rules of the YAML; None for a word."""
-    if WHOLE.fullmatch(text):
-        return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
-    return float(text) if FRACTION.fullmatch(text.lower()) and text[-1] not in "fFnN" else None
