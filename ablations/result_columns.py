@@ -2,7 +2,7 @@
 
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS, STEP_NUMBERS
 from reformer_pl.config.rules import TASKS
-from reformer_pl.metrics import task_metrics
+from reformer_pl.metrics import KEYS_PER_TOKEN, task_metrics
 
 # How well the time of a step is known. `n_rounds` is missing where it was measured once;
 # `disturbed` belongs to step_seconds and what follows from it, `training_is_disturbed` to
@@ -14,6 +14,7 @@ COLUMNS = (
     "study", "cell", "train", "eval", "seed", "status", "steps", "loss_nats", "accuracy",
     "bits_per_dim",
     "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters", *TIMING,
+    KEYS_PER_TOKEN.name,
 )  # fmt: skip
 SCORES = ("loss_nats", "accuracy", "bits_per_dim")  # always there
 # Of tasks with a metric of their own: a column where a cell has it.
@@ -22,6 +23,7 @@ OTHER_SCORES = tuple(
         metric.name for task in TASKS for metric in task_metrics(task) if metric.name not in SCORES
     )
 )
+EVALUATED = (*SCORES, *OTHER_SCORES, KEYS_PER_TOKEN.name)  # of each evaluation its own
 COSTS = (
     "peak_memory_gib",
     "step_seconds",

@@ -5,7 +5,14 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.result_columns import COLUMNS, MEASURED_COLUMNS, OTHER_SCORES, OWN, SCORES
+from ablations.result_columns import (
+    COLUMNS,
+    EVALUATED,
+    MEASURED_COLUMNS,
+    OTHER_SCORES,
+    OWN,
+    SCORES,
+)
 from ablations.results.cells import trained_row
 from ablations.results.frames import present, typed
 from ablations.study import Study
@@ -53,7 +60,7 @@ def rows_of(
 
 
 def _evaluated(cell: Cell, name: str, overrides: list[str], status: str) -> dict[str, Any]:
-    scores: dict[str, Any] = dict.fromkeys((*SCORES, *OTHER_SCORES))
+    scores: dict[str, Any] = dict.fromkeys(EVALUATED)
     if status != OK:
         return scores
     try:
@@ -62,12 +69,12 @@ def _evaluated(cell: Cell, name: str, overrides: list[str], status: str) -> dict
         return {**scores, "status": UNREADABLE, "error": str(error)}
     if evaluation is None:
         return {**scores, "status": MISSING}
-    return {key: evaluation.get(key) for key in (*SCORES, *OTHER_SCORES)}
+    return {key: evaluation.get(key) for key in EVALUATED}
 
 
 def scores_by_hand(path: Path) -> dict[str, Any]:
     """Of an evaluation that was made by hand."""
-    scores: dict[str, Any] = dict.fromkeys((*SCORES, *OTHER_SCORES))
+    scores: dict[str, Any] = dict.fromkeys(EVALUATED)
     try:
         evaluation = read_scores(path) or {}
     except ConfigError as error:

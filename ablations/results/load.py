@@ -24,6 +24,7 @@ from experiments.run_dir.files import CONFIG, EVALUATIONS, read_config_values
 from experiments.run_dir.outcome import OK
 from reformer_pl.config import ConfigError, flat
 from reformer_pl.config.unread import unread_keys
+from reformer_pl.metrics import KEYS_PER_TOKEN
 
 
 def load_results(*sources: Study | str | Path, runs_dir: Path = RUNS_DIR) -> pd.DataFrame:
@@ -37,6 +38,7 @@ def load_results(*sources: Study | str | Path, runs_dir: Path = RUNS_DIR) -> pd.
     study, variant, cell, train, eval, seed, status, error     train is the variant, as results.csv
                                        calls it
     SCORES, those of OTHER_SCORES that a cell has, COSTS, COUNTS    with units as in `COLUMNS`
+    keys_per_token                     how many keys a token reaches, as the mean
     measure, peer, BENCHMARK_NUMBERS   where a cell measures (`python -m experiments.benchmark`)
     baseline.*                         what a model that knows nothing gets
     config.*                           every key of config.yaml, as an override names it, such as
@@ -61,7 +63,7 @@ def load_results(*sources: Study | str | Path, runs_dir: Path = RUNS_DIR) -> pd.
     ]
     baselines, configs, versions = (list(dict.fromkeys(group)) for group in groups)
     run = ("study", "variant", "cell", "train", "eval", "seed", "status", "error")
-    numbers = (*SCORES, *present(OTHER_SCORES, rows), *COSTS, *COUNTS)
+    numbers = (*SCORES, *present(OTHER_SCORES, rows), *COSTS, *COUNTS, KEYS_PER_TOKEN.name)
     measured = present(("measure", "peer", *BENCHMARK_ONLY), rows)
     made_by = (*PLAIN_PROVENANCE, *versions, "directory")
     frame = typed(rows, (*run, *numbers, *measured, *baselines, *configs, *made_by))

@@ -1,20 +1,35 @@
-"""A trained model scored: its weights, and the held-out numbers."""
+"""A trained model scored: its weights, the held-out numbers, and how many keys it reached."""
 
 from typing import Any
 
 from lightning import Trainer
+from torch import Tensor
 
 from reformer_pl.config import ConfigError
+from reformer_pl.keys_per_token import counted_keys
+from reformer_pl.metrics import KEYS_PER_TOKEN
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.tasks.batches import SequenceData
 
 
 def score(trainer: Trainer, module: LitSequenceModel, data: SequenceData) -> dict[str, float]:
-    """The held-out scores of the task, by name, and the number of held-out sequences."""
-    (values,) = trainer.validate(module, datamodule=data, verbose=False, weights_only=True)
-    return {name.split("/")[1]: value for name, value in values.items()} | {
-        "sequences": data.n_eval_sequences
-    }
+    """The held-out scores of the task, by name, the keys per token where the attention says them,
+    and the number of held-out sequences.
+
+    Keys are counted in the same forward passes, of all sequences, draws of rotations and ranks.
+    """
+
+    def sum_over_ranks(counted: Tensor) -> Tensor:
+        there = counted.to(trainer.strategy.root_device)
+        return trainer.strategy.reduce(there, reduce_op="sum")
+
+    with counted_keys(module.model) as count:
+        (values,) = trainer.validate(module, datamodule=data, verbose=False, weights_only=True)
+    keys = count.mean(sum_over_ranks)
+    scores = {name.split("/")[1]: value for name, value in values.items()}
+    if keys is not None:
+        scores[KEYS_PER_TOKEN.name] = keys
+    return scores | {"sequences": data.n_eval_sequences}
 
 
 def load_weights(module: LitSequenceModel, weights: dict[str, Any], name: str) -> None:
