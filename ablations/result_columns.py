@@ -62,5 +62,6 @@ COVERAGE_COLUMNS = (
     "rounds",
     "coverage",
     "chance",
+    "ceiling",
 )
 OWN = "own"  # the evaluation's name in a study without evaluations: the model as trained

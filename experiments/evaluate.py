@@ -13,8 +13,9 @@ has seen: score it once, at the end. --cfg job prints the changed config and sco
 
 Prints the held-out loss in nats, the accuracy from 0 to 1, bits per dimension, the mean number of
 keys that a token reaches and the number of sequences scored, and writes them to
-RUN_DIR/evaluations/NAME.json, where NAME is made of the changes. The run's own result stays as it is. Two evaluations print the same numbers: the held-out
-set and the hash rotations are fixed, whatever task.batch_size and the number of devices.
+RUN_DIR/evaluations/NAME.json, where NAME is made of the changes. The run's own result stays as it
+is. Two evaluations print the same numbers: the held-out set and the hash rotations are fixed,
+whatever task.batch_size and the number of devices.
 
 exit codes: 0 done, 1 the loss is not finite, 2 bad input
 """

@@ -15,12 +15,12 @@ from experiments import evaluate, train
 from experiments.run_dir.files import load_run_config
 from experiments.training.scoring import score
 from experiments.training.trainer import build_trainer
-from reformer_pl import keys_per_token
 from reformer_pl.attention import LSHAttention, Memo, build_attention
 from reformer_pl.config.rules import ATTENTIONS, bucket_factors
-from reformer_pl.keys_per_token import counted_keys, keys_by_place, keys_reached
 from reformer_pl.lsh import budget, draw_rotations, plan_attention
 from reformer_pl.module import LitSequenceModel, held_out_seed
+from reformer_pl.reach import keys_per_token
+from reformer_pl.reach.keys_per_token import counted_keys, keys_by_place, keys_reached
 from reformer_pl.tasks import build_task
 from tiny import build, draw_batch, tiny
 

@@ -6,9 +6,9 @@ from lightning import Trainer
 from torch import Tensor
 
 from reformer_pl.config import ConfigError
-from reformer_pl.keys_per_token import counted_keys
 from reformer_pl.metrics import KEYS_PER_TOKEN
 from reformer_pl.module import LitSequenceModel
+from reformer_pl.reach.keys_per_token import counted_keys
 from reformer_pl.tasks.batches import SequenceData
 
 
