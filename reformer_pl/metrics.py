@@ -77,7 +77,7 @@ RECALL_SLICES = tuple(
 # Of all tasks, in the order of result.json.
 SCORES = (LOSS_NATS, ACCURACY, BITS_PER_DIM, *RECALL_SLICES)
 # What one query reaches, of the same evaluation as a score: `reformer_pl.reach.keys_per_token`.
-KEYS_PER_TOKEN = Metric("keys_per_token", "keys/token", "Keys per token", places=1)
+KEYS_PER_TOKEN = Metric("keys_per_token", "keys per token", "Keys per token", places=1)
 STEP_SECONDS = Metric(
     "step_seconds", "s/step", "Seconds per training step", short_axis="Seconds per step",
     flag="disturbed",

@@ -26,6 +26,7 @@ REPORT_WORDS = {
     "hash_rounds": Needs(),
     "memory_prediction": Needs(),
     "learning_curves": Needs(),
+    "keys": Needs(),
     "coverage": Needs(
         key="trainer.coverage_every_steps", example="trainer.coverage_every_steps=10"
     ),
