@@ -46,6 +46,8 @@ SIZES = [
 def test_the_keys_are_those_that_the_kernel_weighs(word: str, sizes: list[str]) -> None:
     """Where the values are 1, the output is the weights."""
     config = tiny("model.n_heads=1", *sizes).model
+    if keys_by_place(word, config, 1) is None and word != "lsh":
+        pytest.skip("it says nothing of its keys")
     for length in LENGTHS:
         attention = build_attention(replace(config, d_model=length), word)
         q, k = torch.randn(2, 1, 1, length, length, dtype=torch.float64)

@@ -51,13 +51,11 @@ def finished(folder: Path, **values: Any) -> Study:
     return study
 
 
-def curves(axes: Any) -> dict[str, list[float]]:
-    """The heights of each curve of a panel, by its number of points and colour."""
-    return {
-        f"{len(line.get_xdata())} {line.get_color()}": list(line.get_xdata())
-        for line in axes.lines
-        if len(line.get_xdata()) and line.get_label().startswith("_child") is False
-    }
+def curve(axes: Any, n_points: int) -> Any:
+    """The one line of a panel through so many points: bars have no line."""
+    lines = [line for line in axes.lines if line.get_linestyle() != "None"]
+    (found,) = (line for line in lines if len(line.get_xdata()) == n_points)
+    return found
 
 
 def legend(drawing: Any) -> list[str]:
@@ -79,12 +77,12 @@ def test_cells_that_train_with_an_attention_each_are_one_panel(tmp_path: Path) -
     kinds = ["full", "shared_full", "lsh, by n_hashes", "local, by chunk_len", "topk, by n_keys"]
     assert legend(drawing)[:5] == kinds
     rows = table.data.set_index("train")
-    lengths = sorted(len(line.get_xdata()) for line in axes.lines if line.get_marker() in "os^Dv")
-    assert lengths[-3:] == [2, 3, 5]
-    (lsh,) = (line for line in axes.lines if len(line.get_xdata()) == 5)
+    lsh = curve(axes, 5)
     order = [f"LSH-{n}" for n in (1, 2, 4, 8, 16)]
     assert list(lsh.get_xdata()) == pytest.approx(list(rows.loc[order, "keys_per_token_mean"]))
     assert list(lsh.get_ydata()) == pytest.approx(list(100 * rows.loc[order, "accuracy_mean"]))
+    assert json.loads(lsh.get_gid())["labels"] == order
+    assert list(curve(axes, 3).get_xdata()) == [12, 24, 48]
 
 
 def test_each_trained_model_has_a_panel_of_its_evaluations(tmp_path: Path) -> None:
