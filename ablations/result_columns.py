@@ -2,7 +2,7 @@
 
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS, STEP_NUMBERS
 from reformer_pl.config.rules import TASKS
-from reformer_pl.metrics import DRAWS, N_DRAWS, task_metrics
+from reformer_pl.metrics import DRAWS, KEYS_PER_TOKEN, N_DRAWS, task_metrics
 
 # How well the time of a step is known. `n_rounds` is missing where it was measured once;
 # `disturbed` belongs to step_seconds and what follows from it, `training_is_disturbed` to
@@ -15,6 +15,7 @@ COLUMNS = (
     "study", "cell", "train", "eval", "seed", "status", "steps", "loss_nats", "accuracy",
     "bits_per_dim",
     "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters", *TIMING, "split",
+    KEYS_PER_TOKEN.name,
 )  # fmt: skip
 SCORES = ("loss_nats", "accuracy", "bits_per_dim")  # always there
 # Of tasks with a metric of their own, and of draws of rotations: a column where a cell has it.
@@ -24,6 +25,7 @@ OTHER_SCORES = (
     ),
     *DRAWS,
 )
+EVALUATED = (*SCORES, *OTHER_SCORES, KEYS_PER_TOKEN.name)  # of each evaluation its own
 COSTS = (
     "peak_memory_gib",
     "step_seconds",
@@ -62,5 +64,6 @@ COVERAGE_COLUMNS = (
     "rounds",
     "coverage",
     "chance",
+    "ceiling",
 )
 OWN = "own"  # the evaluation's name in a study without evaluations: the model as trained

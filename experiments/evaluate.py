@@ -11,8 +11,9 @@ weights, such as those of the attention. `python -m experiments.train --help` li
 --split test, or task.split=test, scores the third part of the data, which no curve and no choice
 has seen: score it once, at the end. --cfg job prints the changed config and scores nothing.
 
-Prints the loss in nats, the accuracy from 0 to 1, bits per dimension, the number of sequences
-scored and the part of the data that they are of, and writes the numbers to
+Prints the loss in nats, the accuracy from 0 to 1, bits per dimension, the mean number of keys that
+a token reaches, the number of sequences scored and the part of the data that they are of, and
+writes the numbers to
 RUN_DIR/evaluations/NAME.json, where NAME is made of the changes. The run's own result stays as it
 is. Two evaluations print the same numbers: the sequences of a part and the hash rotations are
 fixed, whatever task.batch_size and the number of devices. With model.lsh.eval_draws=8 a score is
@@ -105,7 +106,7 @@ def split_as_override(arguments: list[str]) -> list[str]:
 def evaluate(directory: Path, overrides: list[str]) -> dict[str, float]:
     """Score the checkpoint of a run under its config, changed by overrides.
 
-    Returns the scores of the task and the number of sequences, and writes them
+    Returns the scores of the task, the keys per token and the number of sequences, and writes them
     below evaluations/. Raises ConfigError.
     """
     config = read_config(directory, overrides)

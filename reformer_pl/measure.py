@@ -3,11 +3,11 @@
 from reformer_pl.config import RunConfig
 from reformer_pl.config.evaluations import phase_configs
 from reformer_pl.config.rules import PEER_PACKAGES
-from reformer_pl.coverage import attention_coverage as attention_coverage
 from reformer_pl.memory.peak import GIB as GIB
 from reformer_pl.memory.peak import PeakMemory as PeakMemory
 from reformer_pl.memory.peak import storage_bytes as storage_bytes
 from reformer_pl.memory.peak import training_tensors as training_tensors
+from reformer_pl.reach.coverage import attention_coverage as attention_coverage
 
 
 def predict_memory(config: RunConfig, device: str = "cpu") -> dict[str, float]:

@@ -21,10 +21,10 @@ from experiments.training import coverage_file as coverage
 from experiments.training.coverage_file import cover
 from processes import Fault, exit_code, result, rows, start, timeless
 from reformer_pl.config.rules import ConfigError, bucket_factors
-from reformer_pl.coverage import ROUNDS
 from reformer_pl.lsh import draw_rotations
 from reformer_pl.measure import attention_coverage
 from reformer_pl.module import LitSequenceModel
+from reformer_pl.reach.coverage import ROUNDS
 from reformer_pl.tasks import build_task
 from tiny import tiny
 
@@ -53,12 +53,12 @@ def drawn(length: int, factors: tuple[int, ...], sharp: float = 2.0) -> tuple[Te
 
 def quadratic(
     qk: Tensor, buckets: Tensor, chunk_len: int, bucket_mask: bool, window: str
-) -> tuple[Tensor, Tensor]:
-    """(mass, chance), each (B, H), from the definition over all queries and rounds of buckets."""
+) -> Tensor:
+    """(mass, chance, ceiling), each (B, H), from the definition over all queries and rounds of buckets."""
     length = qk.shape[2]
     seen = torch.ones(length, length, dtype=torch.bool).tril(-1)
     seen[0, 0] = True
-    mass, chance = torch.empty(2, B, H, dtype=torch.float64)
+    mass, chance, ceiling = shares = torch.empty(3, B, H, dtype=torch.float64)
     for b in range(B):
         for h in range(H):
             q = qk[b, h]
@@ -78,7 +78,12 @@ def quadratic(
                 (weight * hit).sum(-1).mean(),
                 (hit.sum(-1) / seen.sum(-1).double()).mean(),
             )
-    return mass, chance
+            best = [
+                sum(sorted(w)[length - n :])
+                for w, n in zip(weight.tolist(), hit.sum(-1), strict=True)
+            ]
+            ceiling[b, h] = sum(best) / length
+    return shares
 
 
 @pytest.mark.parametrize(
@@ -96,9 +101,11 @@ def test_coverage_is_what_the_definition_says(
     )
     buckets = definition.hash_buckets(qk, rotations, factors)
     for i, r in enumerate(ROUNDS):
-        mass, chance = quadratic(qk, buckets[:, :, :r], **options)
-        torch.testing.assert_close(found.mass[i], mass, rtol=0, atol=1e-12)
-        torch.testing.assert_close(found.chance[i], chance, rtol=0, atol=1e-12)
+        expected = quadratic(qk, buckets[:, :, :r], **options)
+        for share, by_definition in zip(found, expected, strict=True):
+            torch.testing.assert_close(share[i], by_definition, rtol=0, atol=1e-12)
+    assert (found.ceiling >= found.mass - 1e-12).all()
+    assert (found.ceiling >= found.chance - 1e-12).all()
     if window != "wrap":  # whose first chunk looks into another round when there are more
         assert (found.mass.diff(dim=0) >= -1e-12).all() and (
             found.chance.diff(dim=0) >= -1e-12
@@ -118,6 +125,22 @@ def test_one_chunk_of_one_bucket_reaches_everything(length: int) -> None:
     )
     torch.testing.assert_close(found.mass, torch.ones_like(found.mass))
     torch.testing.assert_close(found.chance, torch.ones_like(found.chance))
+    torch.testing.assert_close(found.ceiling, torch.ones_like(found.ceiling))
+
+
+@pytest.mark.parametrize("n_clusters, chunk_len", [(2, 16), (3, 11), (4, 8)])
+def test_buckets_that_hold_the_best_keys_reach_the_ceiling(n_clusters: int, chunk_len: int) -> None:
+    """Vectors point along the axes, and the rotations send each axis to a bucket of its own.
+
+    So the keys of a query's bucket are its best, and no others weigh as much.
+    """
+    length = n_clusters * chunk_len
+    qk = 9 * torch.eye(n_clusters, dtype=torch.float64)[torch.arange(length) % n_clusters]
+    rotations = torch.eye(n_clusters, dtype=torch.float64)[None, :, None]
+    options = {"chunk_len": chunk_len, "n_buckets": 2 * n_clusters, "rounds": (1,)}
+    found = attention_coverage(qk[None, None], rotations=rotations, n_queries=length, **options)
+    torch.testing.assert_close(found.ceiling, found.mass, rtol=0, atol=1e-12)
+    assert (found.mass > found.chance + 0.1).all() and (found.mass < 1).all()
 
 
 def test_the_sample_of_queries_and_the_draw_are_the_generators_and_the_mean_is_unbiased() -> None:
@@ -203,6 +226,7 @@ def test_a_run_that_measures_coverage_is_the_same_run(with_coverage: Path, tmp_p
         (step, 0, head, r) for step in (0, 2, 4, 6) for head in (0, 1) for r in ROUNDS
     ]  # layer 1 is local
     assert all(0 <= row["chance"] <= 1 and 0 <= row["coverage"] <= 1 for row in found)
+    assert all(row["coverage"] - 1e-6 <= row["ceiling"] <= 1 + 1e-6 for row in found)
 
 
 KILLS = {
@@ -329,6 +353,7 @@ def recorded_study(folder: Path) -> Study:
                 "rounds": r,
                 "coverage": 0.1 * r + 0.01 * head + 0.001 * i,
                 "chance": 0.05 * r,
+                "ceiling": 0.12 * r,
             }
             for step, layer, head, r in itertools.product(
                 (0, 5, 10, 15, 20), (0, 1), (0, 1), ROUNDS
@@ -351,26 +376,41 @@ def test_the_report_shows_the_mean_and_the_range_over_layers_heads_and_seeds_tha
     texts = {row[0]: row[1:] for row in table.texts()}
     assert len(texts) == 2 * len(ROUNDS) and table.header == (
         "trained with",
-        "start",
-        "chance",
-        "middle",
-        "chance",
-        "end",
-        "chance",
+        *("start", "chance", "ceiling"),
+        *("middle", "chance", "ceiling"),
+        *("end", "chance", "ceiling"),
         "n",
     )
     assert texts["Full, 2 rounds"] == (
-        *("20.6 (20.0-21.2)", "10.0") * 3,
+        *("20.6 (20.0-21.2)", "10.0", "24.0") * 3,
         "8",
     )  # seeds are cells 0 and 2
-    assert texts["LSH-1, 1 round"] == (*("10.8 (10.3-11.3)", "5.0") * 3, "4")  # cell 3 alone
+    assert texts["LSH-1, 1 round"] == (
+        *("10.8 (10.3-11.3)", "5.0", "12.0") * 3,
+        "4",
+    )  # cell 3 alone
     assert "Full: 0, 10, 20" in table.caption and set(table.data["n"]) == {8, 4}
     full, lsh = drawing.figure.axes
     assert (full.get_title(), lsh.get_title()) == ("Trained with Full", "Trained with LSH-1")
-    assert list(full.lines[2].get_xdata()) == [0, 5, 10, 15, 20]
-    assert full.lines[2].get_ydata() == pytest.approx(5 * [20.6]) and full.lines[
-        3
-    ].get_ydata() == pytest.approx(5 * [10.0])
+    two_rounds = full.lines[3:6]  # coverage, chance, ceiling
+    assert list(two_rounds[0].get_xdata()) == [0, 5, 10, 15, 20]
+    for line, height in zip(two_rounds, (20.6, 10.0, 24.0), strict=True):
+        assert line.get_ydata() == pytest.approx(5 * [height])
+
+
+def test_rows_of_before_the_ceiling_still_load(tmp_path: Path) -> None:
+    study = recorded_study(tmp_path)
+    for cell in study.cells:
+        path = cell.directory / "coverage.jsonl"
+        path.write_text(path.read_text().replace(', "ceiling": ', ', "other": '))
+    assert load_coverage(study)["ceiling"].isna().all()
+    report = build_report(study, load_cells(study))
+    (table,), (drawing,) = report.tables, report.figures
+    texts = {row[0]: row[1:] for row in table.texts()}
+    assert texts["LSH-1, 1 round"] == (*("10.8 (10.3-11.3)", "5.0", "-") * 3, "4")
+    assert len(drawing.figure.axes[0].lines) == 2 * len(ROUNDS)
+    labels = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert labels[-1] == "as many random keys"
 
 
 def test_a_study_without_coverage_rows_says_so(tmp_path: Path) -> None:
@@ -381,6 +421,6 @@ def test_a_study_without_coverage_rows_says_so(tmp_path: Path) -> None:
     assert load_coverage(study).empty and report.figures == ()
     (table,) = report.tables
     assert (
-        table.texts() == [("Full", *["-"] * 6, "0"), ("LSH-1", *["-"] * 6, "0")]
+        table.texts() == [("Full", *["-"] * 9, "0"), ("LSH-1", *["-"] * 9, "0")]
         and "none recorded" in table.caption
     )

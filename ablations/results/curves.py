@@ -35,8 +35,9 @@ def load_coverage(*sources: Study | str | Path, runs_dir: Path = RUNS_DIR) -> pd
 
     study, variant, cell and seed are added, and train, which is the variant. By step, layer, head
     and number of hash rounds stand the share (0-1) of full attention's mass that the buckets reach,
-    `coverage`, and what as many random keys would hold, `chance`. Cells trained without
-    trainer.coverage_every_steps add no row. Raises ConfigError as `load_curves` does.
+    `coverage`, what as many random keys would hold, `chance`, and what the best as many would,
+    `ceiling`, which is NaN in older runs. Cells trained without trainer.coverage_every_steps add no
+    row. Raises ConfigError as `load_curves` does.
     """
     rows = _rows(open_sources(sources, runs_dir, warn_above=2), COVERAGE)
     return pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))

@@ -6,7 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.result_columns import COLUMNS, MEASURED_COLUMNS, OTHER_SCORES, OWN, SCORES
+from ablations.result_columns import (
+    COLUMNS,
+    EVALUATED,
+    MEASURED_COLUMNS,
+    OTHER_SCORES,
+    OWN,
+    SCORES,
+)
 from ablations.results.cells import trained_row
 from ablations.results.frames import present, typed
 from ablations.study import Study
@@ -57,7 +64,7 @@ def rows_of(
 
 
 def _evaluated(cell: Cell, name: str, overrides: list[str], status: str) -> dict[str, Any]:
-    scores: dict[str, Any] = dict.fromkeys((*SCORES, *OTHER_SCORES))
+    scores: dict[str, Any] = dict.fromkeys(EVALUATED)
     if status != OK:
         return scores
     try:
@@ -72,7 +79,7 @@ def _evaluated(cell: Cell, name: str, overrides: list[str], status: str) -> dict
 
 def scores_by_hand(path: Path) -> dict[str, Any]:
     """Of an evaluation that was made by hand."""
-    scores: dict[str, Any] = dict.fromkeys((*SCORES, *OTHER_SCORES))
+    scores: dict[str, Any] = dict.fromkeys(EVALUATED)
     try:
         evaluation = read_scores(path) or {}
     except ConfigError as error:

@@ -25,6 +25,7 @@ from experiments.run_dir.files import CONFIG, EVALUATIONS, read_config_values
 from experiments.run_dir.outcome import OK
 from reformer_pl.config import ConfigError, flat
 from reformer_pl.config.unread import unread_keys
+from reformer_pl.metrics import KEYS_PER_TOKEN
 
 TUNING, FINAL = "tuning", "final"  # the stage of a cell
 
@@ -44,6 +45,7 @@ def load_results(*sources: Study | str | Path, runs_dir: Path = RUNS_DIR) -> pd.
                                        run that is both has rows of both
     SCORES, those of OTHER_SCORES that a cell has, COSTS, COUNTS    with units as in `COLUMNS`
     split                              the part of the data that the scores are of: held_out, test
+    keys_per_token                     how many keys a token reaches, as the mean
     measure, peer, BENCHMARK_NUMBERS   where a cell measures (`python -m experiments.benchmark`)
     baseline.*                         what a model that knows nothing gets
     config.*                           every key of config.yaml, as an override names it, such as
@@ -78,6 +80,7 @@ def load_results(*sources: Study | str | Path, runs_dir: Path = RUNS_DIR) -> pd.
     run = ("study", "variant", "cell", "train", "eval", "seed", "status", "error")
     run = (*run, *present(("stage",), rows))
     numbers = (*SCORES, *present(OTHER_SCORES, rows), *COSTS, *COUNTS, "split")
+    numbers = (*numbers, KEYS_PER_TOKEN.name)
     measured = present(("measure", "peer", *BENCHMARK_ONLY), rows)
     made_by = (*PLAIN_PROVENANCE, *versions, "directory")
     frame = typed(rows, (*run, *numbers, *measured, *baselines, *configs, *made_by))

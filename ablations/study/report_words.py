@@ -30,6 +30,7 @@ REPORT_WORDS = {
     "memory_prediction": Needs(),
     "tuning": Needs(tunes=True),
     "learning_curves": Needs(),
+    "keys": Needs(),
     "coverage": Needs(
         key="trainer.coverage_every_steps", example="trainer.coverage_every_steps=10"
     ),

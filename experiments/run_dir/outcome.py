@@ -26,7 +26,7 @@ from experiments.run_dir.files import (
 from experiments.run_dir.plain_text import plain_text
 from experiments.run_dir.provenance import PACKAGES, now, provenance
 from reformer_pl.config import ConfigError
-from reformer_pl.metrics import DRAWS, SCORES
+from reformer_pl.metrics import DRAWS, KEYS_PER_TOKEN, SCORES
 from reformer_pl.out_of_memory import is_out_of_memory
 
 OK = "ok"
@@ -53,7 +53,8 @@ STEP_NUMBERS = (
 # the start of the process to the first step, and from the end of the last step to the result. The
 # held-out scores are a part of the latter.
 RESULT_NUMBERS = (
-    "steps", *(score.name for score in SCORES), "peak_memory_gib", "step_seconds",
+    "steps", *(score.name for score in SCORES), KEYS_PER_TOKEN.name, "peak_memory_gib",
+    "step_seconds",
     "tokens_per_second", "parameters", "train_seconds", "startup_seconds", "closing_seconds",
     "n_timed_steps", *STEP_NUMBERS,
 )  # fmt: skip
@@ -161,7 +162,7 @@ def read_evaluation(directory: Path, name: str, overrides: list[str]) -> Result 
 def read_scores(path: Path) -> Result | None:
     """The file of an evaluation; None where there is none. Raises ConfigError."""
     scores = read_json(path)
-    for key in (*(score.name for score in SCORES), *DRAWS):
+    for key in (*(score.name for score in (*SCORES, KEYS_PER_TOKEN)), *DRAWS):
         if not isinstance((scores or {}).get(key), int | float | None):
             raise ConfigError(
                 f"{path} has {key} that is no number: move it away, and the next run makes it anew"

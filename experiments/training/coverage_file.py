@@ -16,9 +16,9 @@ from experiments.run_dir.files import COVERAGE as FILE
 from experiments.run_dir.files import append_rows, drop_rows_after
 from reformer_pl.attention import MultiHeadAttention
 from reformer_pl.config import RunConfig, TrainerConfig
-from reformer_pl.coverage import ROUNDS
 from reformer_pl.measure import attention_coverage
 from reformer_pl.module import LitSequenceModel, held_out_seed
+from reformer_pl.reach.coverage import ROUNDS
 from reformer_pl.tasks.batches import generator
 
 COVERAGE = 3  # a word of its own beside TRAIN, HELD_OUT and DROPOUT of reformer_pl.module
@@ -99,19 +99,19 @@ def cover(
         measured = attention_coverage(
             qk, **options, rounds=ROUNDS, generator=generator(config.seed, COVERAGE, step, layer)
         )
-        both = torch.stack([x.double().sum(1) for x in measured], -1).cpu()  # (rounds, heads, 2)
+        shares = torch.stack([x.double().sum(1) for x in measured], -1).cpu()  # (rounds, heads, 3)
         for i, r in enumerate(ROUNDS):
             for head in range(qk.shape[1]):
                 key = (layer, r, head)
-                sums[key] = sums.get(key, 0) + both[i, head]
+                sums[key] = sums.get(key, 0) + shares[i, head]
 
     with evaluating(module), watched(module, measure):
         for tokens in parts:
             module.model(tokens, hash_seed=held_out_seed(config.seed))
     rows: list[Row] = []
     for (layer, r, head), total in sums.items():
-        mass, chance = (total / n_sequences).tolist()
-        values = {"coverage": round(mass, 6), "chance": round(chance, 6)}
+        shares = (round(share, 6) for share in (total / n_sequences).tolist())
+        values = dict(zip(("coverage", "chance", "ceiling"), shares, strict=True))
         rows.append({"step": step, "layer": layer, "head": head, "rounds": r, **values})
     return rows
 

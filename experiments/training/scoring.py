@@ -1,21 +1,37 @@
-"""A trained model scored: its weights, and the numbers of a part of the data."""
+"""A trained model scored: its weights, the numbers of a part of the data, and how many keys it
+reached.
+"""
 
 from typing import Any
 
 from lightning import Trainer
+from torch import Tensor
 
 from reformer_pl.config import ConfigError
-from reformer_pl.metrics import DRAWS_STD, N_DRAWS
+from reformer_pl.metrics import DRAWS_STD, KEYS_PER_TOKEN, N_DRAWS
 from reformer_pl.module import LitSequenceModel
+from reformer_pl.reach.keys_per_token import counted_keys
 from reformer_pl.tasks.batches import SequenceData
 
 
 def score(trainer: Trainer, module: LitSequenceModel, data: SequenceData) -> dict[str, float]:
-    """The scores of the task by name, on the part of the data that task.split names, and the number
-    of its sequences; where a score is over several draws of rotations, their number and spread.
+    """The scores of the task by name, on the part of the data that task.split names, the keys per
+    token where the attention says them, and the number of sequences; where a score is over several
+    draws of rotations, their number and spread.
+
+    Keys are counted in the same forward passes, of all sequences, draws of rotations and ranks.
     """
-    (values,) = trainer.validate(module, datamodule=data, verbose=False, weights_only=True)
+
+    def sum_over_ranks(counted: Tensor) -> Tensor:
+        there = counted.to(trainer.strategy.root_device)
+        return trainer.strategy.reduce(there, reduce_op="sum")
+
+    with counted_keys(module.model) as count:
+        (values,) = trainer.validate(module, datamodule=data, verbose=False, weights_only=True)
+    keys = count.mean(sum_over_ranks)
     scores = {name.split("/")[1]: value for name, value in values.items()}
+    if keys is not None:
+        scores[KEYS_PER_TOKEN.name] = keys
     draws = {N_DRAWS: module.config.model.lsh.eval_draws} if DRAWS_STD in scores else {}
     return scores | draws | {"sequences": data.n_eval_sequences}
 

@@ -25,6 +25,7 @@ from experiments.run_dir.outcome import OK
 TIMES = ("start", "middle", "end")
 PANELS_A_ROW = 3
 CHANCE = {"linestyle": (0, (4, 2)), "linewidth": 0.9}
+CEILING = {"linestyle": (0, (1, 1.5)), "linewidth": 0.9}
 COLUMNS = (
     "train",
     "rounds",
@@ -35,12 +36,13 @@ COLUMNS = (
     "coverage_min",
     "coverage_max",
     "chance_mean",
+    "ceiling_mean",
 )
 
 
 def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     """Coverage in %, mean and range over heads, at the start, the middle and the end of training,
-    and what chance would reach.
+    and what chance would reach, and the best keys.
     """
     data, steps = coverage_data(study, cells)
     rows = []
@@ -51,7 +53,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
             entries.append(Value(values["n"].max()))
             rows.append(Row(f"{variant}, {_rounds(rounds)}", tuple(entries), variant))
         if recorded.empty:
-            rows.append(Row(variant, (*[Words(MISSING)] * 2 * len(TIMES), Value(0)), variant))
+            rows.append(Row(variant, (*[Words(MISSING)] * 3 * len(TIMES), Value(0)), variant))
     chosen = "; ".join(
         f"{variant}: {', '.join(map(str, by_time.values()))}"
         for variant, by_time in sorted(steps.items())
@@ -61,9 +63,14 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
         "Attention coverage in %: the share of full attention's probability mass on keys that the "
         "hash buckets reach: mean (lowest-highest) over n heads, of all layers and seeds that "
         f"ended well, at three training steps ({chosen}). Chance is the share of a query's keys "
-        "that is reached: the mass that as many random keys would hold. Of held-out sequences."
+        "that is reached: the mass that as many random keys would hold. The ceiling is the mass of "
+        "each query's best as many keys. Of held-out sequences."
     )
-    header = ("trained with", *(name for time in TIMES for name in (time, "chance")), "n")
+    header = (
+        "trained with",
+        *(name for time in TIMES for name in (time, "chance", "ceiling")),
+        "n",
+    )
     return [Table("coverage", caption, header, tuple(rows), data)]
 
 
@@ -77,7 +84,8 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
         "attention's probability mass on keys that the hash buckets reach, by the number of "
         "rounds. Line: mean over layers, heads and seeds; band: lowest to highest; dashed: the "
         "share of a query's keys that is reached, which is the mass that as many random keys would "
-        "hold. Of held-out sequences."
+        "hold; dotted: the mass of each query's best as many keys. Of held-out "
+        "sequences."
     )
     return [Drawing("coverage", caption, coverage_curves(study, recorded))]
 
@@ -94,15 +102,15 @@ def coverage_data(study: Study, cells: pd.DataFrame) -> tuple[pd.DataFrame, dict
             for time, step in steps[variant].items():
                 now = own[(own["rounds"] == rounds) & (own["step"] == step)]
                 coverage = now["coverage"].agg(["mean", "min", "max"]).tolist()
-                chance = now["chance"].mean()
-                rows.append((variant, rounds, time, step, len(now), *coverage, chance))
+                beside = now[["chance", "ceiling"]].astype(float).mean()
+                rows.append((variant, rounds, time, step, len(now), *coverage, *beside))
     return pd.DataFrame(rows, columns=list(COLUMNS)), steps
 
 
 @styled()
 def coverage_curves(study: Study, recorded: pd.DataFrame) -> Figure:
     """Coverage in % by training step from `results.load_coverage`: a panel per variant, a line per
-    number of rounds, chance dashed.
+    number of rounds, chance dashed, the ceiling dotted.
     """
     variants = [label for label in variant_labels(study) if (recorded["train"] == label).any()]
     columns = min(PANELS_A_ROW, len(variants))
@@ -129,6 +137,8 @@ def coverage_curves(study: Study, recorded: pd.DataFrame) -> Figure:
         for i, n in enumerate(all_rounds)
     ]
     handles.append(Line2D([], [], color=GREY, label="as many random keys", **CHANCE))
+    if recorded["ceiling"].notna().any():
+        handles.append(Line2D([], [], color=GREY, label="the best as many", **CEILING))
     figure.legend(
         handles=handles,
         loc="outside lower center",
@@ -140,15 +150,20 @@ def coverage_curves(study: Study, recorded: pd.DataFrame) -> Figure:
 
 
 def _draw_rounds(axes: Axes, rows: pd.DataFrame, variant: str, style: dict[str, object]) -> None:
-    """One number of rounds: the mean as a line, the range as a band, chance dashed."""
+    """One number of rounds: the mean as a line, the range as a band, chance dashed, the ceiling
+    dotted.
+    """
     steps = rows.groupby("step")
     coverage = 100 * steps["coverage"].agg(["mean", "min", "max"])
     beside = belongs(variant, linked=False)
     axes.plot(coverage.index, coverage["mean"], markevery=0.22, gid=belongs(variant), **style)
     band = {"color": style["color"], "alpha": 0.14, "linewidth": 0}
     axes.fill_between(coverage.index, coverage["min"], coverage["max"], gid=beside, **band)
-    dashed = {"color": style["color"], "zorder": style["zorder"], **CHANCE}
-    axes.plot(100 * steps["chance"].mean(), gid=beside, **dashed)
+    for column, dashes in (("chance", CHANCE), ("ceiling", CEILING)):
+        line = {"color": style["color"], "zorder": style["zorder"], **dashes}
+        means = 100 * steps[column].mean()
+        if means.notna().any():
+            axes.plot(means, gid=beside, **line)
 
 
 def _style(i: int, count: int) -> dict[str, object]:
@@ -157,11 +172,12 @@ def _style(i: int, count: int) -> dict[str, object]:
     return {"color": colour, "marker": marker, "markersize": 3.2, "zorder": 3 + i}
 
 
-def _entries(row: dict[str, float]) -> tuple[Entry, Entry]:
-    """Coverage with its range, and chance."""
+def _entries(row: dict[str, float]) -> tuple[Entry, ...]:
+    """Coverage with its range, chance and the ceiling."""
     mean, low, high = (100 * row[f"coverage_{name}"] for name in ("mean", "min", "max"))
     coverage = Value(mean, low, high, places=1, is_range=True)
-    return coverage, Value(100 * row["chance_mean"], places=1)
+    beside = (Value(100 * row[f"{name}_mean"], places=1) for name in ("chance", "ceiling"))
+    return coverage, *beside
 
 
 def _of_finished(study: Study, cells: pd.DataFrame) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from ablations.study import Study
 from ablations.study.report_entries import EVALUATION, UserTable
 from experiments.run_dir.outcome import OK
 from reformer_pl.metrics import (
+    KEYS_PER_TOKEN,
     SCORES,
     STEP_SECONDS,
     TOKENS_PER_SECOND,
@@ -26,7 +27,9 @@ from reformer_pl.metrics import (
     memory_metric,
 )
 
-METRICS = {m.name: m for m in (*SCORES, STEP_SECONDS, TRAIN_SECONDS, TOKENS_PER_SECOND)}
+METRICS = {
+    m.name: m for m in (*SCORES, KEYS_PER_TOKEN, STEP_SECONDS, TRAIN_SECONDS, TOKENS_PER_SECOND)
+}
 
 
 def tables(study: Study, cells: pd.DataFrame) -> list[Table]:

@@ -1,6 +1,7 @@
 """How much of full attention's probability mass the hash buckets reach.
 
-It answers the question whether random buckets hide related tokens from each other.
+It answers the question whether random buckets hide related tokens from each other. Between chance
+and the ceiling lies what choosing can gain: as many keys at random, and the best as many.
 
 Shapes: B batch, H heads, N = B*H rows, L length, D head size, Q sampled queries, P = L padded to a
 multiple of the chunk.
@@ -26,6 +27,7 @@ class Coverage(NamedTuple):
 
     mass: Tensor  # of full attention, on the keys reached
     chance: Tensor  # share of a query's keys reached: the mass on as many keys drawn at random
+    ceiling: Tensor  # the mass on the best as many keys of each query
 
 
 @torch.no_grad()
@@ -77,13 +79,18 @@ def attention_coverage(
     logits = wide[:, :, queries] @ F.normalize(wide, dim=-1).transpose(-1, -2)  # (B, H, Q, L)
     weight = logits.masked_fill_(~seen, -math.inf).softmax(-1)
 
-    mass, chance = [], []
+    # The mass of the best 0, 1, 2, ... keys of each query, (B, H, Q, L + 1).
+    best = F.pad(weight.sort(-1, descending=True).values.cumsum(-1), (1, 0))
+
+    mass, chance, ceiling = [], [], []
     for r in rounds:
         hit = reached(first_rounds(plan, r), queries)
         hit = hit[:, :, :length].view(b, h, -1, length) | alone
         mass.append((weight * hit).sum(-1).mean(-1))
-        chance.append((hit.sum(-1).to(wide.dtype) / seen.sum(-1)).mean(-1))
-    return Coverage(torch.stack(mass), torch.stack(chance))
+        n_keys = hit.sum(-1)
+        chance.append((n_keys.to(wide.dtype) / seen.sum(-1)).mean(-1))
+        ceiling.append(best.gather(-1, n_keys[..., None]).squeeze(-1).mean(-1))
+    return Coverage(*(torch.stack(values) for values in (mass, chance, ceiling)))
 
 
 def reached(plan: Plan, queries: Tensor) -> Tensor:

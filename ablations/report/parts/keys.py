@@ -1,0 +1,220 @@
+"""`keys`: the score against keys per token, so that LSH, local attention, sinks, blocks and topk
+stand on one axis.
+
+Both of the models that trained with an attention, and of one trained model under the attentions of
+`evaluations:`.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from ablations.report.drawing.figure import Drawing, not_drawn
+from ablations.report.drawing.keys_curves import score_by_keys
+from ablations.report.interval import mean_interval
+from ablations.report.judged import judged_by
+from ablations.report.table import Entry, Row, Table, Value, Words
+from ablations.report.variant_means import (
+    drawn_intervals,
+    ended_badly,
+    metric_places,
+    n_note,
+    over_seeds,
+    value_bounds,
+)
+from ablations.result_columns import OWN
+from ablations.results import score_rows
+from ablations.study import Study
+from ablations.study.axes.variant_axes import short_labels
+from ablations.study.cell import Cell
+from ablations.study.changed import composed
+from ablations.study.grid import Grid
+from experiments.run_dir.outcome import OK
+from reformer_pl.config import RunConfig, flat, to_dict
+from reformer_pl.config.evaluations import load_evaluation
+from reformer_pl.config.rules import ATTENTIONS
+from reformer_pl.config.unread import unread_keys
+from reformer_pl.metrics import KEYS_PER_TOKEN, Metric
+
+SLOT = "model.attention"
+NO_REACH = (
+    "model.lsh.road",
+    "model.lsh.eval_draws",
+)  # keys of an attention that reach no other key
+AS_TRAINED = "as trained"
+
+Values = dict[str, Any]  # a flat config
+
+
+def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
+    """Each variant as it was trained, and under each evaluation."""
+    score, data = judged_by(study), keys_data(study, cells)
+    metrics = (KEYS_PER_TOKEN, score)
+    places = {metric: metric_places(metric, data[f"{metric.name}_mean"]) for metric in metrics}
+    rows = []
+    for row in data.to_dict("records"):
+        own = AS_TRAINED if row["eval"] == OWN else row["eval"]
+        values = [_entry(row, metric, places[metric], cells) for metric in metrics]
+        label = row["train"] if row["eval"] == OWN else f"{row['train']}, {own}"
+        entries = (Words(own), Words(row["attention"]), *values, Value(row["n"]))
+        rows.append(Row(label, entries, row["train"]))
+    caption = (
+        f"Held-out {score.words} and keys per token, the mean number of distinct keys that a query "
+        f"reaches over positions, heads, layers and sequences{over_seeds(study)}."
+    )
+    header = ("variant", "scored with", "attention", *(metric.header for metric in metrics), "n")
+    return [Table("keys", caption, header, tuple(rows), data)]
+
+
+def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Drawing]:
+    """The figure, or none where no run says how many keys it reached."""
+    score, drawn = judged_by(study), drawn_points(study, tables[0].data)
+    if drawn.empty:
+        return []
+    intervals = drawn_intervals(study, cells)
+    bars = f"; bars: {intervals}" if intervals else ""
+    caption = (
+        f"{score.axis} against keys per token, the mean number of distinct keys that a query "
+        f"reaches: a curve for each kind of attention{bars}. Horizontal: attention to all keys."
+        f"{not_drawn(study, cells)}"
+    )
+    return [Drawing("keys", caption, score_by_keys(drawn, score, cells))]
+
+
+def keys_data(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
+    """A row for each variant as it was trained, and for each of its evaluations.
+
+    Beside the means, their intervals and n over the seeds that ended well stand its panel, its
+    attention, the curve that it is a point of, and its place along that curve.
+    """
+    score = judged_by(study)
+    scored = [cells.assign(eval=OWN)]
+    if study.evaluations:
+        scored.append(score_rows(study))
+    by_place = {place: rows for frame in scored for place, rows in frame.groupby(["train", "eval"])}
+    points = list(_points(study))
+    curves = _curves([values for _, _, _, values in points])
+    data = []
+    for (variant, name, panel, values), (curve, at) in zip(points, curves, strict=True):
+        rows = by_place.get((variant, name), cells.head(0))
+        rows = rows[rows["status"] == OK]
+        means = {"n": len(rows)}
+        for metric in (KEYS_PER_TOKEN, score):
+            numbers = rows[metric.name].astype(float)
+            low, high = mean_interval(numbers, value_bounds(metric.name))
+            ends = {"n": numbers.count(), "mean": numbers.mean(), "low": low, "high": high}
+            means |= {f"{metric.name}_{end}": value for end, value in ends.items()}
+        place = {"train": variant, "eval": name, "panel": panel, "attention": values[SLOT]}
+        data.append({**place, "curve": curve, "at": at, **means})
+    return pd.DataFrame(data)
+
+
+def drawn_points(study: Study, data: pd.DataFrame) -> pd.DataFrame:
+    """The rows with both numbers; without a panel of one attention as trained, unless it is alone."""
+    score = judged_by(study)
+    drawn = data.dropna(subset=[f"{KEYS_PER_TOKEN.name}_mean", f"{score.name}_mean"])
+    is_own = drawn["eval"] == OWN
+    attention = drawn["curve"] + drawn["at"].map(str)
+    alone = attention.groupby(drawn["panel"]).transform("nunique") == 1
+    left = drawn[~(is_own & alone)]
+    return left if len(left) else drawn
+
+
+def _points(study: Study) -> Iterator[tuple[str, str, str, Values]]:
+    """(variant, evaluation, panel, its attention's own keys), in the order of the study."""
+    shown = short_labels(study)
+    for grid in study.grids:
+        other_axes = [i for i in range(len(grid.axes)) if not _sets_attention(grid, i)]
+        first = grid.first_cells()
+        for variant, cell in first.items():
+            labels = " / ".join(
+                filter(None, (cell.labels[i] for i in other_axes if _differs(grid, i)))
+            )
+            panel = ", ".join(filter(None, ("As trained" if study.evaluations else "", labels)))
+            yield variant, OWN, panel, _attention_keys(composed(cell.overrides))
+        for variant, cell in first.items():
+            trained = composed(cell.overrides)
+            for name, overrides in study.evaluations.items():
+                config = load_evaluation(trained, overrides)
+                others = [f"{k.rsplit('.', 1)[-1]}={v}" for k, v in _other_changes(trained, config)]
+                panel = ", ".join([f"Trained with {shown[variant]}", *others])
+                yield variant, name, panel, _attention_keys(config)
+
+
+def _curves(points: list[Values]) -> list[tuple[str, float]]:
+    """(the name of its curve, the number along it) of each point.
+
+    Points of one `model.attention` are one curve, along the number that takes the most values, and
+    several curves where they differ in more than that.
+    """
+    named = []
+    for values in points:
+        alike = [other for other in points if other[SLOT] == values[SLOT]]
+        varying = [k for k in values if len({json.dumps(other.get(k)) for other in alike}) > 1]
+        along = max(
+            (k for k in varying if _is_number(values[k])),
+            key=lambda k: len({json.dumps(other.get(k)) for other in alike}),
+            default="",
+        )
+        rest = [f"{_last(k)}={values[k]}" for k in varying if k != along]
+        by = [f"by {_last(along)}"] if along else []
+        named.append((", ".join([values[SLOT], *rest, *by]), values.get(along, math.nan)))
+    return named
+
+
+def _attention_keys(config: RunConfig) -> Values:
+    """`model.attention` and the keys that decide what it reaches."""
+    return {k: v for k, v in _read(config).items() if _is_of_attention(k) and k not in NO_REACH}
+
+
+def _other_changes(trained: RunConfig, config: RunConfig) -> Iterator[tuple[str, Any]]:
+    """What else an evaluation changes: the part of the data that it scores."""
+    before = _read(trained)
+    for key, value in _read(config).items():
+        if not _is_of_attention(key) and before.get(key) != value:
+            yield key, value
+
+
+def _read(config: RunConfig) -> Values:
+    """The flat config without the keys that play no part in it."""
+    values = flat(to_dict(config) | {"evaluations": {}})
+    unread = unread_keys(values) | {"evaluations"}
+    return {key: value for key, value in values.items() if key not in unread}
+
+
+def _is_of_attention(key: str) -> bool:
+    return key == SLOT or (key.startswith("model.") and key.split(".")[1] in ATTENTIONS)
+
+
+def _sets_attention(grid: Grid, i: int) -> bool:
+    """Whether the choices on the i-th axis of a grid differ in their attention."""
+    first: dict[str, Cell] = {}
+    for cell in grid.cells:  # all other axes are at their first choice here
+        first.setdefault(cell.labels[i], cell)
+    settings = [_attention_keys(composed(cell.overrides)) for cell in first.values()]
+    return any(values != settings[0] for values in settings)
+
+
+def _differs(grid: Grid, i: int) -> bool:
+    return len({cell.labels[i] for cell in grid.cells}) > 1
+
+
+def _entry(row: Values, metric: Metric, places: int, cells: pd.DataFrame) -> Entry:
+    mean, low, high = (
+        metric.scale * row[f"{metric.name}_{part}"] for part in ("mean", "low", "high")
+    )
+    if pd.isna(mean):
+        return Words(ended_badly(cells.loc[cells["train"] == row["train"], "status"]))
+    note = n_note(row[f"{metric.name}_n"], row["n"], cells["seed"].nunique())
+    return Value(mean, low, high, places, note=note)
+
+
+def _last(key: str) -> str:
+    return key.rsplit(".", 1)[-1]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
