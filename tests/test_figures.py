@@ -17,8 +17,8 @@ from matplotlib.text import Text
 
 from ablations.report.drawing.legend import wrapped
 from ablations.report.drawing.looks import BEST_SHOWN, NOT_SHOWN, numbers_colours, variant_looks
-from ablations.report.drawing.memory_points import against_memory
 from ablations.report.drawing.panels import limits
+from ablations.report.figures.memory_points import against_memory
 from ablations.report.parts import hash_rounds, learning_curves, train_eval
 from ablations.report.parts.learning_curves import draw_curves
 from ablations.report.winners import pareto_front

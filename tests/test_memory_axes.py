@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ablations.launch.predicted_memory import too_large
-from ablations.report.drawing.memory_panels import count_text, memory_text
+from ablations.report.figures.memory_panels import count_text, memory_text
 from ablations.report.report import Report, load_report
 from ablations.report.write import write_report
 from ablations.study import Study, compose_cells, load_study

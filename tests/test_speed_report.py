@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ablations.report.benchmark_rows import exponent, grid_rows, slope
-from ablations.report.drawing.growth import growth
+from ablations.report.figures.growth import growth
 from ablations.report.report import load_report
 from ablations.report.table import Table
 from ablations.results import load_cells

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ablations.report.drawing.figure import Drawing, not_drawn
-from ablations.report.drawing.keys_curves import score_by_keys
+from ablations.report.figures.keys_curves import score_by_keys
 from ablations.report.interval import mean_interval
 from ablations.report.judged import judged_by
 from ablations.report.table import Entry, Row, Table, Value, Words

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from ablations.report.drawing.figure import Drawing, not_drawn
-from ablations.report.drawing.training_curves import (
+from ablations.report.figures.training_curves import (
     BANDS,
     NEITHER,
     draw_curves,

@@ -16,8 +16,8 @@ from ablations.report.benchmark_rows import (
 )
 from ablations.report.benchmark_table import place_table
 from ablations.report.drawing.figure import Drawing
-from ablations.report.drawing.growth import growth, length_axis
 from ablations.report.drawing.looks import variant_looks
+from ablations.report.figures.growth import growth, length_axis
 from ablations.report.table import Table
 from ablations.study import Study
 

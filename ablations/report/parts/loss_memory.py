@@ -11,7 +11,7 @@ import pandas as pd
 
 from ablations.report.drawing.figure import Drawing, not_drawn
 from ablations.report.drawing.looks import variant_looks
-from ablations.report.drawing.memory_points import MOST_LABELS, against_memory
+from ablations.report.figures.memory_points import MOST_LABELS, against_memory
 from ablations.report.judged import DRAWS_MEAN, draws_entries, judged_by, study_metrics
 from ablations.report.table import Row, Table, Value, Words, mark_variants
 from ablations.report.time_ratios import NO_RATIO, TimeRatio, rounds_words, time_ratios

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ablations.report.benchmark_rows import COUNTED, DTYPES, grid_rows
 from ablations.report.drawing.figure import Drawing
-from ablations.report.drawing.memory_panels import MemoryPanel, count_text, memory_panels
+from ablations.report.figures.memory_panels import MemoryPanel, count_text, memory_panels
 from ablations.report.judged import composed
 from ablations.report.numbers import digits
 from ablations.report.table import Row, Table, Value

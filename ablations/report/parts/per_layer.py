@@ -19,8 +19,8 @@ from ablations.report.benchmark_rows import (
     value_or_status,
 )
 from ablations.report.drawing.figure import Drawing
-from ablations.report.drawing.growth import growth
 from ablations.report.drawing.looks import variant_looks
+from ablations.report.figures.growth import growth
 from ablations.report.judged import composed
 from ablations.report.table import Row, Table, Value, if_disturbed
 from ablations.study import Study

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ablations.report.drawing.figure import Drawing, not_drawn
-from ablations.report.drawing.slice_panels import (
+from ablations.report.figures.slice_panels import (
     by_distance,
     by_pairs,
     looks_of,

@@ -17,7 +17,7 @@ from ablations.report.drawing.figure import baseline_line
 from ablations.report.drawing.legend import explain_looks, legend_below
 from ablations.report.drawing.looks import Looks, best_variants, plain_looks, variant_looks
 from ablations.report.drawing.panels import Panels, limits, make_panels
-from ablations.report.drawing.training_curves import most_lines
+from ablations.report.figures.training_curves import most_lines
 from ablations.report.judged import evaluation_heads, judged_by
 from ablations.report.styles.style import styled
 from ablations.study import Study, compose_variants

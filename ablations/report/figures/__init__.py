@@ -1,0 +1,1 @@
+"""Whole figures, each drawn from the pieces in `drawing`."""
