@@ -155,9 +155,28 @@ class LitSequenceModel(LightningModule):
 def build_optimizer(
     optim: OptimConfig, parameters: Iterable[nn.Parameter]
 ) -> torch.optim.Optimizer:
+    """The optimiser that optim.name names.
+
+    The weight decay of adamw is of matrices alone, which are all parameters of two dimensions and
+    more. Biases and the gains of norms have one: to shrink a gain would pull the scale of a layer
+    towards 0, and a bias has no scale. The tables of embeddings and positions are matrices too.
+    They are what the layers add to, so undecayed they would outweigh decayed layers. A row whose
+    token does not occur decays as well. The rule asks a parameter alone, not where it is used, so
+    it holds for an attention with weights of its own.
+    """
     match optim.name:
         case "adam":
             return torch.optim.Adam(parameters, lr=optim.lr, betas=optim.betas, eps=1e-9)
+        case "adamw":
+            parameters = list(parameters)
+            groups = [
+                {
+                    "params": [p for p in parameters if p.ndim >= 2],
+                    "weight_decay": optim.weight_decay,
+                },
+                {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+            ]
+            return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=1e-9)
         case "adafactor":
             return torch.optim.Adafactor(parameters, lr=optim.lr)
         case word:

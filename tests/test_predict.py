@@ -70,6 +70,10 @@ STEPS |= {
         "model.attention=lsh local", "trainer.precision=bf16-mixed", "task.length=250",
         "model.residual=checkpoint",
     ],
+    "adamw, clipped": [
+        "model.attention=sinks", "optim.name=adamw", "optim.clip_norm=1",
+        "model.positions=axial",
+    ],
     "rotary": [
         "model.attention=full lsh", "model.positions=rotary", "model.residual=reversible",
         "trainer.precision=bf16-mixed",

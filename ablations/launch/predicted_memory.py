@@ -13,8 +13,9 @@ from reformer_pl.config import RunConfig, TaskConfig, flat, to_dict
 
 # Keys that no memory depends on: cells that differ in nothing else share a prediction.
 WITHOUT_MEMORY = (
-    "seed", "out_dir", "evaluations", "optim.lr", "optim.betas", "optim.warmup_steps",
-    "optim.schedule", "task.source", "task.eval_sequences", "task.curve_sequences",
+    "seed", "out_dir", "evaluations", "optim.lr", "optim.betas", "optim.weight_decay",
+    "optim.warmup_steps", "optim.schedule", "task.source", "task.eval_sequences",
+    "task.curve_sequences",
     "trainer.max_steps", "trainer.eval_every_steps", "trainer.log_every_steps",
     "trainer.coverage_every_steps", "trainer.compile", "benchmark.paired",
     "benchmark.repeats", "benchmark.seconds", "benchmark.memory_limit_gib",

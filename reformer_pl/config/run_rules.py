@@ -118,10 +118,11 @@ def check(config: RunConfig) -> RunConfig:
         0 < optim.lr < float("inf")
         and optim.warmup_steps >= 0
         and 0 <= optim.clip_norm < float("inf")
+        and 0 <= optim.weight_decay < float("inf")
     ):
         raise ConfigError(
             "optim.lr must be positive and finite, "
-            "optim.warmup_steps and optim.clip_norm not negative"
+            "optim.warmup_steps, optim.clip_norm and optim.weight_decay not negative"
         )
     if len(optim.betas) != 2 or not all(0 <= beta < 1 for beta in optim.betas):
         raise ConfigError(

@@ -44,8 +44,9 @@ def predict_step(config: RunConfig, device: str = "cpu") -> dict[str, float]:
         model = SequenceModel(config.model, kind.vocab_size, task.length)
         trace.name(model.parameters(), "parameters")
         optimizer = build_optimizer(config.optim, model.parameters())
-        if device == "cuda" and config.optim.name == "adam":  # torch's choice for such tensors
-            optimizer.param_groups[0]["foreach"] = True
+        if device == "cuda" and config.optim.name in ("adam", "adamw"):
+            for group in optimizer.param_groups:
+                group["foreach"] = True  # torch's choice for such tensors
         for parameter in model.parameters():
             parameter.grad = torch.empty_like(parameter)
         trace.name((parameter.grad for parameter in model.parameters()), "gradients")
