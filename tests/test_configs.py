@@ -269,6 +269,7 @@ CHANGES = {
     "optim.warmup_steps": "1",
     "optim.schedule": "rsqrt",
     "optim.clip_norm": "1.0",
+    "optim.accumulate": "2",
     "trainer.accelerator": "gpu trainer.accelerator=cpu",  # auto is one of them
     "trainer.devices": "2 trainer.strategy=ddp",
     "trainer.strategy": "ddp",

@@ -104,6 +104,8 @@ def print_longest(study: Study, budget: str, for_gpu: bool) -> int:
             length, needed = longest
             line = f"{length:,} tokens fit into {budget}, {memory(needed)}"
         batch = f"batch {config.task.batch_size // config.trainer.devices} a process"
+        if config.optim.accumulate > 1:
+            batch += f" in {config.optim.accumulate} micro-batches"
         print(f"# {name}: {line} ({batch})", flush=True)
     return 0
 

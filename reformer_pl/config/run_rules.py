@@ -129,6 +129,8 @@ def check(config: RunConfig) -> RunConfig:
             f"optim.betas {list(optim.betas)} must be two numbers of at least 0 and below 1"
         )
 
+    check_positive("optim.accumulate", optim.accumulate)
+
     check_word("trainer.accelerator", trainer.accelerator, ACCELERATORS)
     check_word("trainer.strategy", trainer.strategy, STRATEGIES)
     check_word("trainer.precision", trainer.precision, PRECISIONS)
@@ -160,6 +162,12 @@ def check(config: RunConfig) -> RunConfig:
         raise ConfigError(
             f"task.batch_size {task.batch_size} counts all devices: "
             f"it must be a multiple of trainer.devices {trainer.devices}"
+        )
+    if task.batch_size % (trainer.devices * optim.accumulate):
+        raise ConfigError(
+            f"task.batch_size {task.batch_size} counts all micro-batches of all devices: it must "
+            f"be a multiple of trainer.devices {trainer.devices} x "
+            f"optim.accumulate {optim.accumulate}"
         )
     if trainer.threads < 0 or not 0 <= config.seed < 2**32:
         raise ConfigError(

@@ -147,6 +147,11 @@ class OptimConfig:
     warmup_steps: int = 100
     schedule: str = key("constant", "after the warm-up: constant | rsqrt | cosine")
     clip_norm: float = key(0.0, "of all gradients together; 0 is no clipping")
+    accumulate: int = key(
+        1,
+        "micro-batches that a step's batch is cut into, one after the other: the same numbers, "
+        "but for draws of dropout, in less memory",
+    )
 
 
 @dataclass
