@@ -187,7 +187,7 @@ def test_a_run_resumes_bit_for_bit_and_counts_steps(
     in_rows = [[timeless(row) for row in rows(tmp_path / name)] for name in ("one", "two")]
     assert in_rows[0] == in_rows[1]
     assert result(tmp_path / "one")["steps"] == 5
-    assert all(row["tokens"] == row["step"] * 4 * 32 for row in rows(tmp_path / "one"))
+    assert all(row["tokens"] == row["step"] * 8 * 32 for row in rows(tmp_path / "one"))
     assert [row["step"] for row in rows(tmp_path / "one", "train")] == [1, 2, 3, 4, 5]
     assert [row["step"] for row in rows(tmp_path / "one", "valid")] == [2, 4, 5]
 
