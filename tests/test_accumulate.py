@@ -13,6 +13,7 @@ import torch
 from lightning import Callback, Trainer
 from torch import nn
 
+from ablations.__main__ import main
 from experiments import train
 from experiments.training.trainer import build_trainer
 from processes import CONTEXT, exit_code, result, rows, timeless
@@ -255,3 +256,17 @@ def test_a_trainer_that_accumulates_itself_is_refused() -> None:
     trainer = Trainer(accumulate_grad_batches=2, accelerator="cpu", max_steps=1, logger=False)
     with pytest.raises(ConfigError, match=r"accumulate_grad_batches=2 and optim\.accumulate=2"):
         trainer.fit(LitSequenceModel(config, data.vocab_size), data)
+
+
+def test_plan_names_the_micro_batches_of_a_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grid.yaml").write_text(
+        "base: [task.length=64, model.d_model=16, task.batch_size=8, trainer.accelerator=cpu]\n"
+        "axes: {optim.accumulate: [1, 4]}\n"
+    )
+    assert main(["plan", "./grid.yaml", "--budget", "0.5MiB"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "0.5MiB" in line]
+    endings = [line[line.index("(") :] for line in lines]
+    assert endings == ["(batch 8 a process)", "(batch 8 a process in 4 micro-batches)"]
