@@ -51,7 +51,7 @@ class SequenceData(LightningDataModule):
         super().__init__()
         self.config = config.task
         self.seed = config.seed
-        # Sequences scored at a time: no more than are trained on at a time, so that memory suffices.
+        # Sequences scored at a time: as many as are trained on at a time, so that memory suffices.
         self.scored_at_once = max(1, config.task.batch_size // config.optim.accumulate)
 
     @abstractmethod
