@@ -19,6 +19,7 @@ from experiments.compose_many import compose_on_base
 from experiments.hydra_options import USE_A_STUDY, hydra_value, quote_paths, refuse_hydra_keys
 from experiments.run_dir.files import safe_name
 from reformer_pl.config import ConfigError, RunConfig, check, load, one_line
+from reformer_pl.config.evaluations import phase_configs
 from reformer_pl.config.run_rules import check_scored
 
 _HERE = Path(__file__).resolve().parent
@@ -46,6 +47,7 @@ def compose(overrides: Iterable[str], bases: Bases | None = None) -> RunConfig:
     config = None if bases is None else compose_on_base(quoted, bases, _composed)
     config = load(_composed(quoted)[0]) if config is None else check(config)
     check_scored(config)
+    phase_configs(config)
     if not config.out_dir:
         config.out_dir = default_out_dir(overrides, config.seed)
     return config

@@ -9,6 +9,7 @@ from typing import Any
 
 from reformer_pl.config import ConfigError
 from reformer_pl.config.local_path import PATH_KEYS, as_typed
+from reformer_pl.config.phases import read_phases
 
 USE_A_STUDY = (
     "many runs are a study: write their values as axes into a YAML file "
@@ -93,8 +94,20 @@ def hydra_value(value: Any) -> str:
 
 
 def quote_paths(overrides: Iterable[str]) -> list[str]:
-    """The overrides with quotes around each path, so that Hydra reads it as it was typed."""
-    return [_quote_path(override) for override in overrides]
+    """The overrides with quotes around each path, so that Hydra reads it as it was typed.
+
+    Phases, too, need no quotes of Hydra's, and no + before them.
+    """
+    return [_phases_added(_quote_path(override)) for override in overrides]
+
+
+def _phases_added(override: str) -> str:
+    key, equals, value = override.partition("=")
+    place = key.removeprefix("+")
+    if place.split(".")[0] != "phases" or not equals:
+        return override
+    phases = read_phases(place, value)
+    return f"+phases={{{','.join(f'{start}:{hydra_value(v)}' for start, v in phases.items())}}}"
 
 
 def _quote_path(override: str) -> str:

@@ -1,6 +1,7 @@
 """What a run costs: the door to what is measured and what is predicted."""
 
 from reformer_pl.config import RunConfig
+from reformer_pl.config.evaluations import phase_configs
 from reformer_pl.config.rules import PEER_PACKAGES
 from reformer_pl.coverage import attention_coverage as attention_coverage
 from reformer_pl.memory.peak import GIB as GIB
@@ -31,12 +32,13 @@ def predict_memory(config: RunConfig, device: str = "cpu") -> dict[str, float]:
     reserved     the segments of 2 and 20 MiB, and more, that hold all this: what must be free. It
                  is without the CUDA context, about half a GiB, and without NCCL
 
-    What trainer.compile spares is not counted.
+    What trainer.compile spares is not counted. Of a run with phases it is the one that needs most.
     """
     # It builds models, and so imports much that a process which only measures does not need.
     from reformer_pl.memory.predict import predict_step
 
-    return predict_step(config, device)
+    predicted = (predict_step(phase, device) for phase in phase_configs(config).values())
+    return max(predicted, key=needed_gib)
 
 
 def predict_attention_memory(config: RunConfig, device: str = "cpu") -> dict[str, float]:

@@ -111,6 +111,23 @@ class SequenceModel(nn.Module):
         return token_loss(hidden, self.head, tokens, scored, self.config.loss_chunks, loss)
 
 
+def in_phase(model: SequenceModel, config: ModelConfig) -> SequenceModel:
+    """A model of another config with the very parameters of this one, and in its mode.
+
+    Nothing is drawn and no memory is taken. Raises ConfigError where the config has others.
+    """
+    with torch.device("meta"):
+        changed = SequenceModel(config, model.head.out_features, model.length)
+    parameters = dict(model.named_parameters())
+    shapes = {name: parameter.shape for name, parameter in parameters.items()}
+    if shapes != {name: parameter.shape for name, parameter in changed.named_parameters()}:
+        raise ConfigError("a phase keeps the weights, and this one has others")
+    for name, parameter in parameters.items():
+        place, _, last = name.rpartition(".")
+        setattr(changed.get_submodule(place), last, parameter)
+    return changed.train(model.training)
+
+
 def merge(word: str, x1: Tensor, x2: Tensor) -> Tensor:
     """The two reversible streams (B, L, d_model) become one.
 

@@ -13,10 +13,12 @@ from torchmetrics import MetricCollection
 
 from reformer_pl.compiled import compile_parts
 from reformer_pl.config import OptimConfig, RunConfig, load, to_dict
+from reformer_pl.config.evaluations import phase_configs
+from reformer_pl.config.phases import phase_start
 from reformer_pl.config.rules import OPTIMIZERS, SCHEDULES, ConfigError
 from reformer_pl.loss import Loss, WeightedMean
 from reformer_pl.metrics import loss_name, task_metrics
-from reformer_pl.model import SequenceModel
+from reformer_pl.model import SequenceModel, in_phase
 from reformer_pl.precision import dtypes
 from reformer_pl.tasks import task_class
 from reformer_pl.tasks.batches import Batch, generator
@@ -39,6 +41,7 @@ class LitSequenceModel(LightningModule):
         self.save_hyperparameters(
             {"config": to_dict(self.config), "vocab_size": vocab_size}, logger=False
         )
+        self.phases, self.start = phase_configs(self.config), 0
         self.model = SequenceModel(self.config.model, vocab_size, self.config.task.length)
         # Lightning does so after it has loaded a checkpoint, which would be rounded.
         self.model.to(dtypes(self.config).weights)
@@ -48,12 +51,26 @@ class LitSequenceModel(LightningModule):
         self.task_loss = task_class(name).loss
         self.train_metrics, self.held_out_metrics = score_means(name), score_means(name)
         # The score that the task is judged by, for each draw of rotations.
-        self.judged, n_draws = task_metrics(name)[0], self.config.model.lsh.eval_draws
+        self.judged = task_metrics(name)[0]
+        n_draws = max(phase.model.lsh.eval_draws for phase in self.phases.values())
         self.draw_scores = nn.ModuleList(
             WeightedMean(self.judged.divisor) for _ in range(n_draws if n_draws > 1 else 0)
         )
         self.accumulated = 0  # batches since the last step of the optimiser
         self.step_before = 0  # the step at which this batch began
+
+    @property
+    def phase(self) -> RunConfig:
+        """The config under which the model works now. Its weights are those of all phases."""
+        return self.phases[self.start]
+
+    def enter_phase(self, step: int) -> None:
+        """Let the model work as `phases` says for this step."""
+        start = phase_start(self.phases, step)
+        if start != self.start:
+            self.model, self.start = in_phase(self.model, self.phases[start].model), start
+            if self.config.trainer.compile:
+                compile_parts(self.model)
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         step, seed = self.global_step, self.config.seed
@@ -142,6 +159,7 @@ class LitSequenceModel(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         self.step_before = self.global_step
+        self.enter_phase(self.global_step)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         if self.global_step == self.step_before:  # the Trainer accumulates gradients
@@ -150,14 +168,16 @@ class LitSequenceModel(LightningModule):
         self.accumulated = 0
         # Lightning would keep the gradients through the next forward pass.
         self.optimizers().zero_grad()
+        self.enter_phase(self.global_step)  # an evaluation that follows is of this step
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         # The same draws of rotations for the whole evaluation, so that the score does not depend on
         # how the sequences are split into batches and over devices.
-        for draw in range(self.config.model.lsh.eval_draws):
+        draws = self.phase.model.lsh.eval_draws
+        for draw in range(draws):
             values = self.loss(batch, held_out_seed(self.config.seed, draw)).values()
             update(self.held_out_metrics, values)
-            if self.draw_scores:
+            if draws > 1:
                 self.draw_scores[draw].update(*values[self.judged.name])
 
     def on_validation_epoch_end(self) -> None:
@@ -169,9 +189,10 @@ class LitSequenceModel(LightningModule):
                 f"the held-out {name} is {float(values[name])} at step {self.global_step}: "
                 "lower optim.lr or set optim.clip_norm"
             )
-        if self.draw_scores:
-            values["eval_draws_std"] = torch.stack([s.compute() for s in self.draw_scores]).std()
-            for draw_score in self.draw_scores:
+        draw_scores = self.draw_scores[: self.phase.model.lsh.eval_draws]
+        if len(draw_scores) > 1:
+            values["eval_draws_std"] = torch.stack([s.compute() for s in draw_scores]).std()
+            for draw_score in draw_scores:
                 draw_score.reset()
         self.log_dict({f"valid/{name}": value for name, value in values.items()})
 
@@ -199,6 +220,7 @@ class LitSequenceModel(LightningModule):
                 sums[name] = {state: value.clone() for state, value in metric.metric_state.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.enter_phase(checkpoint.get("global_step", 0))
         for name, states in checkpoint.get("train_metrics", {}).items():
             for state, value in states.items():
                 # On the first rank alone, or they would count once for each.

@@ -115,5 +115,5 @@ def _config_columns(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Lists as JSON text."""
-    return json.dumps(value) if isinstance(value, list) else value
+    """Lists and phases as JSON text."""
+    return json.dumps(value) if isinstance(value, list | dict) else value

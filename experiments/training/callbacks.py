@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -42,12 +43,14 @@ UNTIMED_STEPS = 2  # the first steps of a process warm caches up: step_seconds l
 class Cost(Callback):
     """Seconds of each step and what disturbed them, and the peak memory in bytes of the second one.
 
-    It is the largest of all ranks. The optimiser's state exists by then. All are kept in the
-    checkpoint, so that a resumed run reports the whole. When the steps of this process began and
-    ended is not kept.
+    The optimiser's state exists by then. Of a run with phases the first step of each later phase
+    counts as well, and is not timed. The peak is the largest of these steps, and of all ranks. All
+    are kept in the checkpoint, so that a resumed run reports the whole. When the steps of this
+    process began and ended is not kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, phases: Collection[int] = ()) -> None:
+        self.phases = phases  # the first steps of all but the first
         self.steps = TimedSteps()
         self.before: Counters = read_counters()
         self.train_seconds = 0.0
@@ -62,7 +65,8 @@ class Cost(Callback):
     ) -> None:
         self.steps_here += 1
         last = trainer.global_step + 1 == trainer.max_steps
-        if not self.peak_bytes and (self.steps_here == UNTIMED_STEPS or last):
+        is_first = not self.peak_bytes and (self.steps_here == UNTIMED_STEPS or last)
+        if is_first or trainer.global_step in self.phases:
             tensors = [*training_tensors(module, trainer.optimizers), *batch]
             self.peak = PeakMemory(module.device, tensors)
             self.peak.__enter__()
@@ -79,7 +83,8 @@ class Cost(Callback):
         self.train_seconds += seconds
         if self.peak is not None:
             self.peak.__exit__(None, None, None)
-            self.peak_bytes, self.peak = _largest(trainer, module, self.peak.bytes), None
+            peak_bytes = _largest(trainer, module, self.peak.bytes)
+            self.peak_bytes, self.peak = max(self.peak_bytes, peak_bytes), None
         elif self.steps_here > UNTIMED_STEPS:
             self.steps.add([seconds], self.before, read_counters())
 

@@ -61,9 +61,13 @@ class CoverageFile(Callback):
         batch = trainer.datamodule.eval_batch(0)
         n_parts = trainer.world_size * self.config.optim.accumulate
         parts = [batch.rows(i, n_parts).tokens for i in range(min(n_parts, len(batch.tokens)))]
+        module.enter_phase(trainer.global_step)  # Lightning calls the module after its callbacks
         with trainer.precision_plugin.forward_context():
             rows = cover(
-                module, self.config, [part.to(module.device) for part in parts], trainer.global_step
+                module,
+                module.phase,
+                [part.to(module.device) for part in parts],
+                trainer.global_step,
             )
         append_rows(self.path, rows)
 

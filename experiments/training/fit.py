@@ -121,7 +121,10 @@ def build_parts(config: RunConfig, directory: Path, callbacks: Iterable[Callback
         check_trained_by(resumed_from, checkpoint, config)
         step = checkpoint["global_step"]
     options, tokens = config.trainer, config.task.batch_size * config.task.length
-    cost, checkpoints = Cost(), Checkpoints(directory, options.eval_every_steps, resumed_from)
+    cost, checkpoints = (
+        Cost(config.phases),
+        Checkpoints(directory, options.eval_every_steps, resumed_from),
+    )
     metrics = MetricsFile(directory, cost, tokens, options.log_every_steps)
     coverage = CoverageFile(directory, config) if options.coverage_every_steps else None
     # First Cost, which stops its clock before the others work; last Checkpoints, with their state.
@@ -142,9 +145,15 @@ def build_parts(config: RunConfig, directory: Path, callbacks: Iterable[Callback
 
 
 def check_evaluations(config: RunConfig, vocab_size: int) -> None:
-    """Raises ConfigError for one that the trained weights would not fit. No memory is allocated."""
+    """Raises ConfigError for one that the trained weights would not fit. No memory is allocated.
+
+    The phases of the run are gone through, too.
+    """
     with torch.device("meta"):
-        shapes = LitSequenceModel(config, vocab_size).state_dict()
+        trained = LitSequenceModel(config, vocab_size)
+        for start in config.phases:
+            trained.enter_phase(start)
+        shapes = trained.state_dict()
         for name in config.evaluations:
             module = LitSequenceModel(load_named_evaluation(config, name), vocab_size)
             load_weights(module, shapes, name)
@@ -156,6 +165,8 @@ def begin(parts: Parts) -> None:
     layers = ", ".join(attention_pattern(config.model.attention, config.model.n_layers))
     size, device = f"{parts.parameters:,} parameters", device_name(parts.trainer)
     print(f"{directory}: {size}, attention {layers}, on {device}")
+    for start in sorted(config.phases):
+        print(f"from step {start} on: {' '.join(config.phases[start]) or 'as at the start'}")
     products = set_matmul_precision(config)
     if products:
         print(products)

@@ -69,6 +69,10 @@ def check_benchmark(config: RunConfig) -> None:
             f"benchmark.measure={measure} trains nothing that evaluations could score: "
             "leave them out"
         )
+    if config.phases:
+        raise ConfigError(
+            f"benchmark.measure={measure} trains nothing, and so has no phases: leave them out"
+        )
     if config.trainer.devices > 1 or config.trainer.strategy == "ddp":
         raise ConfigError(
             f"benchmark.measure={measure} measures one process: "

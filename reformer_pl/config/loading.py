@@ -16,6 +16,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from reformer_pl.config.compiler import check_compiler
 from reformer_pl.config.local_path import PATH_KEYS, as_typed
+from reformer_pl.config.phases import by_step, read_phases
 from reformer_pl.config.rules import PEER_PACKAGES, TRACKERS, ConfigError, check_word
 from reformer_pl.config.run_rules import check
 from reformer_pl.config.schema import RunConfig
@@ -31,11 +32,11 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested values under dotted keys, as overrides name them.
 
-    Tuples become lists, as YAML reads them back.
+    Tuples become lists, as YAML reads them back. A mapping from steps, `phases`, is one value.
     """
     out: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and not all(type(name) is int for name in value):
             out |= flat(value, f"{prefix}{key}.")
         else:
             out[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
@@ -111,6 +112,8 @@ def load(values: dict[str, Any], overrides: Iterable[str] = ()) -> RunConfig:
 
 def typed(values: dict[str, Any], overrides: Iterable[str] = ()) -> RunConfig:
     """`load` without the rules between values, for a config that is changed before its check."""
+    if "phases" in values:
+        values = values | {"phases": by_step(values["phases"])}
     try:
         merged = OmegaConf.merge(_schema(), values)
         for override in overrides:
@@ -134,6 +137,8 @@ def _dotted(override: str) -> DictConfig:
     if "=" not in override:
         raise ConfigError(f"override '{override}' is not of the form key=value")
     key, _, value = override.partition("=")
+    if key.split(".")[0] == "phases":
+        return OmegaConf.create({"phases": read_phases(key, value)})
     path = as_typed(value) if key in PATH_KEYS else None
     if path is not None:
         values = OmegaConf.create()

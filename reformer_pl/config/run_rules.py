@@ -5,6 +5,7 @@ Every illegal combination is refused here, with the sentence that says the fix.
 
 from reformer_pl.config.benchmark_rules import check_benchmark
 from reformer_pl.config.local_path import local_path
+from reformer_pl.config.phases import check_steps
 from reformer_pl.config.rules import (
     ACCELERATORS,
     LOGGERS,
@@ -173,5 +174,6 @@ def check(config: RunConfig) -> RunConfig:
         raise ConfigError(
             "trainer.threads must not be negative, and seed must be at least 0 and below 2**32"
         )
+    check_steps(config)
     check_benchmark(config)
     return config

@@ -231,6 +231,13 @@ class RunConfig:
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     seed: int = key(0, "of the weights, the data and the hash rotations")
     out_dir: str = key("", "empty: below runs/single, named by the overrides")
+    phases: dict[int, list[str]] = field(
+        default_factory=dict,
+        metadata={
+            "help": "from which step on the model has other settings, in quotes: "
+            '"phases={600: [model.lsh.n_hashes=4]}"'
+        },
+    )
     evaluations: dict[str, list[str]] = field(
         default_factory=dict,
         metadata={"help": "added in quotes: \"+evaluations={LSH-8:['model.lsh.n_hashes=8']}\""},

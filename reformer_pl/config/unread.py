@@ -8,7 +8,7 @@ Which groups of keys below model (model.lsh.*) a word reads stands in GROUPS_OF,
 of one choice stand in READ_UNDER.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 MEASURING = ("attention", "layer", "step")
@@ -29,6 +29,7 @@ READ_UNDER: dict[str, tuple[str, tuple[str, ...]]] = {
     "task.noise": ("task.name", ("recall",)),
     "optim.betas": ("optim.name", ("adam", "adamw")),
     "optim.weight_decay": ("optim.name", ("adamw",)),
+    "phases": ("benchmark.measure", ("none",)),
     "optim": ("benchmark.measure", WHOLE),
     "benchmark": ("benchmark.measure", MEASURING),
     "benchmark.paired": ("benchmark.measure", ("attention", "layer")),
@@ -66,7 +67,18 @@ def unread_keys(values: Mapping[str, Any]) -> set[str]:
     `values` are flat, as `flat(to_dict(config))` gives them. A key stays where its choice is not
     among them.
     """
-    return {key for key in values if not _is_read(key, values)}
+    phases = [values, *({**values, "model.attention": word} for word in _later_attentions(values))]
+    return {key for key in values if not any(_is_read(key, phase) for phase in phases)}
+
+
+def _later_attentions(values: Mapping[str, Any]) -> Iterator[str]:
+    """What the phases of a run change model.attention to."""
+    phases = values.get("phases")
+    for overrides in phases.values() if isinstance(phases, Mapping) else ():
+        for override in overrides if isinstance(overrides, list) else ():
+            key, _, word = str(override).partition("=")
+            if key == "model.attention":
+                yield word.strip("'\" ")
 
 
 def _is_read(key: str, values: Mapping[str, Any]) -> bool:

@@ -93,7 +93,7 @@ def rounds_data(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
     """
     names = [metric.name for metric in _metrics(study, cells)]
     data, configs = means_by_variant(study, cells, names), compose_variants(study)
-    hashed = {v: config for v, config in configs.items() if "lsh" in config.model.attention.split()}
+    hashed = {v: config for v, config in configs.items() if _has_rounds(config)}
     series = _series(study, hashed)
     rounds = [hashed[v].model.lsh.n_hashes if v in hashed else None for v in data["train"]]
     data.insert(1, "rounds", pd.array(rounds, dtype="Int64"))
@@ -102,6 +102,11 @@ def rounds_data(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
     data["place"] = data["series"].map(order).where(data["rounds"].notna(), -1)
     data = data.sort_values(["place", "rounds"], kind="stable", ignore_index=True)
     return data.drop(columns="place")
+
+
+def _has_rounds(config: RunConfig) -> bool:
+    """Whether a run has LSH, and as many rounds at each of its steps."""
+    return "lsh" in config.model.attention.split() and not config.phases
 
 
 def _series(study: Study, hashed: dict[str, RunConfig]) -> dict[str, str]:
