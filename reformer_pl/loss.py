@@ -24,10 +24,13 @@ class Loss(Protocol):
         """The sums of one chunk: logits (B, l, V), targets (B, l) ids, scored (B, l) bool."""
 
     def mean(self) -> Tensor:
-        """The training loss, a differentiable scalar."""
+        """The training loss, a differentiable scalar; finite where no token is scored."""
 
     def values(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """(mean, its weight) for each metric of the task, by name; the training loss first."""
+        """(mean, its weight) for each metric of the task, by name; the training loss first.
+
+        Batches of a step, and ranks, are joined by these weights.
+        """
 
 
 class TokenLoss(NamedTuple):
@@ -49,12 +52,12 @@ class TokenLoss(NamedTuple):
         return cls((nats * scored.flatten()).sum(), correct.sum(), tokens)
 
     def mean(self) -> Tensor:
-        """Nats per scored token."""
-        return self.nats / self.tokens
+        """Nats per scored token; 0 where there is none."""
+        return self.nats / self.tokens.clamp(min=1)
 
     def values(self) -> dict[str, tuple[Tensor, Tensor]]:
         """loss_nats and accuracy (0-1), and the nats again, of which bits_per_dim is made."""
-        nats, accuracy = self.mean().detach().float(), self.correct / self.tokens
+        nats, accuracy = self.mean().detach().float(), self.correct / self.tokens.clamp(min=1)
         return {
             "loss_nats": (nats, self.tokens),
             "accuracy": (accuracy, self.tokens),

@@ -16,8 +16,9 @@ def predict_memory(config: RunConfig, device: str = "cpu") -> dict[str, float]:
     Nothing is run and no data are read: a prediction takes seconds at any size.
 
     parameters   the model's
-    gradients    those that a parameter already has; with trainer.devices > 1 all from the start, in
-                 DDP's buckets
+    gradients    those that a parameter already has, with optim.accumulate > 1 from the second
+                 micro-batch on all; with trainer.devices > 1 all from the start, in DDP's buckets,
+                 beside which the micro-batches have their own
     optimizer    its state, which exists from the second step on
     activations  what the forward pass leaves for backward, and the batch
     temporary    the rest: whatever lived for a while, what backward recomputes, and what fused

@@ -30,8 +30,9 @@ class LitSequenceModel(LightningModule):
     """The model of a RunConfig, trained on the batches of a task by the task's loss.
 
     Every random choice is a pure function of (seed, step): rotations alike on every rank, dropout
-    different on each. So a resumed run repeats what an undisturbed one would have done. Where a
-    Trainer accumulates gradients, the batches of one step differ by their number within it.
+    different on each. So a resumed run repeats what an undisturbed one would have done. The
+    micro-batches of optim.accumulate have the rotations of the step. Where a Trainer accumulates
+    gradients itself, the batches of one step differ by their number within it.
     """
 
     def __init__(self, config: RunConfig | dict[str, Any], vocab_size: int) -> None:
@@ -75,25 +76,86 @@ class LitSequenceModel(LightningModule):
         step, seed = self.global_step, self.config.seed
         within = (self.accumulated,) if self.accumulated else ()
         torch.manual_seed(derived_seed(seed, DROPOUT, step, self.global_rank, *within))
-        loss = self.loss(batch, derived_seed(seed, TRAIN, step, *within))
-        values = loss.values()
-        update(self.train_metrics, values)
+        loss = self.step_loss(batch, derived_seed(seed, TRAIN, step, *within))
         if (step + 1) % self.config.trainer.log_every_steps == 0:
             means = self.train_metrics.compute()
             self.train_metrics.reset()
-            loss_name = next(iter(values))
-            if not math.isfinite(means[loss_name]):
+            name = loss_name(self.config.task.name)
+            if not math.isfinite(means[name]):
                 raise FloatingPointError(
-                    f"the training loss is {float(means[loss_name])} at step {step + 1}: "
+                    f"the training loss is {float(means[name])} at step {step + 1}: "
                     "lower optim.lr or set optim.clip_norm"
                 )
             self.log_dict({f"train/{name}": mean for name, mean in means.items()}, sync_dist=False)
-            self.log(loss_name, means[loss_name], prog_bar=True, logger=False)
-        return loss.mean()
+            self.log(name, means[name], prog_bar=True, logger=False)
+        return loss
+
+    def step_loss(self, batch: Batch, hash_seed: int) -> torch.Tensor:
+        """The training loss of a step, a scalar: the mean over ranks is that of the whole batch.
+
+        It is a mean over all that is scored, for micro-batches and ranks are joined by the weights
+        of their losses. Of optim.accumulate micro-batches all but the last have run backward when
+        this returns, so the activations of one are alive at a time. DDP reduces gradients in the
+        backward pass of what is returned alone: it does not listen before its forward has ended.
+        """
+        n_parts = self.config.optim.accumulate
+        unit = batch.tokens.numel() / n_parts  # keeps sums of tokens in the range of a mean
+        earlier = total = torch.zeros((), device=batch.tokens.device)
+        for n in range(n_parts - 1):
+            mean, weight = self._mean_and_weight(batch.rows(n, n_parts), hash_seed)
+            share = mean * (weight / unit)
+            self._backward(share)
+            earlier, total = earlier + share.detach(), total + weight
+            del mean, share  # and with them what the graph holds
+        mean, weight = self._mean_and_weight(batch.rows(n_parts - 1, n_parts), hash_seed)
+        total = self._mean_over_ranks(total + weight)
+        if n_parts > 1:
+            for parameter in self.parameters():
+                if parameter.grad is not None:
+                    parameter.grad *= unit / total
+        return mean * (weight / total) + earlier * (unit / total)
+
+    def _mean_and_weight(self, batch: Batch, hash_seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The training loss of a micro-batch, and what it is a mean over; both scalars."""
+        loss = self.loss(batch, hash_seed)
+        values = loss.values()
+        update(self.train_metrics, values)
+        mean, (_, weight) = loss.mean(), next(iter(values.values()))
+        return mean, weight.detach().to(mean.dtype)
+
+    def _backward(self, loss: torch.Tensor) -> None:
+        """What the Trainer does with a loss, here within its forward pass."""
+        torch.clear_autocast_cache()  # or a cast weight would outlive its graph
+        with torch.autocast(loss.device.type, enabled=False):
+            if self._trainer is None:
+                loss.backward()
+            else:
+                self.trainer.strategy.backward(loss, None)
+
+    def _mean_over_ranks(self, number: torch.Tensor) -> torch.Tensor:
+        if self._trainer is None or self.trainer.world_size == 1:
+            return number
+        torch.distributed.all_reduce(number)
+        return number / self.trainer.world_size
 
     def loss(self, batch: Batch, hash_seed: int) -> Loss:
         """The task's loss of a batch."""
         return self.model.loss(*batch, hash_seed=hash_seed, loss=self.task_loss)
+
+    def on_train_start(self) -> None:
+        if self.config.optim.accumulate > 1:
+            if self.trainer.accumulate_grad_batches > 1:
+                raise ConfigError(
+                    f"the Trainer's accumulate_grad_batches={self.trainer.accumulate_grad_batches} "
+                    f"and optim.accumulate={self.config.optim.accumulate} both accumulate "
+                    "gradients: one of them must be 1"
+                )
+            self.zero_grad()
+
+    def optimizer_zero_grad(self, *arguments: Any) -> None:
+        """The Trainer comes here after the forward pass, where micro-batches left gradients."""
+        if self.config.optim.accumulate == 1:
+            super().optimizer_zero_grad(*arguments)
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         self.step_before = self.global_step
@@ -177,9 +239,28 @@ class LitSequenceModel(LightningModule):
 def build_optimizer(
     optim: OptimConfig, parameters: Iterable[nn.Parameter]
 ) -> torch.optim.Optimizer:
+    """The optimiser that optim.name names.
+
+    The weight decay of adamw is of matrices alone, which are all parameters of two dimensions and
+    more. Biases and the gains of norms have one: to shrink a gain would pull the scale of a layer
+    towards 0, and a bias has no scale. The tables of embeddings and positions are matrices too.
+    They are what the layers add to, so undecayed they would outweigh decayed layers. A row whose
+    token does not occur decays as well. The rule asks a parameter alone, not where it is used, so
+    it holds for an attention with weights of its own.
+    """
     match optim.name:
         case "adam":
             return torch.optim.Adam(parameters, lr=optim.lr, betas=optim.betas, eps=1e-9)
+        case "adamw":
+            parameters = list(parameters)
+            groups = [
+                {
+                    "params": [p for p in parameters if p.ndim >= 2],
+                    "weight_decay": optim.weight_decay,
+                },
+                {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+            ]
+            return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=1e-9)
         case "adafactor":
             return torch.optim.Adafactor(parameters, lr=optim.lr)
         case word:

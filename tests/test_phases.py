@@ -3,12 +3,14 @@
 import copy
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from ablations.results import load_results
 from ablations.study import compose_cells, load_study
@@ -26,7 +28,8 @@ from reformer_pl.measure import needed_gib, predict_memory
 from reformer_pl.memory.predict import predict_step
 from reformer_pl.module import TRAIN, LitSequenceModel, derived_seed, held_out_seed, lr_factor
 from reformer_pl.tasks import build_task
-from tiny import assert_same_grads, tiny
+from reformer_pl.tasks.batches import Batch
+from tiny import assert_same_grads, grads, tiny
 
 LSH = "model.attention=lsh"
 FIRST = [
@@ -217,6 +220,53 @@ def test_a_switch_keeps_the_mode_and_compiles_where_the_run_does(
         assert compiled == {compiles}
 
 
+class LossOf(torch.nn.Module):
+    """What DDP wraps: it calls `forward`."""
+
+    def __init__(self, module: LitSequenceModel) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        return self.module.loss(batch, 4).mean()
+
+
+@pytest.mark.parametrize("residual", ["standard", "reversible"])
+def test_ddp_reduces_the_gradients_of_every_phase(residual: str) -> None:
+    """One rank is enough to see that each parameter still reaches its bucket."""
+    config = tiny(LSH, f"model.residual={residual}", "trainer.precision=64-true")
+    phases = {1: ["model.lsh.n_hashes=1"], 2: ["model.attention=shared_full"]}
+    data, hooked = build_task(config), []
+    module = LitSequenceModel(load(to_dict(config) | {"phases": phases}), data.vocab_size)
+    batch = data.train_batch(0)
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+
+    def halve(
+        _: object, bucket: torch.distributed.GradBucket
+    ) -> torch.futures.Future[torch.Tensor]:
+        hooked.append(bucket.buffer().numel())
+        done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+        done.set_result(bucket.buffer() / 2)
+        return done
+
+    try:
+        ddp = DistributedDataParallel(LossOf(module), gradient_as_bucket_view=True)
+        ddp.register_comm_hook(None, halve)
+        for step in range(3):
+            module.enter_phase(step)
+            ddp(batch).backward()
+            halved = {name: 2 * gradient for name, gradient in grads(module).items()}
+            module.zero_grad()
+            module.loss(batch, 4).mean().backward()
+            assert_same_grads(halved, grads(module), tolerance=1e-12)
+            module.zero_grad()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert sum(hooked) == 3 * sum(p.numel() for p in module.parameters())
+
+
 def test_draws_of_an_evaluation_are_those_of_its_phase() -> None:
     config = load(
         to_dict(tiny("model.attention=shared_full"))
@@ -322,8 +372,11 @@ def test_every_way_to_write_phases_means_the_same(form: str) -> None:
     models = [config.model for config in phase_configs(composed).values()]
     assert [model.attention for model in models] == ["local lsh"] * 3
     assert [model.lsh.n_hashes for model in models] == [8, 2, 8], "each changes the first config"
-    assert to_dict(compose([*mixed, *overrides], {})) == to_dict(composed)
-    typed = load(to_dict(compose(mixed)), [override.removeprefix("+") for override in overrides])
+    if form == FORMS[0]:  # by the way of a study's cells, too
+        assert to_dict(compose([*mixed, *overrides], {})) == to_dict(composed)
+    typed = load(
+        to_dict(composed) | {"phases": {}}, [override.removeprefix("+") for override in overrides]
+    )
     assert typed.phases == composed.phases
     assert to_dict(load(json.loads(json.dumps(to_dict(composed))))) == to_dict(composed)
 
@@ -349,8 +402,9 @@ def test_phases_are_a_part_of_what_a_run_is(
         5: [LSH, "model.lsh.n_hashes=1", "model.ff_chunks=2"],
     }
     other = [*FIRST, "phases={2: [model.attention=lsh]}"]
-    assert changes(compose(RUN), compose(other)).startswith("phases {2: ['model.attention=lsh', ")
-    assert changes(compose(FIRST), compose(other)) == "phases {} -> {2: ['model.attention=lsh']}"
+    later = compose(other)
+    first = load(to_dict(later) | {"phases": {}})
+    assert changes(first, later) == "phases {} -> {2: ['model.attention=lsh']}"
     assert train.main([*other, f"out_dir={whole / 'run'}"]) == 2
     assert "holds a run with another config (phases {2:" in capsys.readouterr().err
 
@@ -365,29 +419,28 @@ def test_keys_that_a_phase_alone_reads_are_read() -> None:
     assert {"model.local.chunk_len", "model.topk.n_keys"} <= unread(later)
 
 
-STUDY = """
-base: [experiment=smoke, trainer.accelerator=cpu, trainer.max_steps=10]
-axes:
-  train:
-    LSH-1: [model.attention=lsh, model.lsh.n_hashes=1]
-    Full first: [model.attention=shared_full, "phases={5: [model.attention=lsh]}"]
-    Falling: [model.attention=lsh, model.lsh.n_hashes=8, "phases.3=[model.lsh.n_hashes=2]"]
-    Block:
-      - model.attention=lsh
-      - phases={3:[model.lsh.n_hashes=2],6:[model.lsh.n_hashes=1]}
-evaluations: {LSH-8: [model.lsh.n_hashes=8]}
-report: [learning_curves, hash_rounds]
-"""
-
-
 def test_a_cell_of_a_study_may_have_phases(whole: Path, tmp_path: Path) -> None:
+    """The study of docs/studies.md, and the ways in which its YAML may quote them."""
+    page = (Path(__file__).parent.parent / "docs" / "studies.md").read_text(encoding="utf-8")
+    (block,) = (b for b in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "phases=" in b)
     path = tmp_path / "rounds.yaml"
-    path.write_text(STUDY)
+    path.write_text(
+        f"{block}when: {{}}\n".replace(
+            "evaluations:",
+            "    Block:\n"
+            "      - model.attention=lsh\n"
+            "      - phases={3:[model.lsh.n_hashes=2],6:[model.lsh.n_hashes=1]}\n"
+            "evaluations:",
+        )
+    )
     study = load_study(path, tmp_path / "runs")
     full, falling, block = (config.phases for config in compose_cells(study)[1:])
-    assert full == {5: [LSH]}
-    assert falling == {3: ["model.lsh.n_hashes=2"]}
+    assert full == {500: [LSH, "model.lsh.n_hashes=1"]}
+    assert falling == {400: ["model.lsh.n_hashes=4"], 800: ["model.lsh.n_hashes=1"]}
     assert block == {3: ["model.lsh.n_hashes=2"], 6: ["model.lsh.n_hashes=1"]}
+
+
+def test_the_columns_of_a_run_are_its_settings_before_the_first_phase(whole: Path) -> None:
     frame = load_results(whole)
     assert json.loads(frame["config.phases"].iloc[0])["2"] == [LSH, "model.lsh.n_hashes=4"]
     first = frame[["config.model.attention", "config.model.lsh.n_hashes"]].iloc[0]

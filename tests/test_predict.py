@@ -70,6 +70,20 @@ STEPS |= {
         "model.attention=lsh local", "trainer.precision=bf16-mixed", "task.length=250",
         "model.residual=checkpoint",
     ],
+    "adamw, clipped": [
+        "model.attention=sinks", "optim.name=adamw", "optim.clip_norm=1",
+        "model.positions=axial",
+    ],
+    "micro-batches": [
+        "model.attention=full", "optim.accumulate=2", "optim.clip_norm=1", "model.residual=checkpoint",
+    ],
+    "micro-batches of LSH, bfloat16": [
+        "model.attention=lsh", "optim.accumulate=4", "task.batch_size=8", "optim.name=adamw",
+        "model.residual=reversible", "trainer.precision=bf16-mixed", "model.loss_chunks=2",
+    ],
+    "micro-batches, adafactor": [
+        "model.attention=local", "optim.accumulate=3", "task.batch_size=6", "optim.name=adafactor",
+    ],
     "rotary": [
         "model.attention=full lsh", "model.positions=rotary", "model.residual=reversible",
         "trainer.precision=bf16-mixed",

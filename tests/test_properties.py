@@ -38,7 +38,7 @@ def test_every_combination_takes_a_step(
         assert_trained(take_step(check(replace(config, model=model))))
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adafactor"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "adafactor"])
 @pytest.mark.parametrize("residual", ["standard", "reversible"])
 def test_steps_lower_the_loss(residual: str, optimizer: str) -> None:
     """Not only finite: on one batch again and again, the loss falls."""

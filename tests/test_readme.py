@@ -166,7 +166,7 @@ def apply(path: Path, diff: str) -> None:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The study of docs/studies.md in a folder: two cells trained at a tiny size, one failed."""
     folder = tmp_path_factory.mktemp("newcomer")
-    (yaml,) = blocks("yaml", PAGES["studies.md"])
+    yaml, *_ = blocks("yaml", PAGES["studies.md"])
     assert yaml.count("\n") == 5  # lines
     (folder / "my_study.yaml").write_text(yaml)
     with pytest.MonkeyPatch.context() as patch:

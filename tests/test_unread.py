@@ -24,6 +24,9 @@ CASES = [  # a choice, a key that it does not read with another value, and the w
     ("model.residual=checkpoint", "model.merge=mean", "model.residual=reversible"),
     ("task.name=duplication", "task.pairs=2", "task.name=recall"),
     ("optim.name=adafactor", "optim.betas=[0.5,0.6]", "optim.name=adam"),
+    ("optim.name=adafactor", "optim.betas=[0.5,0.6]", "optim.name=adamw"),
+    ("optim.name=adam", "optim.weight_decay=0.5", "optim.name=adamw"),
+    ("optim.name=adafactor", "optim.weight_decay=0.5", "optim.name=adamw"),
 ]
 
 

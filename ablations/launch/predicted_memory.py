@@ -13,8 +13,9 @@ from reformer_pl.config import RunConfig, TaskConfig, flat, to_dict
 
 # Keys that no memory depends on: cells that differ in nothing else share a prediction.
 WITHOUT_MEMORY = (
-    "seed", "out_dir", "evaluations", "optim.lr", "optim.betas", "optim.warmup_steps",
-    "optim.schedule", "task.source", "task.eval_sequences", "task.curve_sequences",
+    "seed", "out_dir", "evaluations", "optim.lr", "optim.betas", "optim.weight_decay",
+    "optim.warmup_steps", "optim.schedule", "task.source", "task.eval_sequences",
+    "task.curve_sequences",
     "trainer.max_steps", "trainer.eval_every_steps", "trainer.log_every_steps",
     "trainer.coverage_every_steps", "trainer.compile", "benchmark.paired",
     "benchmark.repeats", "benchmark.seconds", "benchmark.memory_limit_gib",
@@ -106,6 +107,8 @@ def print_longest(study: Study, budget: str, for_gpu: bool) -> int:
             length, needed = longest
             line = f"{length:,} tokens fit into {budget}, {memory(needed)}"
         batch = f"batch {config.task.batch_size // config.trainer.devices} a process"
+        if config.optim.accumulate > 1:
+            batch += f" in {config.optim.accumulate} micro-batches"
         print(f"# {name}: {line} ({batch})", flush=True)
     return 0
 

@@ -58,8 +58,9 @@ class CoverageFile(Callback):
         if not trainer.is_global_zero:
             return
         # Of as many sequences at a time as this rank trains on, so that memory suffices.
-        batch, world = trainer.datamodule.eval_batch(0), trainer.world_size
-        parts = [batch.rows(rank, world).tokens for rank in range(min(world, len(batch.tokens)))]
+        batch = trainer.datamodule.eval_batch(0)
+        n_parts = trainer.world_size * self.config.optim.accumulate
+        parts = [batch.rows(i, n_parts).tokens for i in range(min(n_parts, len(batch.tokens)))]
         module.enter_phase(trainer.global_step)  # Lightning calls the module after its callbacks
         with trainer.precision_plugin.forward_context():
             rows = cover(

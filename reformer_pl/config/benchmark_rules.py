@@ -83,6 +83,10 @@ def check_benchmark(config: RunConfig) -> None:
             f"benchmark.measure={measure} measures one process: "
             "it needs trainer.devices=1 and trainer.strategy=auto"
         )
+    if config.optim.accumulate != 1:
+        raise ConfigError(
+            f"benchmark.measure={measure} takes the batch at once: it needs optim.accumulate=1"
+        )
     if config.trainer.compile and (measure == "attention" or peer != "none"):
         raise ConfigError(
             "trainer.compile=true compiles the parts of a layer around its attention kernel: "

@@ -23,7 +23,7 @@ ANY_LENGTH = ("rotary", "none")  # positions without weights: a model of them ta
 WINDOWS = ("chunk", "causal", "wrap")
 ROADS = ("auto", "triton", "efficient", "flash", "plain")
 TASKS = ("duplication", "enwik8", "recall")
-OPTIMIZERS = ("adam", "adafactor")
+OPTIMIZERS = ("adam", "adamw", "adafactor")
 SCHEDULES = ("constant", "rsqrt", "cosine")
 RECALL_KEYS = 64  # of the vocabulary of task.name=recall
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")

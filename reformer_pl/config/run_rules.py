@@ -119,15 +119,18 @@ def check(config: RunConfig) -> RunConfig:
         0 < optim.lr < float("inf")
         and optim.warmup_steps >= 0
         and 0 <= optim.clip_norm < float("inf")
+        and 0 <= optim.weight_decay < float("inf")
     ):
         raise ConfigError(
             "optim.lr must be positive and finite, "
-            "optim.warmup_steps and optim.clip_norm not negative"
+            "optim.warmup_steps, optim.clip_norm and optim.weight_decay not negative"
         )
     if len(optim.betas) != 2 or not all(0 <= beta < 1 for beta in optim.betas):
         raise ConfigError(
             f"optim.betas {list(optim.betas)} must be two numbers of at least 0 and below 1"
         )
+
+    check_positive("optim.accumulate", optim.accumulate)
 
     check_word("trainer.accelerator", trainer.accelerator, ACCELERATORS)
     check_word("trainer.strategy", trainer.strategy, STRATEGIES)
@@ -160,6 +163,12 @@ def check(config: RunConfig) -> RunConfig:
         raise ConfigError(
             f"task.batch_size {task.batch_size} counts all devices: "
             f"it must be a multiple of trainer.devices {trainer.devices}"
+        )
+    if task.batch_size % (trainer.devices * optim.accumulate):
+        raise ConfigError(
+            f"task.batch_size {task.batch_size} counts all micro-batches of all devices: it must "
+            f"be a multiple of trainer.devices {trainer.devices} x "
+            f"optim.accumulate {optim.accumulate}"
         )
     if trainer.threads < 0 or not 0 <= config.seed < 2**32:
         raise ConfigError(

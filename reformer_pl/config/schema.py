@@ -138,12 +138,20 @@ class TaskConfig:
 class OptimConfig:
     """The optimiser and its learning rate over the steps."""
 
-    name: str = key("adam", "adam | adafactor")
+    name: str = key("adam", "adam | adamw | adafactor")
     lr: float = key(1e-3, "at the end of the warm-up")
-    betas: tuple[float, float] = key((0.9, 0.98), "adam only")
+    betas: tuple[float, float] = key((0.9, 0.98), "adam and adamw")
+    weight_decay: float = key(
+        0.1, "adamw: of all matrices, tables of embeddings too; a step takes lr times it off"
+    )
     warmup_steps: int = 100
     schedule: str = key("constant", "after the warm-up: constant | rsqrt | cosine")
     clip_norm: float = key(0.0, "of all gradients together; 0 is no clipping")
+    accumulate: int = key(
+        1,
+        "micro-batches that a step's batch is cut into, one after the other: the same numbers, "
+        "but for draws of dropout, in less memory",
+    )
 
 
 @dataclass

@@ -44,8 +44,9 @@ def predict_step(config: RunConfig, device: str = "cpu") -> dict[str, float]:
         model = SequenceModel(config.model, kind.vocab_size, task.length)
         trace.name(model.parameters(), "parameters")
         optimizer = build_optimizer(config.optim, model.parameters())
-        if device == "cuda" and config.optim.name == "adam":  # torch's choice for such tensors
-            optimizer.param_groups[0]["foreach"] = True
+        if device == "cuda" and config.optim.name in ("adam", "adamw"):
+            for group in optimizer.param_groups:
+                group["foreach"] = True  # torch's choice for such tensors
         for parameter in model.parameters():
             parameter.grad = torch.empty_like(parameter)
         trace.name((parameter.grad for parameter in model.parameters()), "gradients")
@@ -57,18 +58,33 @@ def predict_step(config: RunConfig, device: str = "cpu") -> dict[str, float]:
 
         shape = task.batch_size, task.length
         whole = Batch(torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.bool))
-        batch = whole.rows(0, devices)
-        if devices > 1:  # the gradients are views of DDP's buckets, which stay between steps
+        n_parts = config.optim.accumulate
+        buckets: list[Tensor] = []
+        if devices > 1:  # DDP's, which stay between steps
             buckets = [torch.empty_like(parameter) for parameter in model.parameters()]
-            for parameter, bucket in zip(model.parameters(), buckets, strict=True):
-                parameter.grad = bucket
             trace.name(buckets, "gradients")
-        with autocast(config, "cpu"):
-            loss = model.loss(*batch, loss=kind.loss).mean()
-        trace.rename("temporary", "activations")
-        loss.backward()
+        # Before the second micro-batch there are gradients. Those that follow need no more.
+        for _ in range(min(n_parts, 2)):
+            batch = whole.rows(0, devices * n_parts)
+            if n_parts == 1:
+                _use_buckets(model, buckets)
+            with autocast(config, "cpu"):
+                loss = model.loss(*batch, loss=kind.loss).mean()
+            trace.rename("temporary", "activations")
+            loss.backward()
+            del loss  # and with it what the graph holds
+        _use_buckets(model, buckets)
         update_weights(model, optimizer, config.optim.clip_norm)
     return _gib(trace, cublas_bytes() if device == "cuda" else 0)
+
+
+def _use_buckets(model: nn.Module, buckets: list[Tensor]) -> None:
+    """The gradients are views of DDP's buckets from here on, where there are any.
+
+    Those that micro-batches leave are not, until the last one is reduced.
+    """
+    for parameter, bucket in zip(model.parameters(), buckets, strict=False):
+        parameter.grad = bucket
 
 
 def predict_attention(config: RunConfig, device: str = "cpu") -> dict[str, float]:

@@ -51,6 +51,8 @@ class SequenceData(LightningDataModule):
         super().__init__()
         self.config = config.task
         self.seed = config.seed
+        # Sequences scored at a time: as many as are trained on at a time, so that memory suffices.
+        self.scored_at_once = max(1, config.task.batch_size // config.optim.accumulate)
 
     @abstractmethod
     def train_batch(self, step: int) -> Batch:
@@ -157,7 +159,7 @@ class _EvalBatches(IterableDataset):
         self.task, self.rank, self.world, self.numbers = task, rank, world, numbers
 
     def __iter__(self) -> Iterator[Batch]:
-        size = self.task.config.batch_size
+        size = self.task.scored_at_once
         for first in range(0, len(self.numbers), size):
             batch = self.task.held_out(self.numbers[first : first + size])
             if self.rank < len(batch.tokens):  # the last one may have fewer rows than ranks

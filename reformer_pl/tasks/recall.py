@@ -46,8 +46,8 @@ class RecallLoss(NamedTuple):
         return cls((nats * (scored.flatten() > 0)).sum(), correct.sum(0), member.sum(0))
 
     def mean(self) -> Tensor:
-        """Nats per scored token."""
-        return self.nats / self.tokens.sum()
+        """Nats per scored token; 0 where there is none."""
+        return self.nats / self.tokens.sum().clamp(min=1)
 
     def values(self) -> dict[str, tuple[Tensor, Tensor]]:
         """loss_nats, accuracy (0-1), and the accuracy of each slice, which may be empty."""
@@ -55,7 +55,7 @@ class RecallLoss(NamedTuple):
         by_slice = self.correct / self.tokens.clamp(min=1)
         return {
             "loss_nats": (self.mean().detach().float(), tokens),
-            "accuracy": (self.correct.sum() / tokens, tokens),
+            "accuracy": (self.correct.sum() / tokens.clamp(min=1), tokens),
         } | {metric.name: (by_slice[i], self.tokens[i]) for i, metric in enumerate(RECALL_SLICES)}
 
 
