@@ -145,7 +145,8 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     data, metrics = tables[0].data, metrics_shown(study)
     intervals = drawn_intervals(study, cells)
     bars = f" Bars: {intervals}." if intervals and shows_intervals(study, cells) else ""
-    end = f"{scored_words(study)}{bars} Dotted: chance, where it lies within the axis.{not_drawn(study, cells)}"
+    bars += " Dotted: chance, where it lies within the axis."
+    end = f"{scored_words(study)}{bars}{not_drawn(study, cells)}"
     title = _title(study)
     y_label = f"{title} (%)"
     panels = ", a panel for each evaluation" if len(study.evaluations) > 1 else ""
