@@ -2,7 +2,7 @@
 
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS, STEP_NUMBERS
 from reformer_pl.config.rules import TASKS
-from reformer_pl.metrics import KEYS_PER_TOKEN, task_metrics
+from reformer_pl.metrics import DRAWS, KEYS_PER_TOKEN, N_DRAWS, task_metrics
 
 # How well the time of a step is known. `n_rounds` is missing where it was measured once;
 # `disturbed` belongs to step_seconds and what follows from it, `training_is_disturbed` to
@@ -10,18 +10,20 @@ from reformer_pl.metrics import KEYS_PER_TOKEN, task_metrics
 TIMING = ("n_timed_steps", *STEP_NUMBERS, "n_rounds", "disturbed", "training_is_disturbed")
 FLAGS = ("device_is_shared", "disturbed", "training_is_disturbed")  # true, false or missing
 # The columns of results.csv, in this order. Units: nats, 0-1, bits, GiB, seconds, tokens a second.
+# `split` is the part of the data that the scores are of, a word of task.split.
 COLUMNS = (
     "study", "cell", "train", "eval", "seed", "status", "steps", "loss_nats", "accuracy",
     "bits_per_dim",
-    "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters", *TIMING,
+    "peak_memory_gib", "step_seconds", "tokens_per_second", "parameters", *TIMING, "split",
     KEYS_PER_TOKEN.name,
 )  # fmt: skip
 SCORES = ("loss_nats", "accuracy", "bits_per_dim")  # always there
-# Of tasks with a metric of their own: a column where a cell has it.
-OTHER_SCORES = tuple(
-    dict.fromkeys(
+# Of tasks with a metric of their own, and of draws of rotations: a column where a cell has it.
+OTHER_SCORES = (
+    *dict.fromkeys(
         metric.name for task in TASKS for metric in task_metrics(task) if metric.name not in SCORES
-    )
+    ),
+    *DRAWS,
 )
 KEYS = KEYS_PER_TOKEN.name  # of each evaluation its own, as a score
 COSTS = (
@@ -34,7 +36,7 @@ COSTS = (
     *TIMING,
 )
 COUNTS = ("steps", "parameters")
-WHOLE = (*COUNTS, "n_timed_steps", "involuntary_switches", "n_rounds")
+WHOLE = (*COUNTS, N_DRAWS, "n_timed_steps", "involuntary_switches", "n_rounds")
 BENCHMARK_ONLY = tuple(
     name for name in BENCHMARK_NUMBERS if name not in (*COSTS, *COUNTS)
 )  # NaN in a cell that trains

@@ -76,6 +76,9 @@ RECALL_SLICES = tuple(
 )  # fmt: skip
 # Of all tasks, in the order of result.json.
 SCORES = (LOSS_NATS, ACCURACY, BITS_PER_DIM, *RECALL_SLICES)
+# Of a score that is the mean over several draws of rotations: how many, and the standard deviation
+# over them of the score that the task is judged by.
+N_DRAWS, DRAWS_STD = DRAWS = ("eval_draws", "eval_draws_std")
 # What one query reaches, of the same evaluation as a score: `reformer_pl.reach.keys_per_token`.
 KEYS_PER_TOKEN = Metric("keys_per_token", "keys per token", "Keys per token", places=1)
 STEP_SECONDS = Metric(

@@ -15,7 +15,7 @@ from reformer_pl.compiled import compile_parts
 from reformer_pl.config import OptimConfig, RunConfig, load, to_dict
 from reformer_pl.config.rules import OPTIMIZERS, SCHEDULES, ConfigError
 from reformer_pl.loss import Loss, WeightedMean
-from reformer_pl.metrics import loss_name, task_metrics
+from reformer_pl.metrics import DRAWS_STD, loss_name, task_metrics
 from reformer_pl.model import SequenceModel
 from reformer_pl.precision import dtypes
 from reformer_pl.tasks import task_class
@@ -108,7 +108,7 @@ class LitSequenceModel(LightningModule):
                 "lower optim.lr or set optim.clip_norm"
             )
         if self.draw_scores:
-            values["eval_draws_std"] = torch.stack([s.compute() for s in self.draw_scores]).std()
+            values[DRAWS_STD] = torch.stack([s.compute() for s in self.draw_scores]).std()
             for draw_score in self.draw_scores:
                 draw_score.reset()
         self.log_dict({f"valid/{name}": value for name, value in values.items()})

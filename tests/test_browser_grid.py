@@ -130,8 +130,11 @@ def test_findings_and_failures_come_first_and_name_their_cells(show: Callable[..
     page = show("grid", java_script_enabled=False)
     assert page.locator("main h2").first.inner_text() == "Findings"
     best, front, against = page.locator(".found li").all_inner_texts()
-    assert best.startswith("Best bits per dim: 2.3") and "shown to be worse on equal seeds" in best
-    assert front.startswith("On the Pareto front of memory and bits per dim")
+    assert (
+        best.startswith("Best held-out bits per dim: 2.3")
+        and "shown to be worse on equal seeds" in best
+    )
+    assert front.startswith("On the Pareto front of memory and held-out bits per dim")
     assert against.startswith(f"Against {FIRST} on equal seeds")
     failed, *_, missing = page.locator(".failures li").all_inner_texts()
     assert failed.startswith("3 cells: failed (FloatingPointError: the loss of step 60")

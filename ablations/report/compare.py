@@ -50,7 +50,8 @@ def comparison(before: Study, after: Study) -> Table:
     caption = (
         f"{after.directory} minus {before.directory} (git {commits[0]} before, {commits[1]} "
         f"after), on the n equal seeds that ended well in both: mean, and {INTERVAL} of the paired "
-        f"differences{EACH_ALONE}. Scores are of the models as they were trained."
+        f"differences{EACH_ALONE}. Scores are of the models as they were trained, on the held-out "
+        "part."
     ) + changed_note(pd.concat(sweeps))
     header = ("cell", *(metric.header for metric in metrics), "n", "before", "after")
     table = Table(f"compare_{before.name}", caption, header, tuple(rows), data)

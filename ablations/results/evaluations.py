@@ -1,5 +1,6 @@
 """The scores of each cell under each evaluation of its study: the rows of results.csv."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from ablations.study.cell import Cell
 from ablations.study.changed import changed_cells
 from experiments.run_dir.outcome import MISSING, OK, UNREADABLE, read_evaluation, read_scores
 from reformer_pl.config import ConfigError
+from reformer_pl.config.evaluations import split_of
+from reformer_pl.config.rules import SPLITS
 
 
 def score_rows(study: Study) -> pd.DataFrame:
@@ -52,6 +55,7 @@ def rows_of(
     it is asked for.
     """
     trained = {"study": study, **trained_row(cell, changed)}
+    trained |= {"split": SPLITS[0] if trained["status"] == OK else None}
     scored = [
         {**trained, "eval": name, **_evaluated(cell, name, overrides, trained["status"])}
         for name, overrides in evaluations.items()
@@ -66,10 +70,11 @@ def _evaluated(cell: Cell, name: str, overrides: list[str], status: str) -> dict
     try:
         evaluation = read_evaluation(cell.directory, name, overrides)
     except ConfigError as error:
-        return {**scores, "status": UNREADABLE, "error": str(error)}
+        return {**scores, "split": None, "status": UNREADABLE, "error": str(error)}
     if evaluation is None:
-        return {**scores, "status": MISSING}
-    return {key: evaluation.get(key) for key in (*SCORES, *OTHER_SCORES, KEYS)}
+        return {**scores, "split": None, "status": MISSING}
+    values = {key: evaluation.get(key) for key in scores}
+    return values | {"split": part_scored(tuple(overrides))}
 
 
 def scores_by_hand(path: Path) -> dict[str, Any]:
@@ -78,5 +83,17 @@ def scores_by_hand(path: Path) -> dict[str, Any]:
     try:
         evaluation = read_scores(path) or {}
     except ConfigError as error:
-        return {**scores, "status": UNREADABLE, "error": str(error)}
-    return {key: evaluation.get(key) for key in scores} | {"name": evaluation.get("name")}
+        return {**scores, "split": None, "status": UNREADABLE, "error": str(error)}
+    overrides = evaluation.get("overrides")
+    split = part_scored(tuple(map(str, overrides))) if isinstance(overrides, list) else None
+    values = {key: evaluation.get(key) for key in scores}
+    return values | {"name": evaluation.get("name"), "split": split}
+
+
+@cache
+def part_scored(overrides: tuple[str, ...]) -> str | None:
+    """The part of the data that an evaluation scores; None where its overrides are damaged."""
+    try:
+        return split_of(overrides)
+    except ConfigError:
+        return None

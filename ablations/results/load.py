@@ -38,6 +38,7 @@ def load_results(*sources: Study | str | Path, runs_dir: Path = RUNS_DIR) -> pd.
     study, variant, cell, train, eval, seed, status, error     train is the variant, as results.csv
                                        calls it
     SCORES, those of OTHER_SCORES that a cell has, COSTS, COUNTS    with units as in `COLUMNS`
+    split                              the part of the data that the scores are of: held_out, test
     keys_per_token                     how many keys a token reaches, as the mean
     measure, peer, BENCHMARK_NUMBERS   where a cell measures (`python -m experiments.benchmark`)
     baseline.*                         what a model that knows nothing gets
@@ -63,7 +64,7 @@ def load_results(*sources: Study | str | Path, runs_dir: Path = RUNS_DIR) -> pd.
     ]
     baselines, configs, versions = (list(dict.fromkeys(group)) for group in groups)
     run = ("study", "variant", "cell", "train", "eval", "seed", "status", "error")
-    numbers = (*SCORES, *present(OTHER_SCORES, rows), *COSTS, *COUNTS, KEYS)
+    numbers = (*SCORES, *present(OTHER_SCORES, rows), *COSTS, *COUNTS, "split", KEYS)
     measured = present(("measure", "peer", *BENCHMARK_ONLY), rows)
     made_by = (*PLAIN_PROVENANCE, *versions, "directory")
     frame = typed(rows, (*run, *numbers, *measured, *baselines, *configs, *made_by))

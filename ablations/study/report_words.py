@@ -17,6 +17,7 @@ class Needs:
     variants: int = 1  # at least
     key: str = ""  # a key that is not 0 in one of its cells
     example: str = ""  # an override that sets the key
+    task: str = ""  # of one of its cells
 
 
 REPORT_WORDS = {
@@ -30,6 +31,7 @@ REPORT_WORDS = {
     "coverage": Needs(
         key="trainer.coverage_every_steps", example="trainer.coverage_every_steps=10"
     ),
+    "slices": Needs(task="recall"),
     "cost": Needs("benchmarks"),
     "speedup": Needs("benchmarks", axis="length"),
     "length_time": Needs("benchmarks", axis="length"),

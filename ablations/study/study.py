@@ -194,6 +194,11 @@ def compose_cells(study: Study) -> list[RunConfig]:
             raise ConfigError(
                 f"study {study.name}: {reason}: add {needs.example} to base, or leave {word} out"
             )
+        if needs.task and needs.task not in (config.task.name for config in configs):
+            raise ConfigError(
+                f"study {study.name}: report: {word} is of task.name={needs.task}, which no cell "
+                f"has: leave {word} out"
+            )
     return configs
 
 

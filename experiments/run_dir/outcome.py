@@ -26,7 +26,7 @@ from experiments.run_dir.files import (
 from experiments.run_dir.plain_text import plain_text
 from experiments.run_dir.provenance import PACKAGES, now, provenance
 from reformer_pl.config import ConfigError
-from reformer_pl.metrics import KEYS_PER_TOKEN, SCORES
+from reformer_pl.metrics import DRAWS, KEYS_PER_TOKEN, SCORES
 from reformer_pl.out_of_memory import is_out_of_memory
 
 OK = "ok"
@@ -110,7 +110,7 @@ def _disorder(result: Result) -> str:
     if not isinstance(models, list) or not all(_is_named(model) for model in models):
         return "has count_models that are no list of named scores"
     scores = [pair for one in (result.get("baseline") or {}, *models) for pair in one.items()]
-    numbers = [(key, result.get(key)) for key in (*RESULT_NUMBERS, *BENCHMARK_NUMBERS)]
+    numbers = [(key, result.get(key)) for key in (*RESULT_NUMBERS, *DRAWS, *BENCHMARK_NUMBERS)]
     for key, value in [*numbers, *(pair for pair in scores if pair[0] != "name")]:
         if not isinstance(value, int | float | None):
             return f"has {key} that is no number"
@@ -162,7 +162,7 @@ def read_evaluation(directory: Path, name: str, overrides: list[str]) -> Result 
 def read_scores(path: Path) -> Result | None:
     """The file of an evaluation; None where there is none. Raises ConfigError."""
     scores = read_json(path)
-    for key in (score.name for score in (*SCORES, KEYS_PER_TOKEN)):
+    for key in (*(score.name for score in SCORES), *DRAWS, KEYS_PER_TOKEN.name):
         if not isinstance((scores or {}).get(key), int | float | None):
             raise ConfigError(
                 f"{path} has {key} that is no number: move it away, and the next run makes it anew"

@@ -42,7 +42,7 @@ from reformer_pl.config.evaluations import load_named_evaluation
 from reformer_pl.config.rules import attention_pattern
 from reformer_pl.config.run_rules import check_scored
 from reformer_pl.measure import GIB
-from reformer_pl.metrics import KEYS_PER_TOKEN, score_names
+from reformer_pl.metrics import DRAWS, KEYS_PER_TOKEN, score_names
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.out_of_memory import is_out_of_memory
 from reformer_pl.tasks import build_task
@@ -187,7 +187,7 @@ def fit(parts: Parts) -> None:
 def final_scores(parts: Parts) -> dict[str, float]:
     """The scores of the task at the end, held out. Raises FloatingPointError for a broken loss."""
     values = score(parts.trainer, parts.module, parts.data)
-    names = (*score_names(parts.config.task.name), "eval_draws_std", KEYS_PER_TOKEN.name)
+    names = (*score_names(parts.config.task.name), *DRAWS, KEYS_PER_TOKEN.name)
     return {name: values[name] for name in names if name in values}
 
 

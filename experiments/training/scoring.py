@@ -1,4 +1,4 @@
-"""A trained model scored: its weights, the held-out numbers, and how many keys it reached."""
+"""A trained model scored: its weights, the numbers of a part of the data, and the keys reached."""
 
 from typing import Any
 
@@ -6,15 +6,16 @@ from lightning import Trainer
 from torch import Tensor
 
 from reformer_pl.config import ConfigError
-from reformer_pl.metrics import KEYS_PER_TOKEN
+from reformer_pl.metrics import DRAWS_STD, KEYS_PER_TOKEN, N_DRAWS
 from reformer_pl.module import LitSequenceModel
 from reformer_pl.reach.keys_per_token import counted_keys
 from reformer_pl.tasks.batches import SequenceData
 
 
 def score(trainer: Trainer, module: LitSequenceModel, data: SequenceData) -> dict[str, float]:
-    """The held-out scores of the task, by name, the keys per token where the attention says them,
-    and the number of held-out sequences.
+    """The scores of the task by name, on the part of the data that task.split names, and the number
+    of its sequences; where a score is over several draws of rotations, their number and spread; and
+    the keys per token, where the attention says them.
 
     Keys are counted in the same forward passes, of all sequences, draws of rotations and ranks.
     """
@@ -27,9 +28,9 @@ def score(trainer: Trainer, module: LitSequenceModel, data: SequenceData) -> dic
         (values,) = trainer.validate(module, datamodule=data, verbose=False, weights_only=True)
     keys = count.mean(sum_over_ranks)
     scores = {name.split("/")[1]: value for name, value in values.items()}
-    if keys is not None:
-        scores[KEYS_PER_TOKEN.name] = keys
-    return scores | {"sequences": data.n_eval_sequences}
+    draws = {N_DRAWS: module.config.model.lsh.eval_draws} if DRAWS_STD in scores else {}
+    reached = {} if keys is None else {KEYS_PER_TOKEN.name: keys}
+    return scores | draws | reached | {"sequences": data.n_eval_sequences}
 
 
 def load_weights(module: LitSequenceModel, weights: dict[str, Any], name: str) -> None:

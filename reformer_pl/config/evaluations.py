@@ -5,10 +5,17 @@ Which changes of its config keep its weights and their meaning stands here. Impo
 
 from collections.abc import Iterable
 from copy import deepcopy
+from typing import Any
 
 from reformer_pl.config.loading import flat, load, override_values, to_dict
 from reformer_pl.config.plain_values import set_plain
-from reformer_pl.config.rules import ANY_LENGTH, SHARED_QK, ConfigError, attention_pattern
+from reformer_pl.config.rules import (
+    ANY_LENGTH,
+    SHARED_QK,
+    SPLITS,
+    ConfigError,
+    attention_pattern,
+)
 from reformer_pl.config.run_rules import check
 from reformer_pl.config.schema import RunConfig
 
@@ -22,7 +29,7 @@ SHAPING = (
     "task.name",
 )
 # What an evaluation that a run scores at its end may change.
-NAMED_MAY_CHANGE = ("model.", "task.split")
+NAMED_MAY_CHANGE = ("model.", "task.split", "task.length", "task.pairs", "task.noise")
 
 
 def load_evaluation(trained: RunConfig, overrides: Iterable[str]) -> RunConfig:
@@ -83,14 +90,30 @@ def load_named_evaluation(trained: RunConfig, name: str) -> RunConfig:
     """`load_evaluation` of trained.evaluations[name], which a run scores at its end.
 
     It does so on its own devices and precision. Raises ConfigError, also for a change that is none
-    of the model or of the part of the data.
+    of NAMED_MAY_CHANGE.
     """
     changed = load_evaluation(trained, trained.evaluations[name])
     old, new = flat(to_dict(trained)), flat(to_dict(changed))
     for key in old:
         if old[key] != new[key] and not key.startswith(NAMED_MAY_CHANGE):
+            *others, last = (f"{word}*" if word[-1] == "." else word for word in NAMED_MAY_CHANGE)
             raise ConfigError(
-                f"evaluation '{name}' changes {key}: a run's own change model.* and task.split "
-                "alone, python -m experiments.evaluate others too"
+                f"evaluation '{name}' changes {key}: a run's own change {', '.join(others)} and "
+                f"{last} alone, python -m experiments.evaluate others too"
             )
     return changed
+
+
+def task_changes(overrides: Iterable[str]) -> dict[str, Any]:
+    """The keys of the task that an evaluation sets, without `task.`, each with its value."""
+    changes: dict[str, Any] = {}
+    for override in overrides:
+        for key, value in override_values(override).items():
+            if key.startswith("task."):
+                changes[key.removeprefix("task.")] = value
+    return changes
+
+
+def split_of(overrides: Iterable[str]) -> str:
+    """The part of the data on which an evaluation scores, a word of SPLITS."""
+    return str(task_changes(overrides).get("split", SPLITS[0]))

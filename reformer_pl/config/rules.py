@@ -16,7 +16,8 @@ SHARED_QK = (
 )  # these have the same parameters, and each can score a model trained with the other
 RESIDUALS = ("standard", "checkpoint", "reversible")
 MERGES = ("mean", "concat")
-SPLITS = ("held_out", "test")
+PARTS = {"held_out": "held-out part", "test": "test part"}  # of the data, which are scored
+SPLITS = tuple(PARTS)
 POSITIONS = ("learned", "axial", "rotary", "none")
 ANY_LENGTH = ("rotary", "none")  # positions without weights: a model of them takes any length
 WINDOWS = ("chunk", "causal", "wrap")

@@ -80,6 +80,7 @@ def baseline_line(
     cells: pd.DataFrame,
     metric: Metric,
     near: list[float] | None = None,
+    dashes: tuple[int, int] = (4, 3),
 ) -> list[float]:
     """A dashed line in each panel where the model that knows nothing stands.
 
@@ -97,7 +98,7 @@ def baseline_line(
         low, high = (min(near), max(near)) if near else axes.get_ylim()
         reach = 1.2 * max(high - low, 0.02 * abs(high)) if near else 0
         if low - reach <= value <= high + reach:
-            _rule(all_axes, value, text, (4, 3))
+            _rule(all_axes, value, text, dashes)
             drawn.append(value)
         else:
             away.append(f"{text} ({'above' if value > high else 'below'} the axis)")

@@ -20,7 +20,7 @@ from ablations.report.drawing.figure import (
 )
 from ablations.report.drawing.legend import legend_below
 from ablations.report.drawing.looks import COLOURS, DASHES, MARKERS
-from ablations.report.judged import judged_by
+from ablations.report.judged import DRAWS_MEAN, draws_entries, judged_by
 from ablations.report.numbers import MISSING
 from ablations.report.styles.style import page_inches, styled
 from ablations.report.table import Row, Table, Value, Words, mark_variants
@@ -28,6 +28,7 @@ from ablations.report.variant_means import (
     disturbed_variants,
     disturbed_words,
     drawn_intervals,
+    finished_by_variant,
     mean_entry,
     means_by_variant,
     metric_places,
@@ -47,12 +48,14 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     """The variants without LSH first, then each series by its number of rounds."""
     metrics, data = _metrics(study, cells), rounds_data(study, cells)
     places = {metric: metric_places(metric, data[f"{metric.name}_mean"]) for metric in metrics}
+    draws = draws_entries(finished_by_variant(study, cells), metrics[0], places[metrics[0]])
     rows = [
         Row(
             row.train,
             (
                 Words(MISSING) if pd.isna(row.rounds) else Value(row.rounds),
                 *(mean_entry(cells, row, metric, places[metric]) for metric in metrics),
+                *([draws[row.train]] if draws else []),
                 Value(row.n),
                 Words(row.seeds),
             ),
@@ -62,10 +65,13 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     ]
     for column, metric in enumerate(metrics, 1):
         rows = mark_variants(rows, column, bold_variants(study, cells, metric, places[metric]))
-    header = ("variant", "rounds", *(metric.header for metric in metrics), "n", "seeds")
+    over_draws = [f"{metrics[0].header} over draws"] if draws else []
+    heads = (*(metric.header for metric in metrics), *over_draws)
+    header = ("variant", "rounds", *heads, "n", "seeds")
     caption = (
-        f"Quality, memory and time by the number of hash rounds{over_seeds(study)}."
-        f"{step_spread(study, cells)}{bold_words(study)}{side_by_side(study)}"
+        f"Held-out quality, memory and time by the number of hash rounds{over_seeds(study)}."
+        f"{step_spread(study, cells)}{DRAWS_MEAN if draws else ''}{bold_words(study)}"
+        f"{side_by_side(study)}"
     )
     return [Table("hash_rounds", caption, header, tuple(rows), data)]
 

@@ -12,7 +12,7 @@ import pandas as pd
 from ablations.report.drawing.figure import Drawing, not_drawn
 from ablations.report.drawing.looks import variant_looks
 from ablations.report.drawing.memory_points import MOST_LABELS, against_memory
-from ablations.report.judged import judged_by, study_metrics
+from ablations.report.judged import DRAWS_MEAN, draws_entries, judged_by, study_metrics
 from ablations.report.table import Row, Table, Value, Words, mark_variants
 from ablations.report.time_ratios import NO_RATIO, TimeRatio, rounds_words, time_ratios
 from ablations.report.variant_means import (
@@ -21,6 +21,7 @@ from ablations.report.variant_means import (
     disturbed_variants,
     disturbed_words,
     drawn_intervals,
+    finished_by_variant,
     is_flagged,
     mean_entry,
     means_by_variant,
@@ -58,12 +59,15 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     data["pareto_front"] = pd.array(front, dtype="boolean")  # missing in the baseline's row
     places = {metric: metric_places(metric, data[f"{metric.name}_mean"]) for metric in metrics}
 
+    draws = draws_entries(finished_by_variant(study, cells), score, places[score])
+    drawn = len(scores) + bool(draws)  # columns of scores
     rows = []
     for row in data.itertuples():
         other_scores = [_number(cells, row, metric, places[metric]) for metric in scores[1:]]
         entries = (
             mean_entry(cells, row, score, places[score]),
             *other_scores,
+            *([draws[row.train]] if draws else []),
             mean_entry(cells, row, memory, places[memory]),
             Value(row.peak_memory_gib_ratio, places=2),
             mean_entry(cells, row, STEP_SECONDS, places[STEP_SECONDS]),
@@ -82,12 +86,12 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
             Words(row.seeds),
         )
         rows.append(Row(row.train, entries, row.train))
-    for column, metric in ((0, score), (len(scores), memory), (len(scores) + 2, STEP_SECONDS)):
+    for column, metric in ((0, score), (drawn, memory), (drawn + 2, STEP_SECONDS)):
         rows = mark_variants(rows, column, bold_variants(study, cells, metric, places[metric]))
     for name, baseline in (baselines(cells) | count_models(cells)).items():
         values = {metric: baseline.get(metric.name, math.nan) for metric in scores}
         entries = [Value(m.scale * value, places=places[m]) for m, value in values.items()]
-        missing = [Value(math.nan)] * 6
+        missing = [Value(math.nan)] * (6 + bool(draws))
         rows.append(
             Row(name, (*entries, *missing, *map(Words, ("", "", "baseline"))), "", kind="baseline")
         )
@@ -96,6 +100,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     header = (
         "variant",
         *(metric.header for metric in scores),
+        *([f"{score.header} over draws"] if draws else []),
         memory.header,
         "memory ratio",
         STEP_SECONDS.header,
@@ -111,7 +116,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
         f"{step_spread(study, cells)} Ratios are of the means, to {variant_labels(study)[0]}."
         f"{rounds_words(by_rounds, variant_labels(study)[0])} On the Pareto front, by the means: "
         "no other variant needs as little memory and scores as well."
-        f"{bold_words(study)}{side_by_side(study)}"
+        f"{DRAWS_MEAN if draws else ''}{bold_words(study)}{side_by_side(study)}"
     )
     return [Table("loss_memory", caption, header, tuple(rows), data)]
 

@@ -50,7 +50,8 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
         for variant in variant_labels(study)
         if variant != study.baseline
     ]
-    metrics = compared_metrics(judged_by(study), cells)
+    judged = judged_by(study)
+    metrics = compared_metrics(judged, cells)
     rows, data = compare_pairs(pairs, metrics, study.baseline)
     rows = _mark_better(study, cells, rows, metrics)
     finished = base[base["status"] == OK]
@@ -63,6 +64,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     caption = (
         f"Differences from {study.baseline} on the n equal seeds that ended well in both: mean, "
         f"and {INTERVAL} of the paired differences{EACH_ALONE}."
+        + (" Scores are of the held-out part." if judged in metrics else "")
         + (f" {study.baseline} itself (n = {len(finished)}): {means}." if len(finished) else "")
         + f" Bold: better than {study.baseline}, with an interval that does not hold 0, and not "
         f"shown to be worse than the best.{side_by_side(study)}"

@@ -18,14 +18,23 @@ from ablations.report.drawing.belongs import belongs
 from ablations.report.drawing.figure import Drawing, not_drawn
 from ablations.report.drawing.legend import wrapped
 from ablations.report.interval import mean_interval
-from ablations.report.judged import judged_by
+from ablations.report.judged import (
+    DRAWS_MEAN,
+    draws_entries,
+    evaluation_heads,
+    judged_by,
+    scored_part,
+    scored_words,
+)
 from ablations.report.numbers import number
 from ablations.report.styles.style import column_inches, page_inches, styled
-from ablations.report.table import Row, Table, Value, Words, mark_variants
+from ablations.report.table import Entry, Row, Table, Value, Words, mark_variants
 from ablations.report.variant_means import (
     baselines,
+    count_models,
     drawn_intervals,
     ended_badly,
+    finished_by_variant,
     mean_entry,
     means_by_variant,
     metric_places,
@@ -42,6 +51,7 @@ from ablations.results import score_rows, variant_labels
 from ablations.study import Study
 from ablations.study.axes.variant_axes import short_labels
 from experiments.run_dir.outcome import OK
+from reformer_pl.config.evaluations import task_changes
 from reformer_pl.metrics import STEP_SECONDS, TRAIN_SECONDS, Metric
 
 HEAD_INCHES = 0.95  # above and below the rows
@@ -57,12 +67,18 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
 
 
 def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Drawing]:
-    score, beside = judged_by(study), ", beside the paper's" if _paper(study) else ""
+    beside = ", beside the paper's" if _paper(study) else ""
     caption = (
-        f"{score.title} by the attention trained with (rows) and evaluated with "
-        f"(columns){beside}.{_means(study, cells)}{not_drawn(study, cells)}"
+        f"{_scores(study)} by the attention trained with (rows) and evaluated with "
+        f"(columns){beside}.{scored_words(study)}{_means(study, cells)}{not_drawn(study, cells)}"
     )
     return [Drawing("train_eval", caption, heat_map(study, tables[0].data))]
+
+
+def _scores(study: Study) -> str:
+    """ "Held-out accuracy"; without a part where the columns are of several."""
+    words, part = judged_by(study).title, scored_part(study)
+    return f"{part}{words[:1].lower()}{words[1:]}" if part else words
 
 
 def _means(study: Study, cells: pd.DataFrame) -> str:
@@ -72,10 +88,12 @@ def _means(study: Study, cells: pd.DataFrame) -> str:
 
 
 def score_table(study: Study, cells: pd.DataFrame) -> Table:
-    """Table 2, the paper's numbers below ours."""
+    """Table 2, the paper's numbers below ours; count models below all, of the task as trained."""
     score, data, seeds = judged_by(study), score_data(study), cells["seed"].nunique()
     names = list(data["eval"].unique())
     decimals = metric_places(score, data[f"{score.name}_mean"])
+    results, heads = score_rows(study), evaluation_heads(study)
+    draws = _draws(study, results, decimals)
     rows: list[Row] = []
     for variant, scores in data.groupby("train", sort=False):
         reason = Words(ended_badly(cells.loc[cells["train"] == variant, "status"]))
@@ -88,26 +106,51 @@ def score_table(study: Study, cells: pd.DataFrame) -> Table:
             value = Value(mean, low, high, decimals, note=note)
             ours.append(reason if pd.isna(mean) else value)
             paper.append(Value(score.scale * row[f"paper_{score.name}"], places=decimals))
+        over_draws = [entries[variant] for entries in draws.values()]
         counts = (Value(scores["n"].max()), Words(seeds_text(cells, variant)))
-        rows.append(Row(variant, (*ours, *counts), variant))
+        rows.append(Row(variant, (*ours, *over_draws, *counts), variant))
         if _paper(study):
-            below = (*paper, Words(""), Words(""))
+            below = (*paper, *[Words("")] * (len(draws) + 2))
             rows.append(Row(f"{variant}, paper", below, variant, "paper"))
-    results = score_rows(study)
+    for name, model in count_models(cells).items():
+        value = Value(score.scale * model.get(score.name, math.nan), places=decimals)
+        same_task = [not task_changes(study.evaluations.get(column, ())) for column in names]
+        entries = [value if same else Value(math.nan) for same in same_task]
+        rest = [Words("")] * (len(draws) + 2)
+        rows.append(Row(name, (*entries, *rest), "", "baseline"))
     for column, name in enumerate(names):
         own = results[results["eval"] == name]
         rows = mark_variants(rows, column, bold_variants(study, own, score, decimals))
+    words, part = (score.words, scored_part(study)) if scored_part(study) else (_words(score), "")
     caption = (
-        f"Held-out {score.words}, by the attention trained with (rows) and evaluated with "
-        f"(columns){over_seeds(study)}.{bold_words(study)}"
+        f"{part}{words}, by the attention trained with (rows) and evaluated with "
+        f"(columns){over_seeds(study)}.{scored_words(study)}{DRAWS_MEAN if draws else ''}"
+        f"{bold_words(study)}"
     )
     for name, baseline in baselines(cells).items():
         value = number(score.scale * baseline.get(score.name, math.nan), decimals)
-        caption += f" A model that knows nothing ({name}) gets {value}."
+        on = "" if part == "Held-out " else " on the held-out part"
+        caption += f" A model that knows nothing ({name}) gets {value}{on}."
     if _paper(study):
         caption += " Rows marked “paper” are the numbers the paper prints."
-    header = ("trained with", *names, "n", "seeds")
+    scored = (heads.get(name, name) for name in names)
+    over = (f"{heads.get(name, name)}, over draws" for name in draws)
+    header = ("trained with", *scored, *over, "n", "seeds")
     return Table("train_eval", caption, header, tuple(rows), data)
+
+
+def _words(score: Metric) -> str:
+    """At the start of a sentence: "Accuracy in %"."""
+    return score.words[:1].upper() + score.words[1:]
+
+
+def _draws(study: Study, results: pd.DataFrame, decimals: int) -> dict[str, dict[str, Entry]]:
+    """evaluation -> variant -> the spread over draws of rotations; the evaluations with any."""
+    columns = {}
+    for name, rows in results.groupby("eval", sort=False):
+        groups = finished_by_variant(study, rows)
+        columns[name] = draws_entries(groups, judged_by(study), decimals)
+    return {name: entries for name, entries in columns.items() if entries}
 
 
 def score_data(study: Study) -> pd.DataFrame:
@@ -170,6 +213,7 @@ def heat_map(study: Study, data: pd.DataFrame) -> Figure:
     if paper:
         panels[f"paper_{score.name}"] = "The paper"
     variants, names = variant_labels(study), list(data["eval"].unique())
+    heads = evaluation_heads(study)
     labels = [wrapped(label, ROW_LETTERS) for label in short_labels(study).values()]
     low, high = _colour_range(score, data[list(panels)].stack().dropna())
     height = ROW_INCHES if len(variants) <= MANY_ROWS else MANY_ROW_INCHES
@@ -192,6 +236,7 @@ def heat_map(study: Study, data: pd.DataFrame) -> Figure:
         if column == f"{score.name}_mean":
             _link_squares(axes, grid)
         axes.set_xlabel("Evaluated with")
+        axes.set_xticklabels([heads.get(name, name).replace(" (", "\n(") for name in names])
         axes.set_title(title)
     all_axes[0].set_ylabel("Trained with")
     label = f"{score.title} ({score.suffix})" if score.suffix else score.title

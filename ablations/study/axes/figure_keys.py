@@ -24,6 +24,7 @@ AXIS_KEYS = ("colour", "marker", "facet")
 SETTABLE = {
     "learning_curves": (*AXIS_KEYS, "x", "log", "from"),
     "loss_memory": (*AXIS_KEYS, "log"),
+    "slices": AXIS_KEYS,
     "memory_prediction": ("colour", "marker"),
     "length_time": ("colour", "marker"),
     "length_memory": ("colour", "marker"),

@@ -81,7 +81,7 @@ def _best(
     whole = means[[variant for variant in means.index if len(by_seed[variant]) == most]]
     best = whole.index[list(whole).index(score.better(whole))]
     seeds = "of one seed" if most == 1 else f"mean of {most} seeds"
-    text = f"Best {score.words}: {number(means[best], places)} ({seeds}) of {best}."
+    text = f"Best held-out {score.words}: {number(means[best], places)} ({seeds}) of {best}."
     if most == 1:
         return Finding(f"{text} One seed shows no difference: run more.", (best,))
     bold = winners(by_seed, score.better, places)
@@ -110,7 +110,7 @@ def _front(score: Metric, data: pd.DataFrame, places: int) -> Finding | None:
         for row in on_front.itertuples()
     ]
     return Finding(
-        f"On the Pareto front of memory and {score.words}, {len(points)} of "
+        f"On the Pareto front of memory and held-out {score.words}, {len(points)} of "
         f"{scores.notna().sum()} variants: {_listed(points)}.",
         tuple(on_front.index[:MOST_NAMED]),
     )
