@@ -25,7 +25,7 @@ OTHER_SCORES = (
     ),
     *DRAWS,
 )
-EVALUATED = (*SCORES, *OTHER_SCORES, KEYS_PER_TOKEN.name)  # of each evaluation its own
+KEYS = KEYS_PER_TOKEN.name  # of each evaluation its own, as a score
 COSTS = (
     "peak_memory_gib",
     "step_seconds",

@@ -13,12 +13,11 @@ has seen: score it once, at the end. --cfg job prints the changed config and sco
 
 Prints the loss in nats, the accuracy from 0 to 1, bits per dimension, the mean number of keys that
 a token reaches, the number of sequences scored and the part of the data that they are of, and
-writes the numbers to
-RUN_DIR/evaluations/NAME.json, where NAME is made of the changes. The run's own result stays as it
-is. Two evaluations print the same numbers: the sequences of a part and the hash rotations are
-fixed, whatever task.batch_size and the number of devices. With model.lsh.eval_draws=8 a score is
-the mean over 8 draws of rotations, and eval_draws_std is the standard deviation over them of the
-score that the task is judged by.
+writes the numbers to RUN_DIR/evaluations/NAME.json, where NAME is made of the changes. The run's
+own result stays as it is. Two evaluations print the same numbers: the sequences of a part and the
+hash rotations are fixed, whatever task.batch_size and the number of devices. With
+model.lsh.eval_draws=8 a score is the mean over 8 draws of rotations, and eval_draws_std is the
+standard deviation over them of the score that the task is judged by.
 
 exit codes: 0 done, 1 the loss is not finite, 2 bad input
 """

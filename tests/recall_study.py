@@ -70,7 +70,7 @@ def recall_study(
 def scores(config: RunConfig, draw: random.Random) -> dict[str, float | None]:
     """One pair leaves the farthest slices without a query."""
     rounds = config.model.lsh.n_hashes if config.model.attention == "lsh" else 12
-    ease = min(1.0, 0.35 + 0.16 * rounds) * min(1.0, 24 / (8 + config.task.pairs))
+    ease = min(1.0, 0.35 + 0.16 * rounds) * min(1.0, 12 / (8 + config.task.pairs))
     values: dict[str, float | None] = {}
     for i, metric in enumerate(RECALL_SLICES):
         is_there = config.task.pairs > 1 or i < 2

@@ -122,6 +122,10 @@ def test_they_are_rows_of_the_table_and_lines_of_the_figure(tmp_path: Path) -> N
     (table,) = build_part("loss_memory", study, cells, drawn=False).tables
     kinds = {row.label: row.kind for row in table.rows}
     assert kinds["count model, 1 byte"] == kinds["count model, 2 bytes"] == "baseline"
+    table = build_part("train_eval", study, cells, drawn=False).tables[0]
+    rows = {row.label: row for row in table.rows}
+    assert rows["count model, 1 byte"].kind == "baseline"
+    assert rows["count model, 1 byte"].entries[0].mean == count_models(cells)["count model, 1 byte"]["bits_per_dim"]  # fmt: skip
     figure = draw_curves(study, cells, load_curves(study))
     labels = [line.get_label() for line in figure.axes[0].lines]
     assert any(label.startswith("count model, 1 byte: ") for label in labels)
@@ -137,3 +141,18 @@ def test_damaged_count_models_are_named(damage: object, tmp_path: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"count_models": damage}))
     with pytest.raises(ConfigError, match=r"count_models|no number"):
         read_result(study.cells[0].directory)
+
+
+@pytest.mark.parametrize("first, then", [("held_out", "test"), ("test", "held_out")])
+def test_the_parts_of_a_text_do_not_share_their_scores(
+    tmp_path: Path, first: str, then: str
+) -> None:
+    """Their windows are as many."""
+    source = tmp_path / "text"
+    source.write_bytes(bytes(np.random.default_rng(3).integers(0, 256, 4000, dtype=np.uint8)))
+    words = ["task.name=enwik8", f"task.source={source}", "task.eval_sequences=3"]
+    data = [build_task(tiny(*words, f"task.split={split}")) for split in (first, then)]
+    scores = [[m["bits_per_dim"] for m in cached.count_models(part)] for part in data]
+    for part, values in zip(data, scores, strict=True):
+        assert values == pytest.approx(list(part.count_models().values()))
+    assert scores[0] != scores[1]

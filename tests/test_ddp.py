@@ -269,9 +269,10 @@ def test_held_out_batches_need_not_be_a_multiple_of_the_ranks(
     assert both_ranks(
         "experiments.train", [*arguments, *DDP, f"out_dir={tmp_path / 'two'}"], tmp_path / "log.txt"
     ) == [0, 0]
-    assert result(tmp_path / "two")["loss_nats"] == pytest.approx(
-        result(tmp_path / "one")["loss_nats"], abs=1e-5
-    )
+    for number in ("loss_nats", "keys_per_token"):
+        assert result(tmp_path / "two")[number] == pytest.approx(
+            result(tmp_path / "one")[number], abs=1e-5
+        )
 
 
 def test_a_failing_run_on_two_processes_says_so(tmp_path: Path) -> None:

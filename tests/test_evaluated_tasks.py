@@ -13,6 +13,7 @@ from ablations.study import compose_cells, load_study
 from experiments.evaluate import main as evaluate
 from experiments.run_dir.outcome import read_evaluation
 from experiments.train import main as train
+from recall_study import recall_study
 from reformer_pl.config import ConfigError, RunConfig, load, to_dict
 from reformer_pl.config.evaluations import load_named_evaluation
 from tiny import tiny
@@ -147,3 +148,22 @@ def test_each_stands_in_tables_under_its_name_with_its_part(study_path: Path) ->
     assert results["eval_draws_std"].drop("Draws").isna().all()
     column = table.rows[0].entries[table.header.index("Draws, over draws") - 1]
     assert column.text.endswith("over 3 draws") if hasattr(column, "text") else column.note.endswith("over 3 draws")  # fmt: skip
+
+
+@pytest.mark.parametrize("on", ["rows", "columns"])
+def test_a_table_of_ones_own_marks_the_test_part_and_says_the_part(tmp_path: Path, on: str) -> None:
+    other = "columns" if on == "rows" else "rows"
+    report = [
+        {"table": {on: "evaluation", other: "train", "value": "accuracy"}},
+        {"table": {"rows": "train", "columns": "evaluation", "value": "accuracy_to_25"}},
+        {"table": {on: "evaluation", other: "train", "value": "eval_draws_std"}},
+    ]
+    evaluations = {"Full": ["model.attention=shared_full"], "Test": ["task.split=test"]}
+    study = recall_study(tmp_path, 2, report=report, evaluations=evaluations)
+    own, slices, spread = load_report(study).tables
+    labels = own.header[1:] if on == "columns" else tuple(row.label for row in own.rows)
+    assert labels == ("Full", "Test (test part)")
+    assert own.caption.startswith("Accuracy (%) by")
+    assert "marked (test part) are scored on the test part" in own.caption
+    assert slices.header[1:] == ("Full", "Test (test part)")
+    assert {entry.text for row in spread.rows for entry in row.entries} == {"not measured"}

@@ -96,12 +96,14 @@ def test_each_trained_model_has_a_panel_of_its_evaluations(tmp_path: Path) -> No
     (table,), (drawing,) = report.tables, report.figures
     titles = [axes.get_title() for axes in drawing.figure.axes]
     assert titles == [
-        "As trained", "Trained with Shared", "Trained with Shared, split=test",
-        "Trained with LSH-4", "Trained with LSH-4, split=test",
+        "As trained", "Trained with Shared", "Trained with Shared, test part",
+        "Trained with LSH-4", "Trained with LSH-4, test part",
     ]  # fmt: skip
     assert len(table.rows) == 2 * (1 + 7)
-    label = {row.label: row.variant for row in table.rows}["Shared, LSH-16"]
-    assert label == "Shared"
+    variants = {row.label: row.variant for row in table.rows}
+    assert variants["Shared, LSH-16"] == variants["Shared, Test-8 (test part)"] == "Shared"
+    assert drawing.figure.axes[0].get_ylabel() == "Accuracy (%)"
+    assert "Evaluations marked (test part)" in table.caption
 
 
 def test_one_trained_model_is_one_panel_and_its_own_score_is_in_the_table(tmp_path: Path) -> None:

@@ -415,6 +415,7 @@ def test_the_worked_example_of_an_attention_variant(tmp_path: Path) -> None:
         "reformer_pl/config/rules.py",
         "reformer_pl/config/unread.py",
         "reformer_pl/attention.py",
+        "reformer_pl/reach/keys_per_token.py",
         "tests/test_attention.py",
     ]
     tested, _ = run_commands(page, tmp_path, r"-m (?:pytest|experiments\.train) .*")

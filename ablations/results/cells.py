@@ -8,6 +8,7 @@ from ablations.result_columns import (
     BENCHMARK_ONLY,
     COSTS,
     COUNTS,
+    KEYS,
     OTHER_SCORES,
     PROVENANCE,
     SCORES,
@@ -21,7 +22,6 @@ from ablations.study.tune.final_cells import stages
 from experiments.run_dir.outcome import CHANGED, MISSING, is_ok, result_row
 from experiments.run_dir.rounds import over_rounds, read_rounds
 from reformer_pl.config import ConfigError
-from reformer_pl.metrics import KEYS_PER_TOKEN
 
 
 def load_cells(study: Study) -> pd.DataFrame:
@@ -37,7 +37,7 @@ def load_cells(study: Study) -> pd.DataFrame:
         *COUNTS,
         *SCORES,
         *OTHER_SCORES,
-        KEYS_PER_TOKEN.name,
+        KEYS,
         *COSTS,
         "measure",
         "peer",

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ablations.result_columns import (
     COLUMNS,
-    EVALUATED,
+    KEYS,
     MEASURED_COLUMNS,
     OTHER_SCORES,
     OWN,
@@ -64,7 +64,7 @@ def rows_of(
 
 
 def _evaluated(cell: Cell, name: str, overrides: list[str], status: str) -> dict[str, Any]:
-    scores: dict[str, Any] = dict.fromkeys(EVALUATED)
+    scores: dict[str, Any] = dict.fromkeys((*SCORES, *OTHER_SCORES, KEYS))
     if status != OK:
         return scores
     try:
@@ -79,7 +79,7 @@ def _evaluated(cell: Cell, name: str, overrides: list[str], status: str) -> dict
 
 def scores_by_hand(path: Path) -> dict[str, Any]:
     """Of an evaluation that was made by hand."""
-    scores: dict[str, Any] = dict.fromkeys(EVALUATED)
+    scores: dict[str, Any] = dict.fromkeys((*SCORES, *OTHER_SCORES, KEYS))
     try:
         evaluation = read_scores(path) or {}
     except ConfigError as error:

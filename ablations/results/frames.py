@@ -4,7 +4,15 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.result_columns import BENCHMARK_ONLY, COSTS, EVALUATED, FLAGS, WHOLE
+from ablations.result_columns import (
+    BENCHMARK_ONLY,
+    COSTS,
+    FLAGS,
+    KEYS,
+    OTHER_SCORES,
+    SCORES,
+    WHOLE,
+)
 
 
 def typed(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
@@ -19,7 +27,7 @@ def typed(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
         elif column in WHOLE:
             numbers = pd.to_numeric(frame[column], errors="coerce")
             frame[column] = numbers.where(numbers % 1 == 0).astype("Int64")
-        elif column in (*EVALUATED, *COSTS, *BENCHMARK_ONLY):
+        elif column in (*SCORES, *OTHER_SCORES, KEYS, *COSTS, *BENCHMARK_ONLY):
             frame[column] = pd.to_numeric(frame[column], errors="coerce").astype(float)
     return frame
 

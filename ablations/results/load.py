@@ -10,6 +10,7 @@ from ablations.result_columns import (
     BENCHMARK_ONLY,
     COSTS,
     COUNTS,
+    KEYS,
     OTHER_SCORES,
     PLAIN_PROVENANCE,
     SCORES,
@@ -25,7 +26,6 @@ from experiments.run_dir.files import CONFIG, EVALUATIONS, read_config_values
 from experiments.run_dir.outcome import OK
 from reformer_pl.config import ConfigError, flat
 from reformer_pl.config.unread import unread_keys
-from reformer_pl.metrics import KEYS_PER_TOKEN
 
 TUNING, FINAL = "tuning", "final"  # the stage of a cell
 
@@ -79,8 +79,7 @@ def load_results(*sources: Study | str | Path, runs_dir: Path = RUNS_DIR) -> pd.
     baselines, configs, versions = (list(dict.fromkeys(group)) for group in groups)
     run = ("study", "variant", "cell", "train", "eval", "seed", "status", "error")
     run = (*run, *present(("stage",), rows))
-    numbers = (*SCORES, *present(OTHER_SCORES, rows), *COSTS, *COUNTS, "split")
-    numbers = (*numbers, KEYS_PER_TOKEN.name)
+    numbers = (*SCORES, *present(OTHER_SCORES, rows), *COSTS, *COUNTS, "split", KEYS)
     measured = present(("measure", "peer", *BENCHMARK_ONLY), rows)
     made_by = (*PLAIN_PROVENANCE, *versions, "directory")
     frame = typed(rows, (*run, *numbers, *measured, *baselines, *configs, *made_by))

@@ -12,13 +12,13 @@ from typing import Any
 
 from experiments.run_dir.outcome import BENCHMARK_NUMBERS
 from reformer_pl.config import ConfigError
-from reformer_pl.metrics import KEYS_PER_TOKEN, SCORES
+from reformer_pl.metrics import DRAWS, KEYS_PER_TOKEN, SCORES
 
 TABLE = "table"
 EVALUATION = "evaluation"
 TABLE_KEYS = ("rows", "columns", "value")
 TRAINING_NUMBERS = (
-    *(metric.name for metric in SCORES), KEYS_PER_TOKEN.name,
+    *(metric.name for metric in SCORES), *DRAWS, KEYS_PER_TOKEN.name,
     "peak_memory_gib", "step_seconds", "tokens_per_second", "train_seconds", "startup_seconds",
     "closing_seconds", "steps", "parameters", "n_timed_steps", "n_rounds",
 )  # fmt: skip

@@ -162,7 +162,7 @@ def read_evaluation(directory: Path, name: str, overrides: list[str]) -> Result 
 def read_scores(path: Path) -> Result | None:
     """The file of an evaluation; None where there is none. Raises ConfigError."""
     scores = read_json(path)
-    for key in (*(score.name for score in (*SCORES, KEYS_PER_TOKEN)), *DRAWS):
+    for key in (*(score.name for score in SCORES), *DRAWS, KEYS_PER_TOKEN.name):
         if not isinstance((scores or {}).get(key), int | float | None):
             raise ConfigError(
                 f"{path} has {key} that is no number: move it away, and the next run makes it anew"

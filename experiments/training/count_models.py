@@ -41,6 +41,7 @@ def _baseline(order: int, bits: float) -> dict[str, Any]:
 def _key(data: SequenceData) -> str:
     """Names the bytes, the windows and the model of counts."""
     parts = {**data.identity(), "length": data.config.length, "windows": data.n_eval_sequences}
+    parts["split"] = data.config.split
     return hashlib.sha256(json.dumps([parts, "witten-bell 0-4"]).encode()).hexdigest()
 
 

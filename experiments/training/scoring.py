@@ -1,6 +1,4 @@
-"""A trained model scored: its weights, the numbers of a part of the data, and how many keys it
-reached.
-"""
+"""A trained model scored: its weights, the numbers of a part of the data, and the keys reached."""
 
 from typing import Any
 
@@ -15,9 +13,9 @@ from reformer_pl.tasks.batches import SequenceData
 
 
 def score(trainer: Trainer, module: LitSequenceModel, data: SequenceData) -> dict[str, float]:
-    """The scores of the task by name, on the part of the data that task.split names, the keys per
-    token where the attention says them, and the number of sequences; where a score is over several
-    draws of rotations, their number and spread.
+    """The scores of the task by name, on the part of the data that task.split names, and the number
+    of its sequences; where a score is over several draws of rotations, their number and spread; and
+    the keys per token, where the attention says them.
 
     Keys are counted in the same forward passes, of all sequences, draws of rotations and ranks.
     """
@@ -30,10 +28,9 @@ def score(trainer: Trainer, module: LitSequenceModel, data: SequenceData) -> dic
         (values,) = trainer.validate(module, datamodule=data, verbose=False, weights_only=True)
     keys = count.mean(sum_over_ranks)
     scores = {name.split("/")[1]: value for name, value in values.items()}
-    if keys is not None:
-        scores[KEYS_PER_TOKEN.name] = keys
     draws = {N_DRAWS: module.config.model.lsh.eval_draws} if DRAWS_STD in scores else {}
-    return scores | draws | {"sequences": data.n_eval_sequences}
+    reached = {} if keys is None else {KEYS_PER_TOKEN.name: keys}
+    return scores | draws | reached | {"sequences": data.n_eval_sequences}
 
 
 def load_weights(module: LitSequenceModel, weights: dict[str, Any], name: str) -> None:

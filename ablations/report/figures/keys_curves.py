@@ -16,10 +16,10 @@ ALL_KEYS = ("full", "shared_full")  # drawn across the panel, too: all others re
 
 
 @styled()
-def score_by_keys(data: pd.DataFrame, score: Metric, cells: pd.DataFrame) -> Figure:
+def score_by_keys(data: pd.DataFrame, score: Metric, axis: str, cells: pd.DataFrame) -> Figure:
     """`parts.keys.drawn_points` as curves over a logarithmic axis, with bars for both intervals.
 
-    `cells` have the scores of the model that knows nothing.
+    `axis` is the name of the vertical one. `cells` have the scores of the model that knows nothing.
     """
     panels = make_panels(data["panel"].unique(), with_lower=False, height=(2.4, 2.0))
     looks = plain_looks(sorted(data["curve"].unique(), key=list(data["curve"]).index))
@@ -43,7 +43,7 @@ def score_by_keys(data: pd.DataFrame, score: Metric, cells: pd.DataFrame) -> Fig
     heights.columns = ["mean", "low", "high"]
     scaled = tuple(score.scale * bound for bound in score.bounds) if score.bounds else None
     panels.first.set_ylim(limits(heights["mean"], scaled, heights))
-    panels.set_labels(KEYS_PER_TOKEN.axis, score.axis)
+    panels.set_labels(KEYS_PER_TOKEN.axis, axis)
     baseline_line(panels.figure, panels.all_axes, cells, score, list(heights["mean"]))
     legend_below(panels.figure, panels.first)
     return panels.figure

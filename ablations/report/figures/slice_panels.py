@@ -20,6 +20,7 @@ from ablations.report.drawing.panels import Panels, limits, make_panels
 from ablations.report.figures.training_curves import most_lines
 from ablations.report.judged import evaluation_heads, judged_by
 from ablations.report.styles.style import styled
+from ablations.report.variant_means import baselines
 from ablations.study import Study, compose_variants
 from ablations.study.axes.figure_keys import FigureKeys
 from experiments.run_dir.outcome import OK
@@ -28,8 +29,9 @@ from reformer_pl.metrics import Metric
 
 WORD, PAIRS = "slices", "task.pairs"
 DOTTED = (1, 2)
+WIDE_PANELS = 3  # more are too narrow for the whole name of the axis
 DODGE = 1.6  # of the range of 100 %: from one curve's points to the next curve's
-X_LABEL = "Distance to the pair (% of length)"
+X_LABEL, SHORT_X_LABEL = "Distance to the pair (% of length)", "Distance (% of length)"
 
 
 def looks_of(study: Study, cells: pd.DataFrame) -> Looks:
@@ -83,8 +85,9 @@ def by_distance(
                 _draw(axes, points, [variant], look, with_bars)
         axes.set_xticks([width * i for i in range(len(slices) + 1)])
         axes.set_xlim(0, 100)
-    columns = [f"{metric.name}_mean" for metric in slices]
-    _finish(panels, cells, metrics[0], data[columns].stack(), X_LABEL, y_label)
+    ends = pd.concat([_slices(row, slices) for _, row in data.iterrows()])
+    x_label = X_LABEL if len(places) <= WIDE_PANELS else SHORT_X_LABEL
+    _finish(panels, cells, metrics[0], ends, x_label, y_label)
     explain_looks(panels.figure, panels.all_axes, looks)
     return panels.figure
 
@@ -97,55 +100,67 @@ def by_pairs(
     curve for variants that do. None where no curve would have two points.
     """
     rows = data[data["n"] > 0].assign(**_series(study, data[data["n"] > 0]))
-    numbers = rows.groupby(["panel", "series"])["pairs"].nunique()
-    if numbers.empty or numbers.max() < 2:
+    rows = rows[rows.groupby(["panel", "series"])["pairs"].transform("nunique") > 1]
+    if rows.empty:
         return None
     titles, names = list(rows["panel"].unique()), list(rows["series"].unique())
-    panels, looks = make_panels(titles, with_lower=False), plain_looks(names)
+    panels = make_panels(titles, with_lower=False)
+    ends = pd.DataFrame(
+        {key: score.scale * rows[f"{score.name}_{key}"] for key in ("mean", "low", "high")}
+    )
+    styles = _styles(looks_of(study, cells), rows)
     for title, axes in panels.upper.items():
         for i, name in enumerate(names):
-            look = looks.styles[name] | sizes(i, len(names), len(titles) > 1) | {"markevery": 1}
+            look = styles[name] | sizes(i, len(names), len(titles) > 1) | {"markevery": 1}
             own = rows[(rows["panel"] == title) & (rows["series"] == name)].sort_values("pairs")
             if title == titles[0]:
                 axes.plot([], [], gid=belongs(*own["train"], linked=False), label=name, **look)
-            points = pd.DataFrame({"x": own["pairs"].astype(float)})
-            for key in ("mean", "low", "high"):
-                points[key] = score.scale * own[f"{score.name}_{key}"]
+            points = ends.loc[own.index].assign(x=own["pairs"].astype(float))
             _draw(axes, points, list(own["train"]), look, len(names) <= MOST_BARS)
         axes.set_xscale("log", base=2)
         ticks = sorted(rows["pairs"].unique())
         axes.set_xticks([float(n) for n in ticks], [str(n) for n in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(x=0.08)
-    _finish(panels, cells, score, rows[f"{score.name}_mean"], "Pairs", y_label)
+    _finish(panels, cells, score, ends, "Pairs", y_label)
     legend_below(panels.figure, panels.first)
     return panels.figure
+
+
+def _styles(looks: Looks, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Of each curve that of its first variant, as in the other figure, where they tell the curves
+    apart.
+    """
+    first = rows.groupby("series", sort=False)["train"].first()
+    styles = {name: looks.styles[variant] for name, variant in first.items()}
+    different = {(style["color"], style["marker"]) for style in styles.values()}
+    return styles if len(different) == len(styles) else plain_looks(styles).styles
 
 
 def _series(study: Study, rows: pd.DataFrame) -> dict[str, list[str]]:
     """The panel and the curve of each row, by what they are besides their number of pairs.
 
-    Where an evaluation sets the pairs, a curve is one variant.
+    Evaluations that set the pairs share a panel, where they are alike otherwise. A curve is then of
+    one variant.
     """
-    without_pairs = _without_pairs(study)
-    heads, others = evaluation_heads(study), {}
+    heads, without_pairs = evaluation_heads(study), _without_pairs(study)
+    changes = {name: task_changes(o) for name, o in study.evaluations.items()}
+    others = {}
     for name, overrides in study.evaluations.items():
-        keys = [o for o in overrides if not o.startswith((f"{PAIRS}=", "task.length="))]
-        others[name] = tuple(keys)
-    panels: dict[str, str] = {}
-    for name, keys in others.items():
-        alike = [other for other in others if others[other] == keys]
-        words = ", ".join(key.rsplit(".", 1)[-1] for key in keys)
-        panels[name] = heads[name] if len(alike) == 1 else words
-    sets_pairs = {name for name, o in study.evaluations.items() if "pairs" in task_changes(o)}
-    series = [
-        variant if name in sets_pairs else without_pairs[variant]
-        for variant, name in zip(rows["train"], rows["eval"], strict=True)
-    ]
-    shown = len(study.evaluations) > 1
+        if "pairs" in changes[name]:
+            others[name] = tuple(o for o in overrides if not o.startswith(f"{PAIRS}="))
+    panels = {}
+    for name in study.evaluations:
+        alike = [other for other in others if others[other] == others.get(name)]
+        words = ", ".join(key.rsplit(".", 1)[-1] for key in others.get(name, ()))
+        panels[name] = (words or ", ".join(alike)) if len(alike) > 1 else heads[name]
+    shown = len(set(panels.values())) > 1
     return {
-        "panel": [panels.get(name, "") if shown else "" for name in rows["eval"]],
-        "series": series,
+        "panel": [panels[name] if shown else "" for name in rows["eval"]],
+        "series": [
+            variant if name in others else without_pairs[variant]
+            for variant, name in zip(rows["train"], rows["eval"], strict=True)
+        ],
     }
 
 
@@ -196,12 +211,19 @@ def _finish(
     panels: Panels,
     cells: pd.DataFrame,
     score: Metric,
-    means: pd.Series,
+    ends: pd.DataFrame,
     x_label: str,
     y_label: str,
 ) -> None:
-    """The scale that all panels share, chance, and the names of the axes."""
+    """The scale that all panels share, chance, and the names of the axes.
+
+    The scale holds the means, the `ends` of their intervals, and chance where it is near.
+    """
     bounds = tuple(score.scale * bound for bound in score.bounds) if score.bounds else None
-    panels.first.set_ylim(*limits(score.scale * means, bounds))
+    low, high = ends["mean"].min(), ends["mean"].max()
+    chance = [score.scale * b[score.name] for b in baselines(cells).values() if score.name in b]
+    near = [value for value in chance if value >= low - (high - low)]
+    shown = pd.concat([ends["mean"], pd.Series(near, dtype=float)])
+    panels.first.set_ylim(*limits(shown, bounds, ends))
     baseline_line(panels.figure, panels.all_axes, cells, score, dashes=DOTTED)
     panels.set_labels(x_label, y_label)

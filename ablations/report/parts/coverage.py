@@ -84,8 +84,7 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
         "attention's probability mass on keys that the hash buckets reach, by the number of "
         "rounds. Line: mean over layers, heads and seeds; band: lowest to highest; dashed: the "
         "share of a query's keys that is reached, which is the mass that as many random keys would "
-        "hold; dotted: the mass of each query's best as many keys. Of held-out "
-        "sequences."
+        "hold; dotted: the mass of each query's best as many keys. Of held-out sequences."
     )
     return [Drawing("coverage", caption, coverage_curves(study, recorded))]
 

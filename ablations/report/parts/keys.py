@@ -15,7 +15,7 @@ import pandas as pd
 from ablations.report.drawing.figure import Drawing, not_drawn
 from ablations.report.figures.keys_curves import score_by_keys
 from ablations.report.interval import mean_interval
-from ablations.report.judged import judged_by
+from ablations.report.judged import evaluation_heads, judged_by, scored_part, scored_words
 from ablations.report.table import Entry, Row, Table, Value, Words
 from ablations.report.variant_means import (
     drawn_intervals,
@@ -35,7 +35,7 @@ from ablations.study.grid import Grid
 from experiments.run_dir.outcome import OK
 from reformer_pl.config import RunConfig, flat, to_dict
 from reformer_pl.config.evaluations import load_evaluation
-from reformer_pl.config.rules import ATTENTIONS
+from reformer_pl.config.rules import ATTENTIONS, PARTS
 from reformer_pl.config.unread import unread_keys
 from reformer_pl.metrics import KEYS_PER_TOKEN, Metric
 
@@ -51,19 +51,20 @@ Values = dict[str, Any]  # a flat config
 
 def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
     """Each variant as it was trained, and under each evaluation."""
-    score, data = judged_by(study), keys_data(study, cells)
+    score, data, heads = judged_by(study), keys_data(study, cells), evaluation_heads(study)
     metrics = (KEYS_PER_TOKEN, score)
     places = {metric: metric_places(metric, data[f"{metric.name}_mean"]) for metric in metrics}
     rows = []
     for row in data.to_dict("records"):
-        own = AS_TRAINED if row["eval"] == OWN else row["eval"]
+        name = AS_TRAINED if row["eval"] == OWN else heads[row["eval"]]
         values = [_entry(row, metric, places[metric], cells) for metric in metrics]
-        label = row["train"] if row["eval"] == OWN else f"{row['train']}, {own}"
-        entries = (Words(own), Words(row["attention"]), *values, Value(row["n"]))
+        label = row["train"] if row["eval"] == OWN else f"{row['train']}, {name}"
+        entries = (Words(name), Words(row["attention"]), *values, Value(row["n"]))
         rows.append(Row(label, entries, row["train"]))
     caption = (
-        f"Held-out {score.words} and keys per token, the mean number of distinct keys that a query "
-        f"reaches over positions, heads, layers and sequences{over_seeds(study)}."
+        f"{_scores(study, score.words)} and keys per token, the mean number of distinct keys that "
+        f"a query reaches, over positions, heads, layers and sequences{over_seeds(study)}."
+        f"{scored_words(study)}"
     )
     header = ("variant", "scored with", "attention", *(metric.header for metric in metrics), "n")
     return [Table("keys", caption, header, tuple(rows), data)]
@@ -77,11 +78,22 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     intervals = drawn_intervals(study, cells)
     bars = f"; bars: {intervals}" if intervals else ""
     caption = (
-        f"{score.axis} against keys per token, the mean number of distinct keys that a query "
-        f"reaches: a curve for each kind of attention{bars}. Horizontal: attention to all keys."
-        f"{not_drawn(study, cells)}"
+        f"{_scores(study, score.words)} against keys per token, the mean number of distinct keys "
+        f"that a query reaches: a curve for each kind of attention{bars}. Horizontal: attention to "
+        f"all keys.{scored_words(study)}{not_drawn(study, cells)}"
     )
-    return [Drawing("keys", caption, score_by_keys(drawn, score, cells))]
+    axis = score.axis if _is_held_out(study) else _scores(study, score.header)
+    return [Drawing("keys", caption, score_by_keys(drawn, score, axis, cells))]
+
+
+def _scores(study: Study, words: str) -> str:
+    """At the start of a caption; without a part where the evaluations are of several."""
+    text = f"Held-out {words}" if _is_held_out(study) else words
+    return text[:1].upper() + text[1:]
+
+
+def _is_held_out(study: Study) -> bool:
+    return scored_part(study) == "Held-out "
 
 
 def keys_data(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
@@ -113,7 +125,7 @@ def keys_data(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def drawn_points(study: Study, data: pd.DataFrame) -> pd.DataFrame:
-    """The rows with both numbers; without a panel of one attention as trained, unless it is alone."""
+    """The rows with both numbers. A panel of one attention as trained is left out beside others."""
     score = judged_by(study)
     drawn = data.dropna(subset=[f"{KEYS_PER_TOKEN.name}_mean", f"{score.name}_mean"])
     is_own = drawn["eval"] == OWN
@@ -139,7 +151,7 @@ def _points(study: Study) -> Iterator[tuple[str, str, str, Values]]:
             trained = composed(cell.overrides)
             for name, overrides in study.evaluations.items():
                 config = load_evaluation(trained, overrides)
-                others = [f"{k.rsplit('.', 1)[-1]}={v}" for k, v in _other_changes(trained, config)]
+                others = _other_changes(trained, config)
                 panel = ", ".join([f"Trained with {shown[variant]}", *others])
                 yield variant, name, panel, _attention_keys(config)
 
@@ -170,12 +182,12 @@ def _attention_keys(config: RunConfig) -> Values:
     return {k: v for k, v in _read(config).items() if _is_of_attention(k) and k not in NO_REACH}
 
 
-def _other_changes(trained: RunConfig, config: RunConfig) -> Iterator[tuple[str, Any]]:
-    """What else an evaluation changes: the part of the data that it scores."""
+def _other_changes(trained: RunConfig, config: RunConfig) -> Iterator[str]:
+    """What else an evaluation changes, as the words of its panel: "test part", "length=256"."""
     before = _read(trained)
     for key, value in _read(config).items():
         if not _is_of_attention(key) and before.get(key) != value:
-            yield key, value
+            yield PARTS[value] if key == "task.split" else f"{_last(key)}={value}"
 
 
 def _read(config: RunConfig) -> Values:

@@ -145,7 +145,8 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     data, metrics = tables[0].data, metrics_shown(study)
     intervals = drawn_intervals(study, cells)
     bars = f" Bars: {intervals}." if intervals and shows_intervals(study, cells) else ""
-    end = f"{scored_words(study)}{bars} Dotted: chance.{not_drawn(study, cells)}"
+    bars += " Dotted: chance, where it lies within the axis."
+    end = f"{scored_words(study)}{bars}{not_drawn(study, cells)}"
     title = _title(study)
     y_label = f"{title} (%)"
     panels = ", a panel for each evaluation" if len(study.evaluations) > 1 else ""
@@ -156,6 +157,7 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     drawings = [Drawing("slices", caption, by_distance(study, cells, data, metrics, y_label))]
     figure = by_pairs(study, cells, data, metrics[0], y_label)
     if figure is not None:
+        panels = panels if len(figure.axes) > 1 else ""
         caption = f"{title} of recall by the number of pairs in a sequence{panels}.{end}"
         drawings.append(Drawing("slices_pairs", caption, figure))
     return drawings

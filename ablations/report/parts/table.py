@@ -1,8 +1,11 @@
 """`table`: a table of the user's choice, one number by the axes of the grid and the evaluations."""
 
+import math
+
 import pandas as pd
 
 from ablations.report.interval import mean_interval
+from ablations.report.judged import evaluation_heads, scored_part, scored_words
 from ablations.report.numbers import MISSING, digits
 from ablations.report.table import Row, Table, Value, Words, if_disturbed
 from ablations.report.variant_means import (
@@ -62,12 +65,15 @@ def user_table(study: Study, results: pd.DataFrame, wanted: UserTable, name: str
     is_own = results["eval"] == OWN
     by_evaluation = EVALUATION in (*wanted.rows, *wanted.columns)
     rows = results[~is_own if by_evaluation else is_own]
+    if wanted.value not in rows:  # of no run: no row has it
+        rows = rows.assign(**{wanted.value: math.nan})
     metric = metric_of(wanted.value, rows)
     keys = [*wanted.rows, *wanted.columns]
     groups = dict(list(rows.groupby(keys, sort=False)))
     means = {place: _finished(group, metric).mean() for place, group in groups.items()}
     places = digits(means.values()) if metric.places is None else metric.places
     heads = _places(rows, wanted.columns)
+    marks = evaluation_heads(study)
     lines, data = [], []
     for row in _places(rows, wanted.rows):
         entries = []
@@ -78,14 +84,20 @@ def user_table(study: Study, results: pd.DataFrame, wanted: UserTable, name: str
                 values = _finished(group, metric) / metric.scale
                 low, high = mean_interval(values, value_bounds(metric.name))
                 data.append((*row, *head, len(values), values.mean(), low, high))
-        lines.append(Row(_label(row), tuple(entries), _variant(rows, wanted.rows, row)))
+        label = _label(wanted.rows, row, marks)
+        lines.append(Row(label, tuple(entries), _variant(rows, wanted.rows, row)))
+    is_score = metric in SCORES
+    part = scored_part(study) if by_evaluation else "Held-out "
+    title = metric.title if metric.noun or metric.header else metric.name
+    title = f"{part}{title[:1].lower()}{title[1:]}" if is_score and part else title
     caption = (
-        f"{metric.title if metric.noun or metric.header else metric.name}"
-        f"{f' ({metric.suffix})' if metric.suffix else ''} by {', '.join(wanted.rows)} (rows) and "
+        f"{title}{f' ({metric.suffix})' if metric.suffix else ''} by "
+        f"{', '.join(wanted.rows)} (rows) and "
         f"{', '.join(wanted.columns)} (columns){over_seeds(study)}."
+        f"{scored_words(study) if is_score and by_evaluation else ''}"
         f"{side_by_side(study) if metric.flag else ''}"
     )
-    header = (", ".join(wanted.rows), *map(_label, heads))
+    header = (", ".join(wanted.rows), *(_label(wanted.columns, head, marks) for head in heads))
     names = [*keys, "n", *(f"{metric.name}_{end}" for end in ("mean", "low", "high"))]
     return Table(name, caption, header, tuple(lines), pd.DataFrame(data, columns=names))
 
@@ -117,9 +129,15 @@ def _places(rows: pd.DataFrame, keys: tuple[str, ...]) -> list[tuple[str, ...]]:
     return list(dict.fromkeys(zip(*(rows[key] for key in keys), strict=True)))
 
 
-def _label(choices: tuple[str, ...]) -> str:
-    """Of a row or a column; an axis that a variant has not says nothing."""
-    return " / ".join(filter(None, choices)) or MISSING
+def _label(keys: tuple[str, ...], choices: tuple[str, ...], heads: dict[str, str]) -> str:
+    """Of a row or a column; an axis that a variant has not says nothing. An evaluation has its
+    head.
+    """
+    words = (
+        heads.get(choice, choice) if key == EVALUATION else choice
+        for key, choice in zip(keys, choices, strict=True)
+    )
+    return " / ".join(filter(None, words)) or MISSING
 
 
 def _variant(rows: pd.DataFrame, keys: tuple[str, ...], labels: tuple[str, ...]) -> str:

@@ -31,6 +31,7 @@ from ablations.report.styles.style import column_inches, page_inches, styled
 from ablations.report.table import Entry, Row, Table, Value, Words, mark_variants
 from ablations.report.variant_means import (
     baselines,
+    count_models,
     drawn_intervals,
     ended_badly,
     finished_by_variant,
@@ -50,6 +51,7 @@ from ablations.results import score_rows, variant_labels
 from ablations.study import Study
 from ablations.study.axes.variant_axes import short_labels
 from experiments.run_dir.outcome import OK
+from reformer_pl.config.evaluations import task_changes
 from reformer_pl.metrics import STEP_SECONDS, TRAIN_SECONDS, Metric
 
 HEAD_INCHES = 0.95  # above and below the rows
@@ -86,7 +88,7 @@ def _means(study: Study, cells: pd.DataFrame) -> str:
 
 
 def score_table(study: Study, cells: pd.DataFrame) -> Table:
-    """Table 2, the paper's numbers below ours."""
+    """Table 2, the paper's numbers below ours; count models below all, of the task as trained."""
     score, data, seeds = judged_by(study), score_data(study), cells["seed"].nunique()
     names = list(data["eval"].unique())
     decimals = metric_places(score, data[f"{score.name}_mean"])
@@ -110,6 +112,12 @@ def score_table(study: Study, cells: pd.DataFrame) -> Table:
         if _paper(study):
             below = (*paper, *[Words("")] * (len(draws) + 2))
             rows.append(Row(f"{variant}, paper", below, variant, "paper"))
+    for name, model in count_models(cells).items():
+        value = Value(score.scale * model.get(score.name, math.nan), places=decimals)
+        same_task = [not task_changes(study.evaluations.get(column, ())) for column in names]
+        entries = [value if same else Value(math.nan) for same in same_task]
+        rest = [Words("")] * (len(draws) + 2)
+        rows.append(Row(name, (*entries, *rest), "", "baseline"))
     for column, name in enumerate(names):
         own = results[results["eval"] == name]
         rows = mark_variants(rows, column, bold_variants(study, own, score, decimals))
