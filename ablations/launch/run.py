@@ -34,10 +34,11 @@ from ablations.launch.options import Options
 from ablations.launch.pace import state
 from ablations.launch.study_lock import locked
 from ablations.launch.views.dry_run import print_decisions
-from ablations.launch.views.shared_runs import shared_lines
+from ablations.launch.views.study_lines import study_lines
 from ablations.launch.views.tuning import tuning_lines
 from ablations.study import Study, compose_cells
 from ablations.study.cell import Cell
+from ablations.study.runs.sample import record_samples
 from ablations.study.runs.shared import one_cell_a_run
 from ablations.study.tune.final_cells import known, stages, with_choices
 from experiments.run_dir.outcome import OK
@@ -74,7 +75,9 @@ def run(studies: list[Study], options: Options, launcher: Launcher) -> int:
             waiting = [cell for study in studies for cell in study.cells if study.is_open(cell)]
             set_aside([*readable, *waiting])
         for study, plans in zip(studies, planned, strict=True):
-            _print(shared_lines(study))
+            if not stop.signals:
+                record_samples(study)
+            _print(study_lines(study))
             if study.tuning is None:
                 codes.append(_start(plans[0], options, launcher, stop))
             else:
@@ -97,7 +100,7 @@ def dry_run(studies: list[Study], options: Options, launcher: Launcher) -> int:
     code = 0
     for study, plans in zip(studies, planned, strict=True):
         code = max(code, *[print_decisions(plan) for plan in plans if plan.study.cells])
-        _print([*shared_lines(study), *tuning_lines(study)])
+        _print([*study_lines(study), *tuning_lines(study)])
     return code
 
 
