@@ -81,7 +81,7 @@ def run(studies: list[Study], options: Options, launcher: Launcher) -> int:
             if study.tuning is None:
                 codes.append(_start(plans[0], options, launcher, stop))
             else:
-                codes.append(_tune_and_run(study, plans[0], options, launcher, stop))
+                codes.append(_tune_and_run(study, plans[0], options, launcher, jobs, stop))
             if stop.signals:
                 return 128 + stop.signals[0]
     return max(codes)
@@ -155,7 +155,12 @@ def _plan(
 
 
 def _tune_and_run(
-    study: Study, plan: Plan, options: Options, launcher: Launcher, stop: Stop
+    study: Study,
+    plan: Plan,
+    options: Options,
+    launcher: Launcher,
+    jobs: dict[Cell, Job],
+    stop: Stop,
 ) -> int:
     """`plan` is that of the tuning cells. What they choose is read from the disk afterwards."""
     alone = replace(options, parallel=1) if study.timed else options
@@ -166,7 +171,8 @@ def _tune_and_run(
     study = with_choices(study)
     _print(tuning_lines(study)[1:])
     ready = _compose(study, options, launcher)[1]
-    jobs = settle(study.all_cells)
+    if launcher.stays:  # else a queue may not list yet what it has just been given
+        jobs = settle(study.all_cells)
     tried = frozenset(cell.directory for cell in plan.starting)
     later = replace(options, force=False)  # what was there has been renamed
     final = _plan(ready, later, jobs, stop, tried)
