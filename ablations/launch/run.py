@@ -40,9 +40,9 @@ from ablations.study import Study, compose_cells
 from ablations.study.cell import Cell
 from ablations.study.runs.sample import record_samples
 from ablations.study.runs.shared import one_cell_a_run
-from ablations.study.tune.final_cells import known, stages, with_choices
+from ablations.study.tune.final_cells import known, stages, unlike_any_choice, with_choices
 from experiments.run_dir.outcome import OK
-from reformer_pl.config import RunConfig
+from reformer_pl.config import ConfigError, RunConfig
 
 Stage = tuple[Study, list[RunConfig]]  # cells that run in turn with those of others
 
@@ -70,6 +70,8 @@ def run(studies: list[Study], options: Options, launcher: Launcher) -> int:
         planned = [[_plan(stage, options, jobs, stop) for stage in grid] for grid in grids]
         for plan in chain.from_iterable(planned):
             check_decisions(plan)
+        if not options.force and not options.extend:
+            _check_waiting(studies)
         if options.force and not stop.signals:
             readable = [cell for plans in planned for plan in plans for cell in plan.readable]
             waiting = [cell for study in studies for cell in study.cells if study.is_open(cell)]
@@ -97,6 +99,8 @@ def dry_run(studies: list[Study], options: Options, launcher: Launcher) -> int:
     refuse_unknown(jobs)
     refuse_live(jobs, launcher, options.force)
     planned = [[_plan(stage, options, jobs, Stop()) for stage in grid] for grid in grids]
+    if not options.force and not options.extend:
+        _check_waiting(studies)
     code = 0
     for study, plans in zip(studies, planned, strict=True):
         code = max(code, *[print_decisions(plan) for plan in plans if plan.study.cells])
@@ -180,6 +184,17 @@ def _tune_and_run(
     code = _start(final, later, launcher, stop)
     is_open = any(study.is_open(cell) for cell in study.cells)
     return 1 if is_open and launcher.stays else code
+
+
+def _check_waiting(studies: list[Study]) -> None:
+    """Before hours of tuning: the final cells can then be run (ConfigError)."""
+    for study in studies:
+        for cell, reason in unlike_any_choice(study).items():
+            raise ConfigError(
+                f"study {study.name}: {cell.directory} holds a run of another config than any "
+                f"that tune can choose ({reason}): rename the study, move it away, or start all "
+                "cells over with --force"
+            )
 
 
 def _print(lines: list[str]) -> None:
