@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ablations.arguments.parser import parser
+from ablations.arguments.sample_options import samples_of
 from ablations.export import export, send
 from ablations.launch.jobs import settle
 from ablations.launch.launchers import launcher_of
@@ -22,12 +23,13 @@ from ablations.launch.options import Options
 from ablations.launch.predicted_memory import Predictions, prediction_line, print_longest
 from ablations.launch.run import dry_run, run, wait
 from ablations.launch.views.plan import plan_end
-from ablations.launch.views.shared_runs import shared_lines
 from ablations.launch.views.status import print_status
+from ablations.launch.views.study_lines import study_lines
 from ablations.launch.views.tuning import tuning_lines
 from ablations.study import Study, compose_cells, load_study
 from ablations.study.folder import open_source
 from ablations.study.problems import problem_lines
+from ablations.study.runs.sample import draw
 from ablations.study.runs.shared import one_cell_a_run
 from ablations.study.tune.final_cells import tuning_study, with_choices
 from experiments.log import READER_IS_GONE, printing
@@ -76,8 +78,11 @@ def _main(arguments: argparse.Namespace) -> int:
 
 
 def _load_studies(arguments: argparse.Namespace) -> list[Study]:
+    asks = arguments.command in ("plan", "run")  # others show what has been drawn
+    samples = samples_of(arguments) if asks else ()
     studies = [
-        load_study(name, arguments.runs_dir, arguments.max_cells) for name in arguments.study
+        draw(load_study(name, arguments.runs_dir, arguments.max_cells, whole=asks), samples)
+        for name in arguments.study
     ]
     repeated = [name for name, n in Counter(study.name for study in studies).items() if n > 1]
     if repeated:
@@ -124,7 +129,7 @@ def _status(studies: list[Study]) -> int:
             tuned = tuning_study(study)
             print_status(tuned, compose_cells(tuned), console)
         print_status(study, compose_cells(study), console)
-        print_lines(console, [*shared_lines(study), *tuning_lines(study)])
+        print_lines(console, [*study_lines(study), *tuning_lines(study)])
     return 0
 
 
@@ -154,7 +159,7 @@ def _plan(study: Study, for_gpu: bool) -> int:
     if study.tuning is not None:
         _plan_cells(tuning_study(study), predictions)
     _plan_cells(study, predictions)
-    for line in (*shared_lines(study), *tuning_lines(study)):
+    for line in (*study_lines(study), *tuning_lines(study)):
         print(f"# {line}", flush=True)
     return 0
 

@@ -95,7 +95,8 @@ def test_a_crash_after_the_work_is_done_takes_nothing_back(
     scored = f"""{{"name": "LSH-8", "overrides": {json.dumps(overrides)}, "accuracy": 0.5}}"""
     write = f"mkdir -p evaluations; echo '{scored}' > evaluations/LSH-8.json"
     study = study_of(
-        axes={"train": {"whole": [], "unscored": []}}, evaluations={"LSH-8": overrides}
+        axes={"train": {"whole": [], "unscored": ["optim.warmup_steps=1"]}},
+        evaluations={"LSH-8": overrides},
     )
 
     def command(cell: Cell) -> list[str]:

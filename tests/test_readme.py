@@ -286,6 +286,7 @@ SOMETIMES = (
     ".owner",
     "checkpoints/previous.ckpt",
     "asked.json",
+    "sample.json",
     "result.at-step-N.json",
     "evaluations.at-step-N/",
 )

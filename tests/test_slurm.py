@@ -267,12 +267,11 @@ def test_one_sbatch_for_each_array_of_equal_cells(
     cluster: Path, study_of: Callable[..., Study], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Five cells of one process and two of four on two nodes, where an array may have three."""
-    pair = ["trainer=ddp", "trainer.devices=4"]
+    names = [*"abcde", "pair", "other"]
+    own = {name: ["trainer=ddp", f"optim.warmup_steps={i}"] for i, name in enumerate(names)}
     axes = {
         "train": {
-            **{name: ["trainer=ddp", "trainer.devices=2"] for name in "abcde"},
-            "pair": pair,
-            "other": pair,
+            name: [*own[name], f"trainer.devices={2 if name in 'abcde' else 4}"] for name in names
         }
     }
     study = study_of("a", axes=axes)

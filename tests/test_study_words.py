@@ -84,8 +84,9 @@ def test_a_label_is_the_same_in_folders_tables_and_csv(
     study_of: Callable[..., Study], tmp_path: Path
 ) -> None:
     study_of("fine")
-    Path("mine.yaml").write_text("axes: {train: {on: [], 1e3: [], 1_0: [], None: [], nan: []}}\n")
     labels = ["on", "1e3", "1_0", "None", "nan"]
+    variants = [f"{label}: [optim.warmup_steps={i}]" for i, label in enumerate(labels)]
+    Path("mine.yaml").write_text(f"axes: {{train: {{{', '.join(variants)}}}}}\n")
     assert main(["run", "./mine.yaml"]) == 0 and main(["report", "./mine.yaml"]) == 0
     assert main(["export", "./mine.yaml", "--out", "all.csv"]) == 0
     assert {path.name for path in Path("runs/mine").iterdir()} >= set(labels)

@@ -247,6 +247,24 @@ def test_a_choice_never_flips_in_silence(
     assert len(starts()) == 8
 
 
+def test_runs_of_before_the_tuning_are_refused_at_once(
+    tuned: Callable[..., Study], capfd: pytest.CaptureFixture[str]
+) -> None:
+    axes = {"train": {"Full": ["model.attention=full"]}}
+    written = {"axes": axes, "seeds": [1], "tune_seeds": [0]}
+    tuned(**written, tune={"optim.lr": [0.03]})  # one value: nothing to choose
+    assert main(["run", "./mine.yaml"]) == 0
+    tuned(**written)
+    capfd.readouterr()
+    assert main(["run", "./mine.yaml"]) == 2
+    error = capfd.readouterr().err
+    assert "runs/mine/Full/seed=1 holds a run of another config than any that tune" in error
+    assert error.count("\n") == 1 and starts() == ["Full seed=1"]
+    tuned(**written, tune={"optim.lr": [0.03, 0.002]})
+    assert main(["run", "./mine.yaml"]) == 2, "another value than that of the run is best"
+    assert len(starts()) == 3
+
+
 def test_a_longer_list_waits_for_its_new_values(
     tuned: Callable[..., Study], capfd: pytest.CaptureFixture[str]
 ) -> None:

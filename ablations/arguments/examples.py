@@ -36,6 +36,7 @@ examples:
   python -m ablations run my_study.yaml --gpus 0-7 --gpus-per-cell 2 --timeout 3600
   python -m ablations run my_study.yaml --retry --memory-limit 24
   python -m ablations run my_study.yaml --force --dry-run
+  python -m ablations run large.yaml --sample 20      some of its cells, drawn at random
   python -m ablations run my_study.yaml --launcher slurm --slurm my_cluster.yaml --wait
 
 A run is written to runs/STUDY/CELL/seed=N, what it says to log.txt there.

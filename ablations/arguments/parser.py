@@ -10,6 +10,7 @@ from ablations.arguments.place import place
 from ablations.arguments.plan_options import add_plan_options
 from ablations.arguments.report_options import add_report_options
 from ablations.arguments.run_options import add_run_options
+from ablations.arguments.sample_options import add_sample_options
 from ablations.export import FORMATS, TRACKERS
 from ablations.study.grid import MAX_CELLS
 
@@ -60,6 +61,8 @@ def parser() -> Parser:
             metavar="DIR",
             help="where the studies are kept (default: runs)",
         )
+        if name in ("plan", "run"):
+            add_sample_options(sub)
         if name in ("plan", "run", "status", "report"):
             sub.add_argument(
                 "--max-cells",

@@ -34,14 +34,15 @@ from ablations.launch.options import Options
 from ablations.launch.pace import state
 from ablations.launch.study_lock import locked
 from ablations.launch.views.dry_run import print_decisions
-from ablations.launch.views.shared_runs import shared_lines
+from ablations.launch.views.study_lines import study_lines
 from ablations.launch.views.tuning import tuning_lines
 from ablations.study import Study, compose_cells
 from ablations.study.cell import Cell
+from ablations.study.runs.sample import record_samples
 from ablations.study.runs.shared import one_cell_a_run
-from ablations.study.tune.final_cells import known, stages, with_choices
+from ablations.study.tune.final_cells import known, stages, unlike_any_choice, with_choices
 from experiments.run_dir.outcome import OK
-from reformer_pl.config import RunConfig
+from reformer_pl.config import ConfigError, RunConfig
 
 Stage = tuple[Study, list[RunConfig]]  # cells that run in turn with those of others
 
@@ -69,16 +70,20 @@ def run(studies: list[Study], options: Options, launcher: Launcher) -> int:
         planned = [[_plan(stage, options, jobs, stop) for stage in grid] for grid in grids]
         for plan in chain.from_iterable(planned):
             check_decisions(plan)
+        if not options.force and not options.extend:
+            _check_waiting(studies)
         if options.force and not stop.signals:
             readable = [cell for plans in planned for plan in plans for cell in plan.readable]
             waiting = [cell for study in studies for cell in study.cells if study.is_open(cell)]
             set_aside([*readable, *waiting])
         for study, plans in zip(studies, planned, strict=True):
-            _print(shared_lines(study))
+            if not stop.signals:
+                record_samples(study)
+            _print(study_lines(study))
             if study.tuning is None:
                 codes.append(_start(plans[0], options, launcher, stop))
             else:
-                codes.append(_tune_and_run(study, plans[0], options, launcher, stop))
+                codes.append(_tune_and_run(study, plans[0], options, launcher, jobs, stop))
             if stop.signals:
                 return 128 + stop.signals[0]
     return max(codes)
@@ -94,10 +99,12 @@ def dry_run(studies: list[Study], options: Options, launcher: Launcher) -> int:
     refuse_unknown(jobs)
     refuse_live(jobs, launcher, options.force)
     planned = [[_plan(stage, options, jobs, Stop()) for stage in grid] for grid in grids]
+    if not options.force and not options.extend:
+        _check_waiting(studies)
     code = 0
     for study, plans in zip(studies, planned, strict=True):
         code = max(code, *[print_decisions(plan) for plan in plans if plan.study.cells])
-        _print([*shared_lines(study), *tuning_lines(study)])
+        _print([*study_lines(study), *tuning_lines(study)])
     return code
 
 
@@ -152,7 +159,12 @@ def _plan(
 
 
 def _tune_and_run(
-    study: Study, plan: Plan, options: Options, launcher: Launcher, stop: Stop
+    study: Study,
+    plan: Plan,
+    options: Options,
+    launcher: Launcher,
+    jobs: dict[Cell, Job],
+    stop: Stop,
 ) -> int:
     """`plan` is that of the tuning cells. What they choose is read from the disk afterwards."""
     alone = replace(options, parallel=1) if study.timed else options
@@ -163,7 +175,8 @@ def _tune_and_run(
     study = with_choices(study)
     _print(tuning_lines(study)[1:])
     ready = _compose(study, options, launcher)[1]
-    jobs = settle(study.all_cells)
+    if launcher.stays:  # else a queue may not list yet what it has just been given
+        jobs = settle(study.all_cells)
     tried = frozenset(cell.directory for cell in plan.starting)
     later = replace(options, force=False)  # what was there has been renamed
     final = _plan(ready, later, jobs, stop, tried)
@@ -171,6 +184,17 @@ def _tune_and_run(
     code = _start(final, later, launcher, stop)
     is_open = any(study.is_open(cell) for cell in study.cells)
     return 1 if is_open and launcher.stays else code
+
+
+def _check_waiting(studies: list[Study]) -> None:
+    """Before hours of tuning: the final cells can then be run (ConfigError)."""
+    for study in studies:
+        for cell, reason in unlike_any_choice(study).items():
+            raise ConfigError(
+                f"study {study.name}: {cell.directory} holds a run of another config than any "
+                f"that tune can choose ({reason}): rename the study, move it away, or start all "
+                "cells over with --force"
+            )
 
 
 def _print(lines: list[str]) -> None:

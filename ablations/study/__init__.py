@@ -4,6 +4,9 @@ from ablations.study.load import (
     load_study as load_study,
 )
 from ablations.study.study import (
+    Sample as Sample,
+)
+from ablations.study.study import (
     Study as Study,
 )
 from ablations.study.study import (

@@ -29,6 +29,7 @@ from ablations.study.grid import MAX_CELLS, Grid, make_grids
 from ablations.study.names import check_paths
 from ablations.study.paper_numbers import check_paper
 from ablations.study.report_words import REPORT_WORDS
+from ablations.study.runs.sample import draw, read_samples
 from ablations.study.runs.shared import share_runs
 from ablations.study.study import Study
 from ablations.study.tune.final_cells import with_choices
@@ -68,16 +69,21 @@ KEYS = (
 
 
 def load_study(
-    name_or_path: str | Path, runs_dir: Path = Path("runs"), max_cells: int = MAX_CELLS
+    name_or_path: str | Path,
+    runs_dir: Path = Path("runs"),
+    max_cells: int = MAX_CELLS,
+    whole: bool = False,
 ) -> Study:
     """A name below configs/study, or a path to a YAML file of the user's own.
 
+    Where `run --sample` has drawn some of its cells, the study is these, unless it is to be whole.
     Raises ConfigError, also where a grid has more than `max_cells` cells.
     """
     path = _find(str(name_or_path))
     try:
         folder = local_place(runs_dir)
-        return _study(path.stem, _read(path), folder, max_cells)
+        study = _study(path.stem, _read(path), folder, max_cells)
+        return study if whole else draw(study, read_samples(study.directory))
     except ConfigError as error:
         raise ConfigError(f"study {path.stem}: {error}") from error
 

@@ -15,6 +15,18 @@ from reformer_pl.config.evaluations import load_named_evaluation
 
 
 @dataclass(frozen=True)
+class Sample:
+    """`--sample n --sample-seed seed`."""
+
+    n: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ConfigError(f"--sample must be at least 1, not {self.n}")
+
+
+@dataclass(frozen=True)
 class Study:
     name: str
     description: str
@@ -30,6 +42,8 @@ class Study:
     unread: tuple[str, ...] = ()  # of a folder of runs: what below it cannot be read
     figures: dict[str, FigureKeys] = field(default_factory=dict)  # by the word of the report
     tuning: Tuning | None = None  # what is chosen for each variant before its own cells run
+    samples: tuple[Sample, ...] = ()  # its cells are those that these draw; empty: all
+    n_whole: int = 0  # how many cells the samples were drawn from
 
     @property
     def is_benchmark(self) -> bool:

@@ -4,17 +4,13 @@ A variant may stand in two groups under two labels, such as a baseline in each. 
 twice.
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ablations.study.cell import Cell
 from ablations.study.changed import composed
 from ablations.study.study import Study
-from reformer_pl.config import ConfigError, flat, to_dict
-
-NOT_COMPARED = ("seed", "out_dir")  # the study itself sets them
+from reformer_pl.config import ConfigError
 
 
 def share_runs(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
@@ -46,11 +42,11 @@ def _config(cell: Cell) -> str:
     for `compose_cells` says why.
     """
     try:
-        values: dict[str, Any] = to_dict(composed(cell.overrides))
+        config = composed(cell.overrides)
     except ConfigError:
         return cell.train
-    kept = {key: value for key, value in values.items() if key not in NOT_COMPARED}
-    return json.dumps([cell.program, flat(kept)], sort_keys=True, default=str)
+    alike = replace(config, seed=0, out_dir="", evaluations={})  # the study itself sets these
+    return f"{cell.program} {alike}"
 
 
 def one_cell_a_run(study: Study) -> Study:

@@ -117,6 +117,24 @@ def _score(tuned: Study, cell: Cell, metric: Metric) -> float | None:
     return float(score) if is_ok(result) and score is not None else math.nan
 
 
+def unlike_any_choice(study: Study) -> dict[Cell, str]:
+    """The cells that wait for a choice, and whose directory holds a run that none of the values
+    explains; each with what differs from the last one. Raises ConfigError for what is unreadable.
+    """
+    tuning, unlike = study.tuning, {}
+    for cell in study.cells if tuning is not None else ():
+        if tuning is None or not study.is_open(cell) or not has_begun(cell.directory):
+            continue
+        at_values = [
+            replace(cell, overrides=(*cell.overrides, *tuning.overrides_of(labels)))
+            for labels in tuning.options[cell.train]
+        ]
+        reasons = [changed_config(study, one, composed(one.overrides)) for one in at_values]
+        if all(reasons):
+            unlike[cell] = reasons[-1]
+    return unlike
+
+
 def _final(cell: Cell, tuning: Tuning) -> Cell:
     """The cell at its variant's value; as it is while that is open."""
     chosen = tuning.choices[cell.train].chosen

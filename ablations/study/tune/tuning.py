@@ -1,7 +1,7 @@
 """What a study tunes: the cells that try each value, and what they choose today."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 
 from ablations.study.axes.choices import Choice as AxisChoice
 from ablations.study.cell import Cell
@@ -32,6 +32,20 @@ class Tuning:
     @property
     def seeds(self) -> list[int]:
         return list(dict.fromkeys(cell.seed for cell in self.grid.cells))
+
+    def of_variants(self, variants: Collection[str]) -> "Tuning":
+        """Of some of the variants alone."""
+        options = {
+            variant: self.options[variant] for variant in self.options if variant in variants
+        }
+        kept = {cell for cells in options.values() for some in cells.values() for cell in some}
+        return replace(
+            self,
+            grid=replace(self.grid, cells=tuple(c for c in self.grid.cells if c in kept)),
+            options=options,
+            untuned=tuple(cell for cell in self.untuned if cell.train in variants),
+            choices={variant: self.choices[variant] for variant in options},
+        )
 
     def overrides_of(self, labels: Iterable[str]) -> list[str]:
         """What sets the tuned keys to these labels."""
