@@ -151,8 +151,13 @@ def test_the_keys_beside_a_score_are_the_mean_over_layers_draws_and_sequences(
     data = build_task(config)
     module = LitSequenceModel(config, data.vocab_size)
     hooks = [set(part._forward_hooks) for part in module.modules()]
-    keys = score(build_trainer(config, logger=False), module, data)["keys_per_token"]
+    trainer = build_trainer(config, logger=False)
+    scores, state = score(trainer, module, data), torch.get_rng_state()
     assert hooks == [set(part._forward_hooks) for part in module.modules()]
+    (uncounted,) = trainer.validate(module, datamodule=data, verbose=False)
+    assert {f"valid/{name}": scores[name] for name in scores}.items() >= uncounted.items()
+    assert torch.equal(state, torch.get_rng_state())  # nothing was drawn
+    keys = scores["keys_per_token"]
     module.eval()
     draws = [
         reached_by_definition(module, data.held_out(range(3)).tokens, draw)
