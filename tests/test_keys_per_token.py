@@ -151,8 +151,16 @@ def test_the_keys_beside_a_score_are_the_mean_over_layers_draws_and_sequences(
     data = build_task(config)
     module = LitSequenceModel(config, data.vocab_size)
     hooks = [set(part._forward_hooks) for part in module.modules()]
-    keys = score(build_trainer(config, logger=False), module, data)["keys_per_token"]
+    trainer = build_trainer(config, logger=False)
+    torch.manual_seed(0)
+    scores, state = score(trainer, module, data), torch.get_rng_state()
     assert hooks == [set(part._forward_hooks) for part in module.modules()]
+    torch.manual_seed(0)
+    (uncounted,) = trainer.validate(module, datamodule=data, verbose=False)
+    for name, value in uncounted.items():
+        assert str(scores[name.removeprefix("valid/")]) == str(value), name  # NaN is NaN
+    assert torch.equal(state, torch.get_rng_state())  # as many were drawn
+    keys = scores["keys_per_token"]
     module.eval()
     draws = [
         reached_by_definition(module, data.held_out(range(3)).tokens, draw)

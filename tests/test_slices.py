@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from matplotlib.axes import Axes
 
+from ablations.report.drawing import slice_panels
 from ablations.report.interval import mean_interval
 from ablations.report.parts import loss_memory, slices, train_eval
 from ablations.report.table import Value
@@ -177,3 +178,23 @@ def test_the_models_own_scores_have_the_column_too(tmp_path: Path, draws: int) -
         column = table.header.index("accuracy (%) over draws")
         texts = [row[column] for row in table.texts()]
         assert texts[0] == "-" and texts[1].endswith("over 4 draws") and "±" in texts[1]
+
+
+def test_an_evaluation_as_trained_is_a_point_beside_those_that_set_the_pairs(
+    tmp_path: Path,
+) -> None:
+    """Of evaluations alone: those of another setting are other curves."""
+    lsh = ["model.attention=lsh", "model.lsh.n_hashes=2"]
+    evaluations = {
+        "P16": ["task.split=held_out"], "P4": ["task.pairs=4", "task.split=held_out"],
+        "LSH-P4": [*lsh, "task.pairs=4"], "LSH-P8": ["task.pairs=8", *lsh], "Alone": ["task.pairs=2", "task.length=48"],
+    }  # fmt: skip
+    study = recall_study(tmp_path, 1, axes={"train": TWO}, evaluations=evaluations)
+    data = slices.tables(study, load_cells(study))[0].data
+    labels = slice_panels._series(study, data)
+    by_evaluation = dict(zip(data["eval"], labels["panel"], strict=True))
+    assert by_evaluation == {
+        "P16": "split=held_out", "P4": "split=held_out", "Alone": "Alone",
+        "LSH-P4": "attention=lsh, n_hashes=2", "LSH-P8": "attention=lsh, n_hashes=2",
+    }  # fmt: skip
+    assert labels["series"] == list(data["train"])

@@ -24,7 +24,6 @@ from ablations.report.variant_means import baselines
 from ablations.study import Study, compose_variants
 from ablations.study.axes.figure_keys import FigureKeys
 from experiments.run_dir.outcome import OK
-from reformer_pl.config.evaluations import task_changes
 from reformer_pl.metrics import Metric
 
 WORD, PAIRS = "slices", "task.pairs"
@@ -140,25 +139,25 @@ def _styles(looks: Looks, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
 def _series(study: Study, rows: pd.DataFrame) -> dict[str, list[str]]:
     """The panel and the curve of each row, by what they are besides their number of pairs.
 
-    Evaluations that set the pairs share a panel, where they are alike otherwise. A curve is then of
+    Evaluations that differ in nothing but the pairs that they set share a panel. A curve is then of
     one variant.
     """
     heads, without_pairs = evaluation_heads(study), _without_pairs(study)
-    changes = {name: task_changes(o) for name, o in study.evaluations.items()}
-    others = {}
-    for name, overrides in study.evaluations.items():
-        if "pairs" in changes[name]:
-            others[name] = tuple(o for o in overrides if not o.startswith(f"{PAIRS}="))
+    rest = {
+        name: tuple(o for o in overrides if not o.startswith(f"{PAIRS}="))
+        for name, overrides in study.evaluations.items()
+    }
+    alike = {name: [other for other in rest if rest[other] == rest[name]] for name in rest}
+    joined = {name for name, others in alike.items() if len(others) > 1}
     panels = {}
-    for name in study.evaluations:
-        alike = [other for other in others if others[other] == others.get(name)]
-        words = ", ".join(key.rsplit(".", 1)[-1] for key in others.get(name, ()))
-        panels[name] = (words or ", ".join(alike)) if len(alike) > 1 else heads[name]
+    for name in rest:
+        words = ", ".join(key.rsplit(".", 1)[-1] for key in rest[name])
+        panels[name] = (words or ", ".join(alike[name])) if name in joined else heads[name]
     shown = len(set(panels.values())) > 1
     return {
         "panel": [panels[name] if shown else "" for name in rows["eval"]],
         "series": [
-            variant if name in others else without_pairs[variant]
+            variant if name in joined else without_pairs[variant]
             for variant, name in zip(rows["train"], rows["eval"], strict=True)
         ],
     }

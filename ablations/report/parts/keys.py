@@ -76,7 +76,7 @@ def figures(study: Study, cells: pd.DataFrame, tables: list[Table]) -> list[Draw
     if drawn.empty:
         return []
     intervals = drawn_intervals(study, cells)
-    bars = f"; bars: {intervals}" if intervals else ""
+    bars = f"; bars: {intervals} (a border may cut it off)" if intervals else ""
     caption = (
         f"{_scores(study, score.words)} against keys per token, the mean number of distinct keys "
         f"that a query reaches: a curve for each kind of attention{bars}. Horizontal: attention to "
