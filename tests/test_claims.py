@@ -15,7 +15,7 @@ DOCS = ROOT / "docs"
 HEADER = ["claim", "measured here", "n", "95 % interval", "verdict", "command"]
 VERDICTS = ("holds", "holds in part", "not shown", "does not hold")
 COMMAND = re.compile(r"`python -m ablations run (\w+)`")
-NUMBER = re.compile(r"(?<![\w.])[+-]?\d+(?:,\d{3})*\.\d+(?![\w.])")
+NUMBER = re.compile(r"(?<![\w.])[+-]?\d+(?:,\d{3})*\.\d+(?!\w|\.\d)")
 
 
 def rows_of(page: str) -> list[dict[str, str]]:
@@ -95,6 +95,40 @@ def test_differences_are_those_of_the_gallerys_seeds(row: dict[str, str]) -> Non
     ends = [f"[{low:+.3f}, {high:+.3f}]" for low, high, _ in map(rows.get, means)]
     assert re.findall(r"\[.*?\]", row["95 % interval"]) == ends
     assert {str(rows[mean][2]) for mean in means} == {row["n"]}
+
+
+def memory() -> pd.DataFrame:
+    """Predicted GiB of each variant and place of the study memory_axes, and what the weights take."""
+    data = pd.read_csv(DOCS / "gallery" / "memory_axes" / "memory_axes.csv")
+    return data.set_index(["grid", "variant", "place"]).sort_index()
+
+
+def mib_a_layer(variant: str, column: str = "predicted_memory_gib") -> str:
+    """What a layer adds, from 1 layer to 100."""
+    gib = memory().loc["layers", variant][column]
+    return f"{1024 * (gib[100] - gib[1]) / 99:.1f} MiB"
+
+
+def gib_at(grid: str, variant: str, place: int, column: str = "predicted_memory_gib") -> str:
+    return f"{memory().loc[grid, variant, place][column]:.1f} GiB"
+
+
+def test_the_memory_of_the_claims_is_that_of_the_gallery() -> None:
+    (depth,) = (row for row in ROWS if "independent of depth" in row["claim"])
+    for words in (
+        f"{mib_a_layer('Transformer')} to a Transformer",
+        f"{mib_a_layer('Reversible')} to a reversible one",
+        f"of which weights, gradients and Adam's moments are {mib_a_layer('Reversible', 'weights_gib')}",
+    ):
+        assert words in depth["measured here"], words
+    (chunks,) = (row for row in ROWS if "Chunks" in row["claim"])
+    end = ("d_ff", 131072)
+    for variant in ("Transformer", "Reversible", "Reversible + chunked"):
+        assert gib_at(end[0], variant, end[1]) in chunks["measured here"], variant
+    assert gib_at("d_ff", "Reversible + chunked", 131072, "weights_gib") in chunks["measured here"]
+    (length,) = (row for row in ROWS if "million tokens" in row["claim"])
+    for variant in ("Transformer", "Reformer"):
+        assert gib_at("length", variant, 2**20) in length["measured here"], variant
 
 
 def test_a_verdict_of_no_difference_follows_from_the_interval() -> None:

@@ -161,7 +161,7 @@ def test_all_grids_are_one_table_and_one_figure_of_a_panel_each(report: Report) 
     table = report.tables[0]
     assert table.header[1] == "length 1M (GiB)"
     rows = {row[0]: row[1:] for row in table.texts()}
-    assert rows["LSH"] == ["102,400"] * 4 + ["1.100 (1.100-1.100)", "8"]
+    assert rows["LSH"] == ("102,400",) * 4 + ("1.100", "8")
 
 
 def test_the_data_have_each_place_with_the_weights_and_the_scores_not_stored(
