@@ -64,7 +64,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["task.length=1048576", "model.positions=rotary", "model.attention=full"],
         ["task.batch_size=65536", "model.residual=reversible", "model.attention=full"],
         ["model.d_ff=65536", "model.residual=checkpoint"],
     ],
