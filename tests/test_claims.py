@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 HEADER = ["claim", "measured here", "n", "95 % interval", "verdict", "command"]
 VERDICTS = ("holds", "holds in part", "not shown", "does not hold")
+SAME_BITS = 0.05  # docs/claims.md says so
 COMMAND = re.compile(r"`python -m ablations run (\w+)`")
-NUMBER = re.compile(r"(?<![\w.])[+-]?\d+(?:,\d{3})*\.\d+(?![\w.])")
+NUMBER = re.compile(r"(?<![\w.])[+-]?\d+(?:,\d{3})*\.\d+(?!\w|\.\d)")
 
 
 def rows_of(page: str) -> list[dict[str, str]]:
@@ -97,11 +98,46 @@ def test_differences_are_those_of_the_gallerys_seeds(row: dict[str, str]) -> Non
     assert {str(rows[mean][2]) for mean in means} == {row["n"]}
 
 
-def test_a_verdict_of_no_difference_follows_from_the_interval() -> None:
-    """What holds, or does not, by bits per dim has an interval without 0."""
+def memory() -> pd.DataFrame:
+    """Predicted GiB of each variant and place of the study memory_axes, and what the weights take."""
+    data = pd.read_csv(DOCS / "gallery" / "memory_axes" / "memory_axes.csv")
+    return data.set_index(["grid", "variant", "place"]).sort_index()
+
+
+def mib_a_layer(variant: str, column: str = "predicted_memory_gib") -> str:
+    """What a layer adds, from 1 layer to 100."""
+    gib = memory().loc["layers", variant][column]
+    return f"{1024 * (gib[100] - gib[1]) / 99:.1f} MiB"
+
+
+def gib_at(grid: str, variant: str, place: int, column: str = "predicted_memory_gib") -> str:
+    return f"{memory().loc[grid, variant, place][column]:.1f} GiB"
+
+
+def test_the_memory_of_the_claims_is_that_of_the_gallery() -> None:
+    (depth,) = (row for row in ROWS if "independent of depth" in row["claim"])
+    for words in (
+        f"{mib_a_layer('Transformer')} to a Transformer",
+        f"{mib_a_layer('Reversible')} to a reversible one",
+        f"of which weights, gradients and Adam's moments are {mib_a_layer('Reversible', 'weights_gib')}",
+    ):
+        assert words in depth["measured here"], words
+    (chunks,) = (row for row in ROWS if "Chunks" in row["claim"])
+    end = ("d_ff", 131072)
+    for variant in ("Transformer", "Reversible", "Reversible + chunked"):
+        assert gib_at(end[0], variant, end[1]) in chunks["measured here"], variant
+    assert gib_at("d_ff", "Reversible + chunked", 131072, "weights_gib") in chunks["measured here"]
+    (length,) = (row for row in ROWS if "million tokens" in row["claim"])
+    for variant in ("Transformer", "Reformer"):
+        assert gib_at("length", variant, 2**20) in length["measured here"], variant
+
+
+def test_a_verdict_by_bits_follows_from_its_intervals() -> None:
+    """Where one holds 0 and reaches beyond SAME_BITS, the measurement decides nothing."""
     for row in filter(judged_by_bits, ROWS):
-        ends = re.findall(r"\[([+-][\d.]+), ([+-][\d.]+)\]", row["95 % interval"])
-        decided = [float(low) * float(high) > 0 for low, high in ends]
+        pairs = re.findall(r"\[([+-][\d.]+), ([+-][\d.]+)\]", row["95 % interval"])
+        ends = [(float(low), float(high)) for low, high in pairs]
+        decided = [low * high > 0 or max(-low, high) <= SAME_BITS for low, high in ends]
         assert all(decided) == (row["verdict"] != "not shown"), row["claim"]
 
 
