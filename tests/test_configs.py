@@ -285,6 +285,7 @@ OF_A_WHOLE_RUN = {
     "trainer.matmul_precision",  # tests/test_gpu_words.py
     "model.lsh.eval_draws",  # tests/test_eval_draws.py
     "out_dir",
+    "phases",  # tests/test_phases.py
     "evaluations",
     "trainer.threads",
     "trainer.loggers",
