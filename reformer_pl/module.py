@@ -98,6 +98,7 @@ class LitSequenceModel(LightningModule):
         this returns, so the activations of one are alive at a time. DDP reduces gradients in the
         backward pass of what is returned alone: it does not listen before its forward has ended.
         """
+        batch = Batch(*batch)  # a DataLoader of one's own may give a list
         n_parts = self.config.optim.accumulate
         unit = batch.tokens.numel() / n_parts  # keeps sums of tokens in the range of a mean
         earlier = total = torch.zeros((), device=batch.tokens.device)
