@@ -202,7 +202,7 @@ def study(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
     monkeypatch.setattr(page_figures, "inline_svg", lambda *args, **more: ("", None))
     study = load_study("./mine.yaml")
     configs = compose_cells(study)
-    monkeypatch.setattr(commands, "load_study", lambda *args: study)
+    monkeypatch.setattr(commands, "load_study", lambda *args, **values: study)
     for module in (commands, run):
         monkeypatch.setattr(module, "compose_cells", lambda study: configs)
     return study

@@ -1,4 +1,4 @@
-"""A study that tunes on SLURM: what is known is submitted, and the same command submits the rest."""
+"""A study that tunes on SLURM submits what is known; the same command submits the rest."""
 
 from collections.abc import Callable
 from dataclasses import replace

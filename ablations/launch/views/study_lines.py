@@ -1,4 +1,4 @@
-"""What `plan`, `run` and `status` say of a study as a whole: what was drawn, what is one run."""
+"""What `plan`, `run` and `status` say of a whole study: what was drawn, and what is one run."""
 
 from ablations.study import Study
 from ablations.study.runs.sample import sample_line
