@@ -13,13 +13,13 @@ class Needs:
     """What a study must have for a part of its report."""
 
     kind: Literal["training", "benchmarks", "any"] = "training"  # what its cells do
+    joins: bool = False  # one table and one figure of all grids that ask for it
     axis: str = ""  # that grows: length or n_layers; a config key may stand for it, as task.length
     variants: int = 1  # at least
     key: str = ""  # a key that is not 0 in one of its cells
     example: str = ""  # an override that sets the key
     task: str = ""  # of one of its cells
     tunes: bool = False  # whether the study must have `tune:`, and then has the word by itself
-    joins: bool = False  # one table and one figure of all grids that ask for it
 
 
 REPORT_WORDS = {
