@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 from ablations.launch.predicted_memory import too_large
+from ablations.launch.views.plan import plan_end
 from ablations.report.figures.memory_panels import count_text, memory_text
 from ablations.report.report import Report, load_report
 from ablations.report.write import write_report
@@ -110,6 +112,19 @@ def test_further_values_of_an_axis_are_cells_that_run_nothing(tmp_path: Path) ->
     assert {cell.labels[0] for cell in grid.measured().cells} == {"length=64", "length=128"}
     beyond = {cell: config for cell, config in configs.items() if config.benchmark.predict_only}
     assert not too_large(beyond, 1e-9, [])  # --memory-limit is of what runs
+
+
+@pytest.mark.parametrize(
+    ("base", "largest"), [([], "128 GiB"), (["benchmark.predict_only=true"], "4096 GiB")]
+)
+def test_plan_names_the_largest_peak_of_what_runs(
+    tmp_path: Path, base: list[str], largest: str
+) -> None:
+    further = {"task.length": [4096]}
+    study = make_study(tmp_path, base=base, axes=LENGTHS, predict=further, report=["memory_axes"])
+    lengths = SimpleNamespace(of=lambda config: {"total": float(config.task.length)})
+    lines = plan_end(study, compose_cells(study), lengths)
+    assert any(largest in line and "predicted at most" in line for line in lines), lines
 
 
 LABELLED = {"length": {"a": ["task.length=64"], "b": ["task.length=128"]}, "variant": VARIANTS}

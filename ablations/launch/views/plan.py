@@ -28,10 +28,12 @@ def plan_end(study: Study, configs: list[RunConfig], predictions: Predictions) -
 
 
 def _peak(study: Study, configs: list[RunConfig], predictions: Predictions) -> str:
-    """The largest prediction, and whose it is."""
+    """The largest prediction, and whose it is: of the cells that run, where some do."""
+    cells = dict(zip(study.cells, configs, strict=True))
+    run = {cell: config for cell, config in cells.items() if not config.benchmark.predict_only}
     peaks = {
         cell: predicted["total"]
-        for cell, config in zip(study.cells, configs, strict=True)
+        for cell, config in (run or cells).items()
         if (predicted := predictions.of(config)) is not None
     }
     if not peaks:
