@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from matplotlib.axes import Axes
 
-from ablations.report.drawing import slice_panels
+from ablations.report.figures import slice_panels
 from ablations.report.interval import mean_interval
 from ablations.report.parts import loss_memory, slices, train_eval
 from ablations.report.table import Value

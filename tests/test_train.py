@@ -41,7 +41,7 @@ RUN = [
 ]
 BATCH_END = ("experiments.training.callbacks", "MetricsFile.on_train_batch_end")
 KEYS = {
-    "status", "error", "steps", "loss_nats", "accuracy", "bits_per_dim", "peak_memory_gib",
+    "status", "error", "steps", "loss_nats", "accuracy", "bits_per_dim", "keys_per_token", "peak_memory_gib",
     "step_seconds", "tokens_per_second", "parameters", "train_seconds", "startup_seconds",
     "sessions", "closing_seconds", "n_timed_steps", "step_seconds_q1", "step_seconds_q3", "waited_share",
     "involuntary_switches", "device_is_shared", "baseline", "count_models", "device", "threads", "versions", "git_commit", "finished_at",
