@@ -175,7 +175,9 @@ def test_a_study_at_the_papers_size_has_the_variants_of_the_small_one_and_builds
     """On the meta device, so that no weight is allocated."""
     small = load_study(study.name.removesuffix("_paper"))
     variants, smaller = ([cell.labels for cell in s.cells if not cell.seed] for s in (study, small))
-    assert [labels for labels in variants if labels in smaller] == smaller
+    common = [labels for labels in variants if labels in smaller]
+    assert common == [labels for labels in smaller if labels in variants] and len(common) > 1
+    assert set(smaller) - set(common) <= {("1 layer",)}, "less than the paper's is cheap here"
     assert {cell.seed for cell in study.cells} == {cell.seed for cell in small.cells}
     assert study.report == small.report
     for variant, config in compose_variants(study).items():

@@ -10,14 +10,14 @@ from ablations.study import compose_variants, load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 GALLERY = ROOT / "docs" / "gallery"
-FIGURES, MEMORY = (
+FIGURES, RECALL, MEMORY = (
     re.search(rf"^{name} := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
-    for name in ("FIGURES", "MEMORY")
+    for name in ("FIGURES", "RECALL", "MEMORY")
 )
 
 
 def test_the_gallery_holds_the_studies_that_make_gallery_runs() -> None:
-    assert {path.name for path in GALLERY.iterdir()} == {*FIGURES, *MEMORY}
+    assert {path.name for path in GALLERY.iterdir()} == {*FIGURES, *RECALL, *MEMORY}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -49,6 +49,24 @@ def test_the_results_page_shows_the_curves_and_the_differences_of_the_table(name
     paired = pd.read_csv(GALLERY / name / "paired.csv")
     for difference in paired["bits_per_dim_difference"].dropna():
         assert f"{difference:+.3f}" in section, difference
+
+
+@pytest.mark.parametrize("name", RECALL)
+def test_the_scores_of_recall_are_of_the_study_as_it_is_and_on_the_page(name: str) -> None:
+    study = load_study(name)
+    results = pd.read_csv(GALLERY / name / "results.csv")
+    assert [(row.train, row.eval, row.seed, row.status) for row in results.itertuples()] == [
+        (cell.train, evaluation, cell.seed, "ok")
+        for cell in study.cells
+        for evaluation in cell.evaluations
+    ]
+    page = (ROOT / "docs" / "results.md").read_text()
+    section = page.partition("\n## Associative recall")[2].partition("\n## ")[0]
+    table = (GALLERY / name / "train_eval.md").read_text()
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) > 3 and all(row in section for row in rows), name
+    images = re.findall(rf"\(gallery/{name}/(\w+\.png)\)", section)
+    assert images and all((GALLERY / name / image).is_file() for image in images)
 
 
 @pytest.mark.parametrize("name", MEMORY)
