@@ -102,7 +102,10 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shrink(config: RunConfig, text: Path, overrides: list[str] | None = None) -> RunConfig:
-    return load(to_dict(config), [*(overrides or []), *SHRINK, f"task.source={text}"])
+    """Of the phases the last one alone, from the second step on."""
+    last = [config.phases[step] for step in sorted(config.phases)[-1:]]
+    values = to_dict(config) | {"phases": {1: changes for changes in last}}
+    return load(values, [*(overrides or []), *SHRINK, f"task.source={text}"])
 
 
 def test_every_yaml_is_a_case_here() -> None:
@@ -147,7 +150,7 @@ def test_every_cell_of_every_study_takes_a_step(study: Any, cell: Any, text_file
     assert (config.seed, config.out_dir, config.evaluations) == (
         cell.seed,
         str(cell.directory),
-        study.evaluations,
+        study.evaluations_of(cell),
     )
     assert_true_likelihood(config)
     first = next(other for other in study.cells if other.name == cell.name)
@@ -158,7 +161,7 @@ def test_every_cell_of_every_study_takes_a_step(study: Any, cell: Any, text_file
     shrunk = shrink(config, text_file)
     module, data = take_step(shrunk), build_task(shrunk)
     assert_trained(module)
-    for overrides in study.evaluations.values():
+    for overrides in study.evaluations_of(cell).values():
         other = LitSequenceModel(shrink(config, text_file, overrides), data.vocab_size).eval()
         other.load_state_dict(module.state_dict(), strict=True)
         with torch.no_grad():
