@@ -103,9 +103,10 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shrink(config: RunConfig, text: Path, overrides: list[str] | None = None) -> RunConfig:
     """Of the phases the last one alone, from the second step on."""
-    last = [config.phases[step] for step in sorted(config.phases)[-1:]]
-    values = to_dict(config) | {"phases": {1: changes for changes in last}}
-    return load(values, [*(overrides or []), *SHRINK, f"task.source={text}"])
+    last = {1: config.phases[max(config.phases)]} if config.phases else {}
+    return load(
+        to_dict(config) | {"phases": last}, [*(overrides or []), *SHRINK, f"task.source={text}"]
+    )
 
 
 def test_every_yaml_is_a_case_here() -> None:

@@ -40,7 +40,7 @@ BASE = [
 ]
 CELLS = {
     "limit": LONG,  # is sent SIGUSR1, as before the time limit
-    "ended": LONG,  # is cancelled
+    "ended": [*LONG, "optim.lr=2e-3"],  # is cancelled; of equal configs there would be one run
     "diverges": ["optim.lr=1e300"],
     "nowhere": ["task.name=enwik8", "task.source=/nowhere"],
     "fifth": ["trainer.max_steps=1"],
@@ -48,7 +48,7 @@ CELLS = {
 }
 APART = {
     "moved": LONG,
-    "broken": LONG,
+    "broken": [*LONG, "optim.lr=2e-3"],
 }  # on two nodes: requeued from outside, as by a preemption; a rank of it is killed
 YIELDING = {"yields": LONG}  # to a job of a partition that preempts, after a grace time
 CLUSTER = {
