@@ -200,14 +200,17 @@ def alone(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
     """The same cell in one process of this machine, undisturbed."""
 
     @functools.cache
-    def undisturbed(steps: str) -> Path:
+    def undisturbed(*words: str) -> Path:
         directory = tmp_path_factory.mktemp("alone")
-        assert train.main([*BASE, steps, f"out_dir={directory}"]) == 0
+        assert train.main([*BASE, *words, f"out_dir={directory}"]) == 0
         return directory
 
-    return lambda name: undisturbed(
-        [word for word in run.cell(name).overrides if word.startswith("trainer.max_steps=")][-1]
-    )
+    def same_cell(name: str) -> Path:
+        words = run.cell(name).overrides
+        steps = [word for word in words if word.startswith("trainer.max_steps=")][-1]
+        return undisturbed(steps, *(word for word in words if word.startswith("optim.lr=")))
+
+    return same_cell
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:
