@@ -1,15 +1,19 @@
 """An axis that depends on another: a cell has it only where the other has one of the labels."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from ablations.__main__ import main
 from ablations.report.parts.train_eval import score_data
-from ablations.results import score_rows
+from ablations.report.words import build_part
+from ablations.results import load_cells, score_rows
 from ablations.study import Study, compose_cells, load_study
 from ablations.study.cell import Cell
 from reformer_pl.config import ConfigError, RunConfig
+from reformer_pl.metrics import RECALL_SLICES
+from test_report import write_run
 
 TWO_AXES = "axes: {model.attention: [full, lsh, local], model.lsh.n_hashes: [1, 2]}\n"
 CHAIN = """
@@ -170,3 +174,25 @@ def test_a_condition_of_a_name_that_is_an_axis_and_an_evaluation_is_refused(
     )
     with pytest.raises(ConfigError, match="Own is an axis and an evaluation"):
         load_study(str(path), tmp_path / "runs")
+
+
+@pytest.mark.parametrize("word", ["keys", "slices", "train_eval"])
+def test_a_report_has_each_evaluation_of_the_cells_that_have_it_alone(
+    word: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "scored.yaml"
+    path.write_text("base: [experiment=recall]\n" + SCORED.replace("train_eval", word))
+    study = load_study(str(path), tmp_path / "runs")
+    for cell in study.cells:
+        numbers = dict.fromkeys(("accuracy", *(part.name for part in RECALL_SLICES)), 0.5)
+        chance = {"name": "chance", "accuracy": 1 / 64}
+        write_run(cell.directory, [{**numbers, "loss_nats": 2.0}], 50, chance, step_seconds=0.1)
+        for name, overrides in study.evaluations_of(cell).items():
+            scores = {"name": name, "overrides": overrides, **numbers, "keys_per_token": 4.0}
+            (cell.directory / "evaluations" / f"{name}.json").write_text(json.dumps(scores))
+    part = build_part(word, study, load_cells(study), drawn=True)
+    data = part.tables[0].data
+    shown = data[data["n"] > 0] if word == "train_eval" else data[data["eval"] != "own"]
+    both = [(cell.train, name) for cell in study.cells for name in cell.evaluations]
+    assert sorted(zip(shown["train"], shown["eval"], strict=True)) == sorted(both)
+    assert part.figures

@@ -149,7 +149,7 @@ def _points(study: Study) -> Iterator[tuple[str, str, str, Values]]:
             yield variant, OWN, panel, _attention_keys(composed(cell.overrides))
         for variant, cell in first.items():
             trained = composed(cell.overrides)
-            for name, overrides in study.evaluations.items():
+            for name, overrides in study.evaluations_of(cell).items():
                 config = load_evaluation(trained, overrides)
                 others = _other_changes(trained, config)
                 panel = ", ".join([f"Trained with {shown[variant]}", *others])

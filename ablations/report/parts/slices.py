@@ -102,9 +102,12 @@ def slice_data(study: Study, results: pd.DataFrame, metrics: list[Metric]) -> pd
     finished = results[results["status"] == OK]
     groups = dict(iter(finished.groupby(["eval", "train"], sort=False)))
     configs, rows = compose_variants(study), []
+    scored = {(cell.train, name) for cell in study.cells for name in cell.evaluations or (OWN,)}
     for name, overrides in (study.evaluations or {OWN: []}).items():
         changes = task_changes(overrides)
         for variant in variant_labels(study):
+            if (variant, name) not in scored:
+                continue
             task = configs[variant].task
             own = groups.get((name, variant), finished.head(0))
             row: dict[str, Any] = {"train": variant, "eval": name}
