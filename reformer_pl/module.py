@@ -1,7 +1,6 @@
-"""LitSequenceModel: training and evaluation steps, metrics and the optimiser; nothing else."""
+"""LitSequenceModel: training and evaluation steps, and metrics; nothing else."""
 
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -12,13 +11,14 @@ from torch import nn
 from torchmetrics import MetricCollection
 
 from reformer_pl.compiled import compile_parts
-from reformer_pl.config import OptimConfig, RunConfig, load, to_dict
+from reformer_pl.config import RunConfig, load, to_dict
 from reformer_pl.config.evaluations import phase_configs
 from reformer_pl.config.phases import phase_start
-from reformer_pl.config.rules import OPTIMIZERS, SCHEDULES, ConfigError
+from reformer_pl.config.rules import ConfigError
 from reformer_pl.loss import Loss, WeightedMean
 from reformer_pl.metrics import DRAWS_STD, loss_name, task_metrics
 from reformer_pl.model import SequenceModel, in_phase
+from reformer_pl.optimizer import build_optimizer, lr_factor
 from reformer_pl.precision import dtypes
 from reformer_pl.tasks import task_class
 from reformer_pl.tasks.batches import Batch, generator
@@ -235,66 +235,6 @@ class LitSequenceModel(LightningModule):
             optimizer, lambda step: lr_factor(optim, step, self.config.trainer.max_steps)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def build_optimizer(
-    optim: OptimConfig, parameters: Iterable[nn.Parameter]
-) -> torch.optim.Optimizer:
-    """The optimiser that optim.name names.
-
-    The weight decay of adamw is of matrices alone, which are all parameters of two dimensions and
-    more. Biases and the gains of norms have one: to shrink a gain would pull the scale of a layer
-    towards 0, and a bias has no scale. The tables of embeddings and positions are matrices too.
-    They are what the layers add to, so undecayed they would outweigh decayed layers. A row whose
-    token does not occur decays as well. The rule asks a parameter alone, not where it is used, so
-    it holds for an attention with weights of its own.
-    """
-    match optim.name:
-        case "adam":
-            return torch.optim.Adam(parameters, lr=optim.lr, betas=optim.betas, eps=1e-9)
-        case "adamw":
-            parameters = list(parameters)
-            groups = [
-                {
-                    "params": [p for p in parameters if p.ndim >= 2],
-                    "weight_decay": optim.weight_decay,
-                },
-                {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-            ]
-            return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=1e-9)
-        case "adafactor":
-            return torch.optim.Adafactor(parameters, lr=optim.lr)
-        case word:
-            raise ConfigError(f"optim.name={word} is unknown: choose {', '.join(OPTIMIZERS)}")
-
-
-def lr_factor(optim: OptimConfig, step: int, max_steps: int) -> float:
-    """The share of optim.lr: linear warm-up to 1, then what the schedule says.
-
-    constant stays at 1, rsqrt falls as 1/sqrt(step) as published, cosine to 0 at max_steps.
-    """
-    warm = min(1.0, (step + 1) / optim.warmup_steps) if optim.warmup_steps else 1.0
-    match optim.schedule:
-        case "constant":
-            return warm
-        case "rsqrt":
-            start = max(1, optim.warmup_steps)
-            return warm * math.sqrt(start / max(step + 1, start))
-        case "cosine":
-            done = (step - optim.warmup_steps) / max(1, max_steps - optim.warmup_steps)
-            return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
-        case word:
-            raise ConfigError(f"optim.schedule={word} is unknown: choose {', '.join(SCHEDULES)}")
-
-
-def update_weights(
-    model: nn.Module, optimizer: torch.optim.Optimizer, clip_norm: float = 0.0
-) -> None:
-    """What the Trainer does after backward: clip if clip_norm is positive, step, free gradients."""
-    if clip_norm:
-        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    optimizer.step()
-    optimizer.zero_grad()
 
 
 def score_means(task: str) -> MetricCollection:

@@ -144,3 +144,18 @@ def inject(fault: Fault) -> None:
         return original(*args, **kwargs)
 
     setattr(owner, name, faulty)
+
+
+def fail_and_resume(arguments: list[str], step: int, monkeypatch: Any) -> None:
+    """Train until this step, which no checkpoint has yet, lose the machine, and train on."""
+    from experiments import train
+    from reformer_pl.module import LitSequenceModel
+
+    def fail(module: LitSequenceModel, *arguments: object) -> None:
+        if module.global_step == step:
+            raise RuntimeError("the machine is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LitSequenceModel, "on_train_batch_start", fail)
+        assert train.main(arguments) == 1
+    assert train.main(arguments) == 0

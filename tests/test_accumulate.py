@@ -4,7 +4,6 @@ That holds also where the micro-batches, or the ranks, have unlike numbers of sc
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import nn
 from ablations.__main__ import main
 from experiments import train
 from experiments.training.trainer import build_trainer
-from processes import CONTEXT, exit_code, result, rows, timeless
+from processes import CONTEXT, exit_code, fail_and_resume, result, rows, timeless
 from reformer_pl.config import ConfigError, RunConfig
 from reformer_pl.measure import predict_memory
 from reformer_pl.module import LitSequenceModel
@@ -175,10 +174,7 @@ def test_a_run_resumes_bit_for_bit_and_counts_steps(
         for name in ("one", "two")
     )
     assert train.main(one) == 0
-    with monkeypatch.context() as patch:
-        patch.setattr(LitSequenceModel, "on_train_batch_start", fail_at_step(3))
-        assert train.main(two) == 1
-    assert train.main(two) == 0
+    fail_and_resume(two, 3, monkeypatch)
     first, second = (
         torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         for name in ("one", "two")
@@ -191,16 +187,6 @@ def test_a_run_resumes_bit_for_bit_and_counts_steps(
     assert all(row["tokens"] == row["step"] * 8 * 32 for row in rows(tmp_path / "one"))
     assert [row["step"] for row in rows(tmp_path / "one", "train")] == [1, 2, 3, 4, 5]
     assert [row["step"] for row in rows(tmp_path / "one", "valid")] == [2, 4, 5]
-
-
-def fail_at_step(step: int) -> Callable[..., None]:
-    """In place of a hook: the run fails at this step, which no checkpoint has yet."""
-
-    def hook(module: LitSequenceModel, *arguments: object) -> None:
-        if module.global_step == step:
-            raise RuntimeError("the machine is gone")
-
-    return hook
 
 
 def test_in_bfloat16_micro_batches_differ_by_rounding_alone() -> None:

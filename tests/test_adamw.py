@@ -1,6 +1,5 @@
 """optim.name=adamw: its step by hand, what decays and what does not, and resume bit for bit."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from experiments import train
+from processes import fail_and_resume
 from reformer_pl.config import OptimConfig
-from reformer_pl.module import LitSequenceModel, build_optimizer
+from reformer_pl.module import LitSequenceModel
+from reformer_pl.optimizer import build_optimizer
 from reformer_pl.tasks import build_task
 from tiny import tiny
 
@@ -89,10 +90,7 @@ def test_a_run_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         for name in ("one", "two")
     )
     assert train.main(one) == 0
-    with monkeypatch.context() as patch:
-        patch.setattr(LitSequenceModel, "on_train_batch_start", fail_at_step(3))
-        assert train.main(two) == 1
-    assert train.main(two) == 0
+    fail_and_resume(two, 3, monkeypatch)
     states = [
         torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
         for name in ("one", "two")
@@ -101,13 +99,3 @@ def test_a_run_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert all(torch.equal(first[name], second[name]) for name in first)
     decays = [group["weight_decay"] for group in states[1]["optimizer_states"][0]["param_groups"]]
     assert decays == [0.5, 0.0]
-
-
-def fail_at_step(step: int) -> Callable[..., None]:
-    """In place of a hook: the run fails at this step, which no checkpoint has yet."""
-
-    def hook(module: LitSequenceModel, *arguments: object) -> None:
-        if module.global_step == step:
-            raise RuntimeError("the machine is gone")
-
-    return hook

@@ -33,7 +33,8 @@ from reformer_pl.config import loading as config_module
 from reformer_pl.config.rules import ATTENTIONS
 from reformer_pl.measure import GIB
 from reformer_pl.memory.one_layer import naive_full
-from reformer_pl.module import LitSequenceModel, build_optimizer
+from reformer_pl.module import LitSequenceModel
+from reformer_pl.optimizer import build_optimizer
 from tiny import assert_close
 from warm import output_of, start_command
 

@@ -39,7 +39,8 @@ from reformer_pl.feed_forward import FeedForward
 from reformer_pl.loss import TokenLoss
 from reformer_pl.lsh import autograd
 from reformer_pl.measure import predict_memory
-from reformer_pl.module import LitSequenceModel, lr_factor
+from reformer_pl.module import LitSequenceModel
+from reformer_pl.optimizer import lr_factor
 from reformer_pl.tasks import build_task
 from tiny import assert_trained, take_step
 

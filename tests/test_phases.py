@@ -26,7 +26,8 @@ from reformer_pl.config.loading import read_yaml
 from reformer_pl.config.unread import unread_keys
 from reformer_pl.measure import needed_gib, predict_memory
 from reformer_pl.memory.predict import predict_step
-from reformer_pl.module import TRAIN, LitSequenceModel, derived_seed, held_out_seed, lr_factor
+from reformer_pl.module import TRAIN, LitSequenceModel, derived_seed, held_out_seed
+from reformer_pl.optimizer import lr_factor
 from reformer_pl.tasks import build_task
 from reformer_pl.tasks.batches import Batch
 from tiny import assert_same_grads, grads, tiny

@@ -54,6 +54,16 @@ def means_by_variant(study: Study, cells: pd.DataFrame, columns: Iterable[str]) 
     return data
 
 
+def seed_numbers(rows: pd.DataFrame, metric: Metric) -> dict[str, float]:
+    """n, mean, low and high of a metric over some rows, as stored: accuracy_n, accuracy_mean."""
+    values = (
+        rows[metric.name].astype(float).dropna() if metric.name in rows else pd.Series(dtype=float)
+    )
+    low, high = mean_interval(values, value_bounds(metric.name))
+    ends = {"n": len(values), "mean": float(values.mean()), "low": low, "high": high}
+    return {f"{metric.name}_{end}": value for end, value in ends.items()}
+
+
 def value_bounds(column: str) -> tuple[float, float]:
     """Between which all values of a column lie: nothing that is measured is below 0."""
     return METRIC_BOUNDS.get(column, (0.0, math.inf))

@@ -12,31 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from ablations.study.axes.choices import (
-    Choice,
     evaluations_of,
     number_of,
     product_of,
+    read_axes,
     read_conditions,
 )
 from ablations.study.axes.predicted import is_predicted_alone, with_predicted
 from ablations.study.cell import Cell
-from ablations.study.names import cell_name, check_label
+from ablations.study.names import cell_name
 from ablations.study.report_entries import ReportEntries, read_entries
 from ablations.study.report_words import REPORT_WORDS, words_for
 from ablations.study.written.yaml_values import (
-    SET_BY_THE_STUDY,
-    is_nothing,
-    is_word,
-    override_value,
     read_list,
     read_mapping,
     read_overrides,
     read_seeds,
-    text_of,
 )
 from experiments.hydra_options import hydra_value
 from reformer_pl.config import ConfigError
-from reformer_pl.config.plain_values import type_of
+from reformer_pl.config.plain_values import last_word
 
 MAX_CELLS = 10_000  # of a grid: more are probably a mistake, and take minutes to check
 GRID_KEYS = ("measure", "base", "axes", "when", "predict", "report")
@@ -63,7 +58,7 @@ class Grid:
         Its axis has that name, or is the config key that ends with it. For `memory_axes` it may
         also be the first axis of numbers.
         """
-        names = [axis.rsplit(".", 1)[-1] for axis in self.axes]
+        names = [last_word(axis) for axis in self.axes]
         grown = [name for name in names if name in GROWN]
         if not grown and MEMORY_AXES in self.report:
             grown = [name for i, name in enumerate(names) if self._is_of_numbers(i)]
@@ -90,7 +85,7 @@ class Grid:
 
         The second is empty where nothing grows.
         """
-        grows = [axis.rsplit(".", 1)[-1] == self.grown for axis in self.axes]
+        grows = [last_word(axis) == self.grown for axis in self.axes]
         variant = " / ".join(
             label for label, grown in zip(cell.labels, grows, strict=True) if label and not grown
         )
@@ -234,40 +229,3 @@ def _cells(
             )
         )
     return tuple(cells)
-
-
-def read_axes(values: dict[str, Any]) -> dict[str, list[Choice]]:
-    """axis -> (label, overrides) of each choice. Raises ConfigError."""
-    return {str(key): _axis(str(key), choices) for key, choices in values.items()}
-
-
-def _axis(key: str, choices: Any) -> list[Choice]:
-    """(label, overrides) of each choice.
-
-    A word is its own label; a number is labelled key=number, as it is typed.
-    """
-    if is_nothing(choices) or choices in ({}, []):
-        raise ConfigError(f"the grid is empty: axis {key} has no entry")
-    if isinstance(choices, dict):
-        axis = [
-            (label, read_overrides(f"{key}.{label}", overrides))
-            for label, overrides in choices.items()
-        ]
-    elif not isinstance(choices, list):
-        raise ConfigError(
-            f"axis {key} must be a list of values, or a mapping from label to a list of overrides"
-        )
-    elif key in SET_BY_THE_STUDY:
-        raise ConfigError(f"axis {key} is set by the study itself: use its seeds and evaluations")
-    else:
-        is_text, name = type_of(key) is str, key.rsplit(".", 1)[-1]
-        axis = [
-            (
-                str(value) if is_word(value) else f"{name}={text_of(value)}",
-                [f"{key}={override_value(f'axis {key}', value, is_text)}"],
-            )
-            for value in choices
-        ]
-    for label, _ in axis:
-        check_label(key, label)
-    return axis

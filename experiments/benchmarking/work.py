@@ -92,11 +92,8 @@ def step_work(config: RunConfig, device: torch.device) -> Work:
 
     It is loss, backward, clipping if configured, and the optimiser.
     """
-    from reformer_pl.module import (  # lightning takes seconds to import
-        LitSequenceModel,
-        build_optimizer,
-        update_weights,
-    )
+    from reformer_pl.module import LitSequenceModel  # lightning takes seconds to import
+    from reformer_pl.optimizer import build_optimizer, update_weights
     from reformer_pl.tasks import task_class
     from reformer_pl.tasks.batches import Batch
 

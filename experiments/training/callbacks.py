@@ -34,7 +34,7 @@ from experiments.run_dir.outcome import first_line
 from experiments.times.waited import Counters, TimedSteps, read_counters
 from experiments.training.tensorboard import TensorBoardFile
 from reformer_pl.measure import PeakMemory, training_tensors
-from reformer_pl.module import lr_factor
+from reformer_pl.optimizer import lr_factor
 
 LEAVE_SECONDS = 60.0  # from the error of a rank until it ends in any case
 UNTIMED_STEPS = 2  # the first steps of a process warm caches up: step_seconds leaves them out

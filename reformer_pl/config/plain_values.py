@@ -51,3 +51,8 @@ def type_of(key: str) -> Any:
 @cache
 def _types(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
+
+
+def last_word(key: str) -> str:
+    """n_hashes of model.lsh.n_hashes."""
+    return key.rsplit(".", 1)[-1]

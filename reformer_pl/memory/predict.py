@@ -34,7 +34,7 @@ def predict_step(config: RunConfig, device: str = "cpu") -> dict[str, float]:
     """GiB by kind at the peak of one training step; `measure.predict_memory` explains the kinds."""
     # These import Lightning, which takes seconds that one attention does not need.
     from reformer_pl.model import SequenceModel
-    from reformer_pl.module import build_optimizer, update_weights
+    from reformer_pl.optimizer import build_optimizer, update_weights
     from reformer_pl.tasks import task_class
     from reformer_pl.tasks.batches import Batch
 

@@ -24,6 +24,7 @@ from ablations.report.variant_means import baselines
 from ablations.study import Study, compose_variants
 from ablations.study.axes.figure_keys import FigureKeys
 from experiments.run_dir.outcome import OK
+from reformer_pl.config.plain_values import last_word
 from reformer_pl.metrics import Metric
 
 WORD, PAIRS = "slices", "task.pairs"
@@ -151,7 +152,7 @@ def _series(study: Study, rows: pd.DataFrame) -> dict[str, list[str]]:
     joined = {name for name, others in alike.items() if len(others) > 1}
     panels = {}
     for name in rest:
-        words = ", ".join(key.rsplit(".", 1)[-1] for key in rest[name])
+        words = ", ".join(last_word(key) for key in rest[name])
         panels[name] = (words or ", ".join(alike[name])) if name in joined else heads[name]
     shown = len(set(panels.values())) > 1
     return {

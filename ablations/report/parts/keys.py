@@ -14,7 +14,6 @@ import pandas as pd
 
 from ablations.report.drawing.figure import Drawing, not_drawn
 from ablations.report.figures.keys_curves import score_by_keys
-from ablations.report.interval import mean_interval
 from ablations.report.judged import evaluation_heads, judged_by, scored_part, scored_words
 from ablations.report.table import Entry, Row, Table, Value, Words
 from ablations.report.variant_means import (
@@ -23,20 +22,21 @@ from ablations.report.variant_means import (
     metric_places,
     n_note,
     over_seeds,
-    value_bounds,
+    seed_numbers,
 )
 from ablations.result_columns import OWN
 from ablations.results import score_rows
 from ablations.study import Study
+from ablations.study.axes.dimensions import is_number, read_values
 from ablations.study.axes.variant_axes import short_labels
 from ablations.study.cell import Cell
 from ablations.study.changed import composed
 from ablations.study.grid import Grid
 from experiments.run_dir.outcome import OK
-from reformer_pl.config import RunConfig, flat, to_dict
+from reformer_pl.config import RunConfig
 from reformer_pl.config.evaluations import load_evaluation
+from reformer_pl.config.plain_values import last_word
 from reformer_pl.config.rules import ATTENTIONS, PARTS
-from reformer_pl.config.unread import unread_keys
 from reformer_pl.metrics import KEYS_PER_TOKEN, Metric
 
 SLOT = "model.attention"
@@ -115,10 +115,7 @@ def keys_data(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
         rows = rows[rows["status"] == OK]
         means = {"n": len(rows)}
         for metric in (KEYS_PER_TOKEN, score):
-            numbers = rows[metric.name].astype(float)
-            low, high = mean_interval(numbers, value_bounds(metric.name))
-            ends = {"n": numbers.count(), "mean": numbers.mean(), "low": low, "high": high}
-            means |= {f"{metric.name}_{end}": value for end, value in ends.items()}
+            means |= seed_numbers(rows, metric)
         place = {"train": variant, "eval": name, "panel": panel, "attention": values[SLOT]}
         data.append({**place, "curve": curve, "at": at, **means})
     return pd.DataFrame(data)
@@ -167,34 +164,29 @@ def _curves(points: list[Values]) -> list[tuple[str, float]]:
         alike = [other for other in points if other[SLOT] == values[SLOT]]
         varying = [k for k in values if len({json.dumps(other.get(k)) for other in alike}) > 1]
         along = max(
-            (k for k in varying if _is_number(values[k])),
+            (k for k in varying if is_number(values[k])),
             key=lambda k: len({json.dumps(other.get(k)) for other in alike}),
             default="",
         )
-        rest = [f"{_last(k)}={values[k]}" for k in varying if k != along]
-        by = [f"by {_last(along)}"] if along else []
+        rest = [f"{last_word(k)}={values[k]}" for k in varying if k != along]
+        by = [f"by {last_word(along)}"] if along else []
         named.append((", ".join([values[SLOT], *rest, *by]), values.get(along, math.nan)))
     return named
 
 
 def _attention_keys(config: RunConfig) -> Values:
     """`model.attention` and the keys that decide what it reaches."""
-    return {k: v for k, v in _read(config).items() if _is_of_attention(k) and k not in NO_REACH}
+    return {
+        k: v for k, v in read_values(config).items() if _is_of_attention(k) and k not in NO_REACH
+    }
 
 
 def _other_changes(trained: RunConfig, config: RunConfig) -> Iterator[str]:
     """What else an evaluation changes, as the words of its panel: "test part", "length=256"."""
-    before = _read(trained)
-    for key, value in _read(config).items():
+    before = read_values(trained)
+    for key, value in read_values(config).items():
         if not _is_of_attention(key) and before.get(key) != value:
-            yield PARTS[value] if key == "task.split" else f"{_last(key)}={value}"
-
-
-def _read(config: RunConfig) -> Values:
-    """The flat config without the keys that play no part in it."""
-    values = flat(to_dict(config) | {"evaluations": {}})
-    unread = unread_keys(values) | {"evaluations"}
-    return {key: value for key, value in values.items() if key not in unread}
+            yield PARTS[value] if key == "task.split" else f"{last_word(key)}={value}"
 
 
 def _is_of_attention(key: str) -> bool:
@@ -222,11 +214,3 @@ def _entry(row: Values, metric: Metric, places: int, cells: pd.DataFrame) -> Ent
         return Words(ended_badly(cells.loc[cells["train"] == row["train"], "status"]))
     note = n_note(row[f"{metric.name}_n"], row["n"], cells["seed"].nunique())
     return Value(mean, low, high, places, note=note)
-
-
-def _last(key: str) -> str:
-    return key.rsplit(".", 1)[-1]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -17,6 +17,7 @@ from ablations.study.axes.choices import number_of
 from ablations.study.grid import Grid
 from experiments.run_dir.outcome import OK
 from reformer_pl.config import RunConfig, flat, to_dict
+from reformer_pl.config.plain_values import last_word
 from reformer_pl.metrics import memory_metric
 
 # Bytes of a weight and of a score, by trainer.precision.
@@ -130,18 +131,14 @@ def shared_words(study: Study, grid: Grid) -> str:
         if key in values and key != _grown_key(grid):
             number = f"{values[key]:,}"
             layers = f"{number} layer{'' if values[key] == 1 else 's'}"
-            words.append(layers if key == LAYERS else f"{NAMES.get(key, _last(key))} {number}")
+            words.append(layers if key == LAYERS else f"{NAMES.get(key, last_word(key))} {number}")
     return ", ".join(words)
 
 
 def _grown_key(grid: Grid) -> str:
     """The key of the config that grows; a named axis of lengths or layers stands for one."""
-    axis = next(axis for axis in grid.axes if _last(axis) == grid.grown)
+    axis = next(axis for axis in grid.axes if last_word(axis) == grid.grown)
     return {"length": LENGTH, "n_layers": LAYERS}.get(axis, axis)
-
-
-def _last(key: str) -> str:
-    return key.rsplit(".", 1)[-1]
 
 
 def _name(grid: Grid) -> str:

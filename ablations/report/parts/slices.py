@@ -5,7 +5,6 @@ each evaluation with a curve for each variant; and accuracy against the number o
 variants or the evaluations differ in it.
 """
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -17,7 +16,6 @@ from ablations.report.figures.slice_panels import (
     looks_of,
     shows_intervals,
 )
-from ablations.report.interval import mean_interval
 from ablations.report.judged import (
     evaluation_heads,
     judged_by,
@@ -33,8 +31,8 @@ from ablations.report.variant_means import (
     metric_places,
     n_note,
     over_seeds,
+    seed_numbers,
     seeds_text,
-    value_bounds,
 )
 from ablations.report.winners import bold_variants, bold_words
 from ablations.result_columns import OWN
@@ -114,11 +112,7 @@ def slice_data(study: Study, results: pd.DataFrame, metrics: list[Metric]) -> pd
             row |= {key: changes.get(key, getattr(task, key)) for key in ("length", "pairs")}
             row["n"] = int(own[metrics[0].name].notna().sum())
             for metric in metrics:
-                values = own[metric.name].dropna() if metric.name in own else pd.Series(dtype=float)
-                low, high = mean_interval(values, value_bounds(metric.name))
-                mean = float(values.mean()) if len(values) else math.nan
-                ends = {"n": len(values), "mean": mean, "low": low, "high": high}
-                row |= {f"{metric.name}_{key}": value for key, value in ends.items()}
+                row |= seed_numbers(own, metric)
             rows.append(row)
     return pd.DataFrame(rows)
 

@@ -15,6 +15,7 @@ from ablations.report.table import Entry, Row, Table, Value, Words
 from ablations.study import Study
 from ablations.study.tune.choice import Choice, Option
 from ablations.study.tune.tuning import Tuning
+from reformer_pl.config.plain_values import last_word
 from reformer_pl.metrics import Metric
 
 EDGE = "(edge)"  # behind a value that is the least or the greatest of its list
@@ -58,7 +59,7 @@ def _entry(option: Option | None, choice: Choice, metric: Metric, places: int) -
 
 def column_titles(tuning: Tuning) -> tuple[str, ...]:
     """ "tuned lr" for optim.lr."""
-    return tuple(f"tuned {_name(key)}" for key in tuning.axes)
+    return tuple(f"tuned {last_word(key)}" for key in tuning.axes)
 
 
 def chosen_entries(choice: Choice, tuning: Tuning) -> tuple[Words, ...]:
@@ -66,15 +67,11 @@ def chosen_entries(choice: Choice, tuning: Tuning) -> tuple[Words, ...]:
     labels = choice.chosen.labels if choice.chosen is not None else [""] * len(tuning.axes)
     return tuple(
         Words(
-            label.removeprefix(f"{_name(key)}=") + (f" {EDGE}" if label in choice.edges else "")
+            label.removeprefix(f"{last_word(key)}=") + (f" {EDGE}" if label in choice.edges else "")
             or MISSING
         )
         for key, label in zip(tuning.axes, labels, strict=True)
     )
-
-
-def _name(key: str) -> str:
-    return key.rsplit(".", 1)[-1]
 
 
 def with_tuned(table: Table, tuning: Tuning | None) -> Table:

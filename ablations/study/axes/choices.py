@@ -9,12 +9,60 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from ablations.study.written.yaml_values import FRACTION, WHOLE, is_nothing, text_of
+from ablations.study.names import check_label
+from ablations.study.written.yaml_values import (
+    FRACTION,
+    SET_BY_THE_STUDY,
+    WHOLE,
+    is_nothing,
+    is_word,
+    override_value,
+    read_overrides,
+    text_of,
+)
 from reformer_pl.config import ConfigError
+from reformer_pl.config.plain_values import last_word, type_of
 
 Choice = tuple[str, list[str]]  # its label, and its overrides
 ABSENT: Choice = ("", [])  # of an axis that a cell does not have
 Conditions = dict[str, dict[str, tuple[str, ...]]]  # axis -> the axis it depends on -> labels
+
+
+def read_axes(values: dict[str, Any]) -> dict[str, list[Choice]]:
+    """axis -> (label, overrides) of each choice. Raises ConfigError."""
+    return {str(key): _axis(str(key), choices) for key, choices in values.items()}
+
+
+def _axis(key: str, choices: Any) -> list[Choice]:
+    """(label, overrides) of each choice.
+
+    A word is its own label; a number is labelled key=number, as it is typed.
+    """
+    if is_nothing(choices) or choices in ({}, []):
+        raise ConfigError(f"the grid is empty: axis {key} has no entry")
+    if isinstance(choices, dict):
+        axis = [
+            (label, read_overrides(f"{key}.{label}", overrides))
+            for label, overrides in choices.items()
+        ]
+    elif not isinstance(choices, list):
+        raise ConfigError(
+            f"axis {key} must be a list of values, or a mapping from label to a list of overrides"
+        )
+    elif key in SET_BY_THE_STUDY:
+        raise ConfigError(f"axis {key} is set by the study itself: use its seeds and evaluations")
+    else:
+        is_text, name = type_of(key) is str, last_word(key)
+        axis = [
+            (
+                str(value) if is_word(value) else f"{name}={text_of(value)}",
+                [f"{key}={override_value(f'axis {key}', value, is_text)}"],
+            )
+            for value in choices
+        ]
+    for label, _ in axis:
+        check_label(key, label)
+    return axis
 
 
 def product_of(axes: dict[str, list[Choice]], conditions: Conditions) -> Iterator[list[Choice]]:
@@ -91,7 +139,7 @@ def _labels(where: str, axis: str, values: Any, axes: dict[str, list[Choice]]) -
     labels = [label for label, _ in axes[axis]]
     found = []
     for value in map(text_of, values):
-        keyed = f"{axis.rsplit('.', 1)[-1]}={value}"
+        keyed = f"{last_word(axis)}={value}"
         matching = [label for label in labels if label in (value, keyed)]
         if not matching:
             raise ConfigError(f"{where}: {value} is no label: choose {', '.join(labels)}")
@@ -113,7 +161,7 @@ def _check_circle(axis: str, conditions: Conditions) -> None:
 
 def number_of(label: str, axis: str) -> int | float | None:
     """The number that a label is on its axis, by the rules of the YAML; None for a word."""
-    text = label.removeprefix(f"{axis.rsplit('.', 1)[-1]}=")
+    text = label.removeprefix(f"{last_word(axis)}=")
     if WHOLE.fullmatch(text):
         return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
     return float(text) if FRACTION.fullmatch(text.lower()) and text[-1] not in "fFnN" else None

@@ -13,7 +13,8 @@ from ablations.study.cell import Cell
 from ablations.study.changed import composed
 from ablations.study.grid import Grid
 from ablations.study.study import Study
-from reformer_pl.config import flat, to_dict
+from reformer_pl.config import RunConfig, flat, to_dict
+from reformer_pl.config.plain_values import last_word
 from reformer_pl.config.unread import unread_keys
 
 NAMES = "variant"  # the key of the one dimension of a folder of runs
@@ -35,7 +36,7 @@ class Dimension:
     @property
     def title(self) -> str:
         """The last word of the key: n_hashes of model.lsh.n_hashes."""
-        return self.key.rsplit(".", 1)[-1]
+        return last_word(self.key)
 
     @property
     def order(self) -> list[str]:
@@ -67,7 +68,7 @@ def grid_dimensions(study: Study) -> list[Dimension]:
         return [Dimension(NAMES, {cell.train: cell.train for cell in study.cells})]
     (grid,) = study.grids
     grown = grid.grown if grid.measure else None
-    places = [i for i, axis in enumerate(grid.axes) if axis.rsplit(".", 1)[-1] != grown]
+    places = [i for i, axis in enumerate(grid.axes) if last_word(axis) != grown]
     dimensions = [_axis(grid, i) for i in places]
     return [axis for axis in dimensions if len(axis.order) > 1] or dimensions[:1]
 
@@ -78,10 +79,10 @@ def key_dimension(study: Study, key: str) -> Dimension:
     values = {
         variant: config[key]
         for variant, cell in grid.first_cells().items()
-        if key in (config := _read_config(cell))
+        if key in (config := read_values(composed(cell.overrides)))
     }
     choices = {variant: _text(value) for variant, value in values.items()}
-    numbers = {_text(value): float(value) for value in values.values() if _is_number(value)}
+    numbers = {_text(value): float(value) for value in values.values() if is_number(value)}
     return Dimension(key, choices, numbers, is_scale=set(choices.values()) == set(numbers))
 
 
@@ -94,13 +95,13 @@ def _axis(grid: Grid, i: int) -> Dimension:
     cells = [cell for cell in grid.cells if cell.labels[i]]
     choices = {v: c.labels[i] for v, c in grid.first_cells().items() if c.labels[i]}
     values = axis_values(grid, i)
-    numbers = {label: float(value) for label, value in values.items() if _is_number(value)}
+    numbers = {label: float(value) for label, value in values.items() if is_number(value)}
     if numbers:
         return Dimension(grid.axes[i], choices, numbers, is_scale=True)
     first: dict[str, Cell] = {}
     for cell in cells:  # all other axes are at their first choice here
         first.setdefault(cell.labels[i], cell)
-    configs = {label: _read_config(cell) for label, cell in first.items()}
+    configs = {label: read_values(composed(cell.overrides)) for label, cell in first.items()}
     return Dimension(grid.axes[i], choices, _numbers_of_names(configs))
 
 
@@ -108,7 +109,7 @@ def _numbers_of_names(configs: Mapping[str, dict[str, Any]]) -> dict[str, float]
     """name -> number, of the names whose configs differ in one number alone: LSH-1 to LSH-16."""
     best: dict[str, float] = {}
     for key in sorted({key for config in configs.values() for key in config}):
-        values = {n: c[key] for n, c in configs.items() if _is_number(c.get(key))}
+        values = {n: c[key] for n, c in configs.items() if is_number(c.get(key))}
         if len(set(values.values())) < 2:
             continue
         groups: dict[str, list[str]] = {}
@@ -125,19 +126,19 @@ def _numbers_of_names(configs: Mapping[str, dict[str, Any]]) -> dict[str, float]
     return best
 
 
-def _read_config(cell: Cell) -> dict[str, Any]:
-    """The flat config of a cell without seed, folder, and the keys that play no part in it."""
-    config = flat(to_dict(composed(cell.overrides)) | {"evaluations": {}})
-    unread = unread_keys(config) | {"seed", "out_dir", "evaluations"}
-    return {key: value for key, value in config.items() if key not in unread}
+def read_values(config: RunConfig) -> dict[str, Any]:
+    """The flat config without seed, folder, evaluations, and the keys that play no part in it."""
+    values = flat(to_dict(config) | {"evaluations": {}})
+    unread = unread_keys(values) | {"seed", "out_dir", "evaluations"}
+    return {key: value for key, value in values.items() if key not in unread}
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _text(value: Any) -> str:
     """A value as an override has it."""
-    if _is_number(value):
+    if is_number(value):
         return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ablations.study.cell import Cell
+from ablations.study.runs.shared import first_of_each_run
 from ablations.study.study import Sample, Study
 from experiments.run_dir.files import read_json, write_json
 from reformer_pl.config import ConfigError
@@ -28,9 +29,7 @@ def draw(study: Study, samples: Iterable[Sample]) -> Study:
     if not samples:
         return study
     own = study.cells if study.tuning is None else study.tuning.untuned
-    first: dict[Path, Cell] = {}
-    for cell in own:
-        first.setdefault(cell.directory, cell)
+    first = first_of_each_run(own)
     drawn: set[Path] = set()
     for sample in samples:
         ranked = sorted(first, key=lambda directory: _rank(first[directory], sample.seed))

@@ -4,6 +4,7 @@ A variant may stand in two groups under two labels, such as a baseline in each. 
 twice.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,10 +52,15 @@ def _config(cell: Cell) -> str:
 
 def one_cell_a_run(study: Study) -> Study:
     """The study with the first cell of each directory alone: what may be started."""
+    return replace(study, cells=tuple(first_of_each_run(study.cells).values()))
+
+
+def first_of_each_run(cells: Iterable[Cell]) -> dict[Path, Cell]:
+    """Directory -> the first of the cells that share it, in their order."""
     first: dict[Path, Cell] = {}
-    for cell in study.cells:
+    for cell in cells:
         first.setdefault(cell.directory, cell)
-    return replace(study, cells=tuple(first.values()))
+    return first
 
 
 def shared_variants(study: Study) -> dict[str, str]:

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ablations.study.axes.choices import read_axes
 from ablations.study.cell import Cell
 from ablations.study.distinct import check_names, folded
-from ablations.study.grid import Grid, make_grids, read_axes
+from ablations.study.grid import Grid, make_grids
 from ablations.study.names import check_paths
 from ablations.study.runs.shared import share_runs
 from ablations.study.tune.tuning import Tuning

@@ -11,6 +11,7 @@ from ablations.report.writers.page.cells import variant_of
 from ablations.study import Study
 from ablations.study.axes.variant_axes import AxisValue, variant_axes
 from ablations.study.grid import Grid
+from reformer_pl.config.plain_values import last_word
 
 ABSENT = "\N{EN DASH}"  # the value of a variant whose grid lacks the axis
 FORM = """<form class="filter" id="filter" autocomplete="off" aria-label="Filter" hidden
@@ -66,12 +67,12 @@ def axis_values(study: Study) -> dict[str, dict[str, AxisValue]]:
 
 
 def _grown(grid: Grid) -> list[str]:
-    return [axis for axis in grid.axes if axis.rsplit(".", 1)[-1] == grid.grown]
+    return [axis for axis in grid.axes if last_word(axis) == grid.grown]
 
 
 def short_names(axes: list[str]) -> list[str]:
     """The last word of each axis, or all of it where two end alike."""
-    last = [axis.rsplit(".", 1)[-1] for axis in axes]
+    last = [last_word(axis) for axis in axes]
     return [name if last.count(name) == 1 else axis for axis, name in zip(axes, last, strict=True)]
 
 
