@@ -59,9 +59,11 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
     ids=["float32", "bfloat16", "float16"],
 )
 @pytest.mark.parametrize("road", ["triton", "efficient", "plain"])
+@pytest.mark.parametrize("n_hashes", [1, 3])
 @pytest.mark.parametrize("m", MODES, ids=lambda m: "-".join(str(v) for v in m.values()))
 def test_lsh_is_its_definition_on_cuda(
     m: dict[str, Any],
+    n_hashes: int,
     road: str,
     dtype: torch.dtype,
     tolerance: float,
@@ -77,7 +79,7 @@ def test_lsh_is_its_definition_on_cuda(
     out, buckets = lsh_attention(
         qk,
         v,
-        n_hashes=3,
+        n_hashes=n_hashes,
         chunk_len=CHUNK,
         key_padding_mask=padded.cuda(),
         generator=generator,

@@ -30,7 +30,7 @@ class Fake(NamedTuple):
 
 
 def kind(chunk_len: int) -> Kind:
-    return Kind(chunk_len, causal=True, bucket_mask=True, dedupe=True, window="chunk")
+    return Kind(chunk_len, causal=True, bucket_mask=True, dedupe=True, window="chunk", n_hashes=4)
 
 
 @pytest.fixture(autouse=True)
@@ -168,9 +168,11 @@ def test_where_only_sizes_count_triton_makes_its_tensors_and_launches_nothing(
     assert all(x.shape == qk.shape and x.device.type == "meta" for x in (out, *gradients))
 
 
-def find_fault(road: str, m: dict[str, Any], dtype: torch.dtype = torch.float32) -> str | None:
+def find_fault(
+    road: str, m: dict[str, Any], dtype: torch.dtype = torch.float32, n_hashes: int = 2
+) -> str | None:
     """Of the check as a CUDA device runs it, on the CPU."""
-    options = m["causal"], m["bucket_mask"], m["dedupe"], m["window"]
+    options = m["causal"], m["bucket_mask"], m["dedupe"], m["window"], n_hashes
     return trust._check(road, CPU, dtype, 16, Kind(32, *options))
 
 
@@ -178,13 +180,14 @@ def find_fault(road: str, m: dict[str, Any], dtype: torch.dtype = torch.float32)
     "dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str
 )
 @pytest.mark.parametrize("road", ["flash", "efficient"])
+@pytest.mark.parametrize("n_hashes", [1, 2])
 def test_a_road_that_agrees_with_plain_is_trusted_in_every_mode(
-    road: str, dtype: torch.dtype
+    n_hashes: int, road: str, dtype: torch.dtype
 ) -> None:
     if (road, dtype) in (("flash", torch.float16), ("efficient", torch.float64)):
         pytest.skip("no such kernel")
     with cuda_ops_on_cpu():
-        assert [find_fault(road, m, dtype) for m in LEGAL] == [None] * len(LEGAL)
+        assert [find_fault(road, m, dtype, n_hashes) for m in LEGAL] == [None] * len(LEGAL)
 
 
 WRONG_RESULTS = {
@@ -252,9 +255,12 @@ def test_the_check_runs_once_for_each_kind_and_leaves_autograd_and_random_number
         assert [trust.find_fault("flash", q, tile) for _ in range(3)] == [None] * 3
     assert runs == ["flash", "plain"] and not saved
     assert torch.equal(torch.get_rng_state(), state)
+    trust.find_fault("flash", q, tile._replace(n_hashes=8))  # several rounds are several rounds
+    assert runs == ["flash", "plain"]
     trust.find_fault("flash", q, tile._replace(dedupe=False))
-    assert runs == ["flash", "plain"] * 2
-    assert trust.find_fault("plain", q, tile) is None and len(runs) == 4
+    trust.find_fault("flash", q, tile._replace(n_hashes=1))
+    assert runs == ["flash", "plain"] * 3
+    assert trust.find_fault("plain", q, tile) is None and len(runs) == 6
 
 
 def test_after_a_fault_the_next_road_is_taken_and_one_line_says_why(

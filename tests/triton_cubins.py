@@ -26,15 +26,16 @@ SUMS = ("Rotations", "Sum", "SumQ", "SumV", "Lse", "Delta")
 
 
 def compiled(
-    name: str, dtype: torch.dtype, arch: int, plan: Plan, d: int = 64
+    name: str, dtype: torch.dtype, arch: int, plan: Plan, d: int = 64, sums: str = "*fp32"
 ) -> dict[str, object]:
+    """What one kernel needs; `sums` is the type of what a single round writes its result into."""
     if name == "hash_tokens":
         kernel, options = triton_hash.hash_tokens, hash_options(d, (64, 32))
     else:
-        kernel, options = getattr(triton_attend, name), kernel_options(plan, d, dtype)
+        kernel, options = getattr(triton_attend, name), kernel_options(name, plan, d, dtype)
     launch = {key: options.pop(key) for key in ("num_warps", "num_stages")}
     types = dict.fromkeys(OF_THE_MODEL, ELEMENTS[dtype]) | WORDS | dict.fromkeys(SUMS, "*fp32")
-    types |= dict.fromkeys(options, "constexpr")
+    types |= {"Sum": sums, "SumV": sums} | dict.fromkeys(options, "constexpr")
     signature = {argument: types.get(argument, "i32") for argument in kernel.arg_names}
     aligned = {
         (i,): [["tt.divisibility", 16]]
@@ -67,3 +68,6 @@ if __name__ == "__main__":
         for dtype in ELEMENTS:
             for name in NAMES:
                 print(json.dumps(compiled(name, dtype, arch, plan)), flush=True)
+    # A single round sums into its result, which has the model's dtype.
+    for name in NAMES[1:]:
+        print(json.dumps(compiled(name, torch.bfloat16, 90, plan, sums="*bf16")), flush=True)

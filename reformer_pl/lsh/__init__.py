@@ -141,7 +141,7 @@ def plan_attention(
                 f"rotations must be (H, D, n_hashes = {n_hashes}, sum(factors) // 2), "
                 f"not {tuple(rotations.shape)}"
             )
-        kind = Kind(chunk_len, causal, bucket_mask, dedupe, window)
+        kind = Kind(chunk_len, causal, bucket_mask, dedupe, window, n_hashes)
         if choose_road(qk, road, kind) == "triton":
             buckets = triton_road.hash_buckets(qk, rotations, factors)
         else:
@@ -165,7 +165,7 @@ def attend(qk: Tensor, v: Tensor, plan: Plan) -> Tensor:
     """
     length, p = qk.shape[2], plan.order.shape[2]
     v = v.to(qk.dtype)  # autocast leaves them alike
-    road = choose_road(qk, plan.road, Kind(*plan[3:8]))
+    road = choose_road(qk, plan.road, Kind.of(plan))
     if road == "triton":
         return triton_road.TritonAttend.apply(qk, v, plan)
     if p > length:

@@ -71,7 +71,8 @@ def forward_round(
     q = load_rows(Q, own, real, D, WIDTH)
     top = tl.load(Lse + own, mask=real & (r > 0), other=float("-inf"))
     weight = tl.where(top == float("-inf"), 0.0, 1.0)
-    out = load_rows(Sum, own, real & (r > 0), D, WIDTH)
+    # A single round has no sum beside its result, and that may be of lower precision.
+    out = load_rows(Sum, own, real & (r > 0), D, WIDTH).to(tl.float32)
     # Keys behind the query in sorted order are never reached where order is position order.
     stop = min(2 * M, M + offset + BLOCK) if SORTED else 2 * M
     for w in range(offset if NEAR else 0, stop, STEP):
