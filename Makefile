@@ -6,6 +6,7 @@ CORES := $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 8 ? n : 8)))
 TEX := texlive-latex-base texlive-latex-recommended texlive-fonts-recommended poppler-utils
 FIGURES := fig3_shared_qk fig3_reversible fig4_hash_rounds fig5_depth
 RECALL := recall_rounds seed_question
+BUDGET := budget_recall budget_text
 MEMORY := memory_axes
 
 .PHONY: setup demo gallery test test-browser test-latex test-slurm test-gpu gpu test-triton lint table2 peers clean
@@ -28,10 +29,10 @@ table2: setup  # the paper's Table 2 at its own length, three seeds; stop and st
 	$(ABLATIONS) run table2_duplication --parallel $(CORES)
 	$(ABLATIONS) report table2_duplication
 
-gallery: setup  # the paper's Figures 3, 4 and 5 (left), small, associative recall, and memory by axis; their tables and figures go into docs/gallery
-	$(ABLATIONS) run $(FIGURES) $(RECALL) $(MEMORY) --parallel $(CORES)
-	$(ABLATIONS) report $(FIGURES) $(RECALL) $(MEMORY)
-	for study in $(FIGURES) $(RECALL) $(MEMORY); do \
+gallery: setup  # the paper's Figures 3, 4 and 5 (left), small, associative recall, an equal budget of keys, and memory by axis; their tables and figures go into docs/gallery
+	$(ABLATIONS) run $(FIGURES) $(RECALL) $(BUDGET) $(MEMORY) --parallel $(CORES)
+	$(ABLATIONS) report $(FIGURES) $(RECALL) $(BUDGET) $(MEMORY)
+	for study in $(FIGURES) $(RECALL) $(BUDGET) $(MEMORY); do \
 		mkdir -p docs/gallery/$$study && \
 		cp runs/$$study/report/*.csv runs/$$study/report/*.md runs/$$study/report/*.png docs/gallery/$$study/ || exit 1; done
 

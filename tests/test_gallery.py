@@ -10,14 +10,14 @@ from ablations.study import compose_variants, load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 GALLERY = ROOT / "docs" / "gallery"
-FIGURES, RECALL, MEMORY = (
+FIGURES, RECALL, BUDGET, MEMORY = (
     re.search(rf"^{name} := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
-    for name in ("FIGURES", "RECALL", "MEMORY")
+    for name in ("FIGURES", "RECALL", "BUDGET", "MEMORY")
 )
 
 
 def test_the_gallery_holds_the_studies_that_make_gallery_runs() -> None:
-    assert {path.name for path in GALLERY.iterdir()} == {*FIGURES, *RECALL, *MEMORY}
+    assert {path.name for path in GALLERY.iterdir()} == {*FIGURES, *RECALL, *BUDGET, *MEMORY}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -67,6 +67,30 @@ def test_the_scores_of_recall_are_of_the_study_as_it_is_and_on_the_page(name: st
     assert len(rows) > 3 and all(row in section for row in rows), name
     images = re.findall(rf"\(gallery/{name}/(\w+\.png)\)", section)
     assert images and all((GALLERY / name / image).is_file() for image in images)
+
+
+@pytest.mark.parametrize("name", BUDGET)
+def test_the_budgets_are_of_the_study_as_it_is_and_their_numbers_on_the_page(name: str) -> None:
+    study = load_study(name)
+    results = pd.read_csv(GALLERY / name / "results.csv")
+    assert [(row.train, row.eval, row.seed, row.status) for row in results.itertuples()] == [
+        (cell.train, evaluation, cell.seed, "ok")
+        for cell in study.cells
+        for evaluation in cell.evaluations
+    ]
+    page = (ROOT / "docs" / "results.md").read_text()
+    section = page.partition("\n## An equal budget of keys")[2].partition("\n## ")[0]
+    assert f"(gallery/{name}/keys.png)" in section and (GALLERY / name / "keys.png").is_file()
+    first = 1 + 2 * BUDGET.index(name)  # of the two columns of this study
+    measured = [row[3:5] for row in table_rows((GALLERY / name / "keys.md").read_text())]
+    shown = [row[first : first + 2] for row in table_rows(section)]
+    assert len(measured) == 22 and shown[:22] == measured
+
+
+def table_rows(page: str) -> list[list[str]]:
+    """The cells of a Markdown table, without its head."""
+    lines = [line for line in page.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 @pytest.mark.parametrize("name", MEMORY)

@@ -15,6 +15,7 @@ from ablations.report.table import Table, with_mark_explained
 from ablations.report.variant_means import changed_note
 from ablations.report.words import Part, build_part, check_only, with_columns
 from ablations.results import finished_cells, study_problems
+from ablations.results.devices import devices_note, without_mixed_costs
 from ablations.study import Study
 from ablations.study.grid import Grid
 from ablations.study.report_words import REPORT_WORDS
@@ -53,8 +54,9 @@ def build_report(study: Study, cells: pd.DataFrame, only: Sequence[str] = ()) ->
     """
     style, warnings = with_letters(current_style(), study)
     with drawn_in(style):
-        parts = [part for grid in study.grids for part in _parts(study, grid, cells, only)]
-    note = changed_note(cells)
+        comparable = without_mixed_costs(cells)
+        parts = [part for grid in study.grids for part in _parts(study, grid, comparable, only)]
+    note = changed_note(cells) + devices_note(cells)
     marked = (with_mark_explained(table) for part in parts for table in part.tables)
     tables = tuple(replace(table, caption=table.caption + note) for table in marked)
     figures = tuple(figure for part in parts for figure in part.figures)
