@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from ablations.__main__ import main
+from ablations.report.compare import comparison
 from ablations.results import load_cells, load_results
 from ablations.study import Study, load_study
 from ablations.study.folder import open_source
@@ -288,6 +289,21 @@ def test_two_sweeps_are_compared_cell_by_cell_on_equal_seeds(
         "Full", ["bits_per_dim_before", "bits_per_dim_after", "bits_per_dim_n"]
     ].tolist() == pytest.approx([4.1, 4.3, 2])
     assert data.loc["Full", "peak_memory_gib_difference"] == pytest.approx(-20 / 1024)
+
+
+def test_sweeps_of_unlike_devices_are_compared_and_the_caption_names_them(tmp_path: Path) -> None:
+    before, after = before_and_after(tmp_path)
+
+    def run_on(study: Study, device: str) -> None:
+        for path in study.directory.rglob("result.json"):
+            path.write_text(json.dumps({**json.loads(path.read_text()), "device": device}))
+
+    run_on(before, "CPU: AMD EPYC x 2")
+    run_on(after, "CPU: AMD EPYC x 2")
+    assert "The devices are" not in comparison(before, after).caption
+    run_on(after, "NVIDIA H100 80GB HBM3")
+    caption = comparison(before, after).caption
+    assert "(CPU: AMD EPYC x 2 before, NVIDIA H100 80GB HBM3 after)" in caption
 
 
 def test_compare_takes_a_yaml_too_and_says_in_words_what_failed(

@@ -52,7 +52,14 @@ def comparison(before: Study, after: Study) -> Table:
         f"after), on the n equal seeds that ended well in both: mean, and {INTERVAL} of the paired "
         f"differences{EACH_ALONE}. Scores are of the models as they were trained, on the held-out "
         "part."
-    ) + changed_note(pd.concat(sweeps))
+    )
+    devices = [", ".join(sorted(cells["device"].dropna().unique())) for cells in sweeps]
+    if devices[0] != devices[1]:
+        caption += (
+            f" The devices are others, too ({devices[0] or 'unknown'} before, "
+            f"{devices[1] or 'unknown'} after): differences of memory and time are theirs as well."
+        )
+    caption += changed_note(pd.concat(sweeps))
     header = ("cell", *(metric.header for metric in metrics), "n", "before", "after")
     table = Table(f"compare_{before.name}", caption, header, tuple(rows), data)
     return with_mark_explained(table)
