@@ -66,7 +66,7 @@ test-slurm: setup  # on a SLURM of two nodes that is started here, as root, and 
 	OMP_NUM_THREADS=1 bash tests/slurm_cluster.sh $(BIN)/python -m pytest -m slurm tests/test_slurm_cluster.py
 
 test-gpu: setup  # on a CUDA machine; elsewhere every test says that it needs one
-	$(BIN)/python -m pytest -m gpu -s -rs tests/test_gpu.py
+	$(BIN)/python -m pytest -m gpu -n 4 --dist worksteal -rsP tests/test_gpu.py
 
 gpu:  # all that a CUDA machine can tell, within 10 minutes of its time: one folder, gpu_report/, to be sent back
 	@command -v nvidia-smi > /dev/null || { echo "error: make gpu needs a CUDA device, and this machine has no nvidia-smi"; exit 2; }

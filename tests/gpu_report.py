@@ -40,6 +40,8 @@ from reformer_pl.config import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = {"tests": 240.0, "fig5_speed": 130.0, "table3_variants": 170.0}  # 9 minutes in all
+# Triton's compiler takes most of the time of the tests, so several run at once.
+TEST_OPTIONS = ("-m", "gpu", "-n", "4", "--dist", "worksteal", "-rsP")
 BASE = [  # of every case, beside the study's own
     "trainer.accelerator=gpu",
     "trainer.precision=bf16-mixed",
@@ -121,7 +123,7 @@ def nvidia_smi() -> str:
 
 def run_tests(folder: Path) -> Step:
     """`make test-gpu`, its output in a file."""
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-s", "-rs", "tests/test_gpu.py"]
+    command = [sys.executable, "-m", "pytest", *TEST_OPTIONS, "tests/test_gpu.py"]
     start = time.perf_counter()
     path = folder / "test_gpu.log"
     with open(path, "w") as log:
