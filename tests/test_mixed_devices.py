@@ -48,6 +48,7 @@ def test_beside_a_baseline_on_two_devices_no_difference_of_cost_is_shown(tmp_pat
     place(study, {(study.baseline, 1)})
     paired = table(study, "paired")
     assert set(texts(paired, "memory (MiB)").values()) == {"- (n = 0)"}
+    assert "nan" not in paired.caption and "itself (n = 3): bits per dim" in paired.caption
     assert all(text[0] in "+-" and "[" in text for text in texts(paired, "bits per dim").values())
 
 

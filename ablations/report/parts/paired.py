@@ -60,6 +60,7 @@ def tables(study: Study, cells: pd.DataFrame) -> list[Table]:
             f"{m.header} {m.scale * finished[m.name].mean():.4g}", is_disturbed(finished, m.flag)
         )
         for m in metrics
+        if finished[m.name].notna().any()
     )
     caption = (
         f"Differences from {study.baseline} on the n equal seeds that ended well in both: mean, "
