@@ -121,6 +121,20 @@ def test_a_word_places_the_table(tuned: Callable[..., Study]) -> None:
         tuned(report=["tuning"], tune=None, tune_seeds=None)
 
 
+def test_rounds_are_one_series_though_each_has_its_own_learning_rate(
+    tuned: Callable[..., Study],
+) -> None:
+    study = tuned(report=["hash_rounds"])
+    finish(stages(study)[0], SCORES)
+    study = load_study("./mine.yaml")
+    finish(study, SCORES)
+    lrs = {config.optim.lr for config in compose_cells(study) if config.model.attention == "lsh"}
+    assert lrs == {0.004, 0.001}
+    (table, _) = load_report(study).tables
+    assert [row.label for row in table.rows] == ["Full", "LSH-1", "LSH-2"]
+    assert list(table.data["series"]) == ["Full", "LSH", "LSH"]
+
+
 def test_a_report_while_tuning_goes_on(
     tuned: Callable[..., Study], capsys: pytest.CaptureFixture[str]
 ) -> None:

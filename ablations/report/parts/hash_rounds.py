@@ -5,6 +5,7 @@ The axis of the study is model.lsh.n_hashes, or has labels that set it.
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -98,7 +99,11 @@ def rounds_data(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
     rounds.
     """
     names = [metric.name for metric in _metrics(study, cells)]
-    data, configs = means_by_variant(study, cells, names), compose_variants(study)
+    data = means_by_variant(study, cells, names)
+    # A value that is tuned for each variant is no difference between them.
+    own = study.tuning.untuned if study.tuning else study.cells
+    shown = set(data["train"])
+    configs = compose_variants(replace(study, cells=tuple(c for c in own if c.train in shown)))
     hashed = {v: config for v, config in configs.items() if _has_rounds(config)}
     series = _series(study, hashed)
     rounds = [hashed[v].model.lsh.n_hashes if v in hashed else None for v in data["train"]]
