@@ -184,7 +184,8 @@ def test_a_study_at_the_papers_size_has_the_variants_of_the_small_one_and_builds
     assert common == [labels for labels in smaller if labels in variants] and len(common) > 1
     assert set(smaller) - set(common) <= {("1 layer",)}, "less than the paper's is cheap here"
     assert {cell.seed for cell in study.cells} == {cell.seed for cell in small.cells}
-    assert study.report == small.report
+    # The paper names its learning rate, so only the small one is tuned.
+    assert set(small.report) - {"tuning"} <= set(study.report)
     for variant, config in compose_variants(study).items():
         assert (
             config.model.d_model,

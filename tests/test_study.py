@@ -222,7 +222,7 @@ def test_bad_studies_are_refused_in_one_line(
     [
         (
             ["plan", "nope"],
-            "study 'nope' is unknown: choose coverage, demo_hashes, demo_memory",
+            "study 'nope' is unknown: choose budget_recall, budget_text, coverage",
         ),
         (["plan", "no/such.yaml"], "there is no study file no/such.yaml"),
         (["run", "MINE", "--parallel", "2"], "one at a time: drop --parallel 2"),
