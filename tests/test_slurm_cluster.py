@@ -267,7 +267,9 @@ def test_cells_that_wait_or_run_are_neither_submitted_nor_run_again(run: Run) ->
     assert run.codes["second"] == 0 and "6 with SLURM, 0 to submit" in run.said["second"], run.said[
         "second"
     ]
-    assert run.codes["third"] == 0 and ", 0 to submit" in run.said["third"], run.said["third"]
+    # On a busy machine the cells that fail may have ended before it looks: exit code 1 says so.
+    assert run.codes["third"] == ("not ok" in run.said["third"]), run.said["third"]
+    assert ", 0 to submit" in run.said["third"], run.said["third"]
     assert run.codes["beside"] == 2, run.said["beside"]
     assert re.search(
         r"queued as SLURM job .* scancel \S+ before it runs here", run.said["beside"]
