@@ -45,23 +45,32 @@ def test_the_results_page_shows_the_curves_and_the_differences_of_the_table(name
         f"(gallery/{name}/learning_curves.png)" in page
         and (GALLERY / name / "learning_curves.png").is_file()
     )
-    section = page.partition("\n## Figures 3, 4 and 5")[2].partition("\n## ")[0]
+    section = section_of("Figures 3, 4 and 5")
     paired = pd.read_csv(GALLERY / name / "paired.csv")
     for difference in paired["bits_per_dim_difference"].dropna():
         assert f"{difference:+.3f}" in section, difference
 
 
-@pytest.mark.parametrize("name", RECALL)
-def test_the_scores_of_recall_are_of_the_study_as_it_is_and_on_the_page(name: str) -> None:
-    study = load_study(name)
+def assert_evaluated(name: str) -> None:
+    """The committed results are of the study's cells and evaluations, and each ended well."""
     results = pd.read_csv(GALLERY / name / "results.csv")
     assert [(row.train, row.eval, row.seed, row.status) for row in results.itertuples()] == [
         (cell.train, evaluation, cell.seed, "ok")
-        for cell in study.cells
+        for cell in load_study(name).cells
         for evaluation in cell.evaluations
     ]
+
+
+def section_of(title: str) -> str:
+    """The section of docs/results.md whose heading begins so."""
     page = (ROOT / "docs" / "results.md").read_text()
-    section = page.partition("\n## Associative recall")[2].partition("\n## ")[0]
+    return page.partition(f"\n## {title}")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("name", RECALL)
+def test_the_scores_of_recall_are_of_the_study_as_it_is_and_on_the_page(name: str) -> None:
+    assert_evaluated(name)
+    section = section_of("Associative recall")
     table = (GALLERY / name / "train_eval.md").read_text()
     rows = [line for line in table.splitlines() if line.startswith("|")]
     assert len(rows) > 3 and all(row in section for row in rows), name
@@ -71,15 +80,8 @@ def test_the_scores_of_recall_are_of_the_study_as_it_is_and_on_the_page(name: st
 
 @pytest.mark.parametrize("name", BUDGET)
 def test_the_budgets_are_of_the_study_as_it_is_and_their_numbers_on_the_page(name: str) -> None:
-    study = load_study(name)
-    results = pd.read_csv(GALLERY / name / "results.csv")
-    assert [(row.train, row.eval, row.seed, row.status) for row in results.itertuples()] == [
-        (cell.train, evaluation, cell.seed, "ok")
-        for cell in study.cells
-        for evaluation in cell.evaluations
-    ]
-    page = (ROOT / "docs" / "results.md").read_text()
-    section = page.partition("\n## An equal budget of keys")[2].partition("\n## ")[0]
+    assert_evaluated(name)
+    section = section_of("An equal budget of keys")
     assert f"(gallery/{name}/keys.png)" in section and (GALLERY / name / "keys.png").is_file()
     first = 1 + 2 * BUDGET.index(name)  # of the two columns of this study
     measured = [row[3:5] for row in table_rows((GALLERY / name / "keys.md").read_text())]

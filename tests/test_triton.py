@@ -17,7 +17,6 @@ from torch import Tensor
 import definition
 import triton_traffic
 from reformer_pl.lsh import draw_rotations, lsh_attention, triton_road, trust
-from reformer_pl.lsh.triton_road import Cut
 from test_cuda_road import relative_error
 from test_lsh import LEGAL, name
 
@@ -107,10 +106,8 @@ def test_every_shape_is_the_definition(
     case: str, m: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"length": 40, "heads": 1, "head_size": 16, "dtype": torch.float32} | CASES[case]
-    chunk_len = options.pop("chunk_len", 16)
-    if block := options.pop("block", None):
-        cuts = {name: {512: Cut(block, 16, 4, 1)} for name in triton_road.CUTS}
-        monkeypatch.setattr(triton_road, "CUTS", cuts)
+    chunk_len, block = options.pop("chunk_len", 16), options.pop("block", triton_road.BLOCK)
+    monkeypatch.setattr(triton_road, "BLOCK", block)
     rounds = {"n_hashes": options.pop("n_hashes", 2)}
     assert_definition(m, chunk_len, draw(**options), None, **rounds)
 

@@ -32,7 +32,7 @@ def compiled(
     if name == "hash_tokens":
         kernel, options = triton_hash.hash_tokens, hash_options(d, (64, 32))
     else:
-        kernel, options = getattr(triton_attend, name), kernel_options(name, plan, d, dtype)
+        kernel, options = getattr(triton_attend, name), kernel_options(plan, d, dtype)
     launch = {key: options.pop(key) for key in ("num_warps", "num_stages")}
     types = dict.fromkeys(OF_THE_MODEL, ELEMENTS[dtype]) | WORDS | dict.fromkeys(SUMS, "*fp32")
     types |= {"Sum": sums, "SumV": sums} | dict.fromkeys(options, "constexpr")

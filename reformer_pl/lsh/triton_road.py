@@ -19,23 +19,9 @@ from reformer_pl.lsh.plan import Plan
 from reformer_pl.lsh.tiles import Rows
 
 HASH_BLOCK, HASH_COLUMNS = 128, 32  # tokens that a program hashes, and directions at once
-
-
-class Cut(NamedTuple):
-    """How a kernel cuts its work."""
-
-    block: int  # tokens in sorted order that a program owns, at most
-    step: int  # tokens of its window that it takes at once
-    warps: int
-    stages: int
-
-
-# By the bytes of a row of D numbers, at most.
-CUTS = {
-    "forward_round": {128: Cut(64, 16, 4, 1), 512: Cut(32, 16, 4, 1)},
-    "backward_queries": {128: Cut(64, 16, 4, 1), 512: Cut(32, 16, 4, 1)},
-    "backward_keys": {128: Cut(64, 16, 4, 1), 512: Cut(32, 16, 4, 1)},
-}
+# Tokens in sorted order that a program owns, and those of its window that it takes at once. With
+# more, or with rows above NARROW_ROW bytes, four warps have too few registers.
+BLOCK, BLOCK_OF_WIDE_ROWS, NARROW_ROW, STEP = 64, 32, 128, 16
 
 
 class Saved(NamedTuple):
@@ -78,9 +64,10 @@ def attend_forward(qk: Tensor, v: Tensor, plan: Plan) -> tuple[Tensor, Saved]:
     lse = torch.empty(q.shape[0], dtype=torch.float32, device=q.device)
     if plan.padded is not None:
         lse.fill_(-math.inf)  # that of padding, which no program writes
-    tables, sizes = arguments(plan, rows, length, h)
+    tables, sizes, options = arguments(plan, rows, length, h, q)
     for r in range(rounds):
-        launch_round("forward_round", plan, (q, v, *tables, total, lse, out), r, sizes)
+        tensors = q, v, *tables, total, lse, out
+        launch("forward_round", programs(plan, options), *tensors, r, *sizes, **options)
     return rows.back(out, b, h), Saved(q, v, out, lse)
 
 
@@ -91,12 +78,13 @@ def attend_backward(grad: Tensor, saved: Saved, plan: Plan, rows: Rows) -> tuple
     grad_q, grad_v = torch.empty_like(q), torch.empty_like(v)
     sum_q, sum_v = torch.empty_like(q, dtype=torch.float32), sum_beside(grad_v, rounds)
     delta = torch.empty_like(lse)
-    tables, sizes = arguments(plan, rows, length, h)
+    tables, sizes, options = arguments(plan, rows, length, h, q)
+    grid = programs(plan, options)
     for r in range(rounds):
         tensors = grad, q, v, *tables, out, lse, delta, sum_q
-        launch_round("backward_queries", plan, tensors, r, sizes)
+        launch("backward_queries", grid, *tensors, r, *sizes, **options)
         tensors = grad, q, v, *tables, lse, delta, sum_q, sum_v, grad_q, grad_v
-        launch_round("backward_keys", plan, tensors, r, sizes)
+        launch("backward_keys", grid, *tensors, r, *sizes, **options)
     return rows.back(grad_q, b, h), rows.back(grad_v, b, h)
 
 
@@ -139,39 +127,30 @@ def sum_beside(result: Tensor, rounds: int) -> Tensor:
 
 
 def arguments(
-    plan: Plan, rows: Rows, length: int, h: int
-) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    """(the plan's tensors, sizes) of the kernels."""
+    plan: Plan, rows: Rows, length: int, h: int, q: Tensor
+) -> tuple[tuple[Tensor, ...], tuple[int, ...], dict[str, Any]]:
+    """(the plan's tensors, sizes, compile-time options) of the kernels; q (rows, D)."""
     rounds, p = plan.order.shape[1:]
     # A token's codes of all rounds lie together: one sector of 32 bytes holds eight of them.
     coded = plan.bucket_mask or plan.dedupe
     code = plan.code.transpose(1, 2).contiguous() if coded else plan.order
     padding = plan.order if plan.padded is None else plan.padded.sum(-1)
-    return (plan.order, code, padding), (rounds, p, length, h, *rows)
+    options = kernel_options(plan, q.shape[1], q.dtype)
+    return (plan.order, code, padding), (rounds, p, length, h, *rows), options
 
 
-def launch_round(
-    name: str, plan: Plan, tensors: tuple[Tensor, ...], r: int, sizes: tuple[int, ...]
-) -> None:
-    """One kernel for round r, a program for each block; the first tensor is (rows, D)."""
-    options = kernel_options(name, plan, tensors[0].shape[1], tensors[0].dtype)
-    n, _, p = plan.order.shape
-    grid = n * (p // plan.chunk_len) * -(-plan.chunk_len // options["BLOCK"])
-    launch(name, grid, *tensors, r, *sizes, **options)
-
-
-def kernel_options(name: str, plan: Plan, d: int, dtype: torch.dtype) -> dict[str, Any]:
+def kernel_options(plan: Plan, d: int, dtype: torch.dtype) -> dict[str, Any]:
     """What a kernel is compiled for. BLOCK and WIDTH are powers of two that hold a chunk, or a part
     of one, and a head.
     """
     m, width = plan.chunk_len, 1 << (d - 1).bit_length()
-    cut = next(cut for most, cut in CUTS[name].items() if width * dtype.itemsize <= most)
+    most = BLOCK if width * dtype.itemsize <= NARROW_ROW else BLOCK_OF_WIDE_ROWS
     low, high = (1, m) if plan.window == "causal" else (0, 1)
     return {
         "M": m,
         "D": d,
-        "BLOCK": min(cut.block, 1 << (m - 1).bit_length()),
-        "STEP": cut.step,
+        "BLOCK": min(most, 1 << (m - 1).bit_length()),
+        "STEP": STEP,
         "WIDTH": width,
         "PADDED": plan.padded is not None,
         "RING": plan.window == "wrap",  # the rounds are one ring of chunks
@@ -184,9 +163,15 @@ def kernel_options(name: str, plan: Plan, d: int, dtype: torch.dtype) -> dict[st
         "HIGH": high,
         "PRECISION": "tf32x3" if dtype == torch.float32 else "ieee",
         "INTERPRETED": interpreted(),
-        "num_warps": cut.warps,
-        "num_stages": cut.stages,
+        "num_warps": 4,
+        "num_stages": 1,
     }
+
+
+def programs(plan: Plan, options: dict[str, Any]) -> int:
+    """How many programs a launch has: one a block."""
+    n, _, p = plan.order.shape
+    return n * (p // plan.chunk_len) * -(-plan.chunk_len // options["BLOCK"])
 
 
 def interpreted() -> bool:

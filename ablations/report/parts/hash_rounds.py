@@ -102,8 +102,7 @@ def rounds_data(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
     data = means_by_variant(study, cells, names)
     # A value that is tuned for each variant is no difference between them.
     own = study.tuning.untuned if study.tuning else study.cells
-    shown = set(data["train"])
-    configs = compose_variants(replace(study, cells=tuple(c for c in own if c.train in shown)))
+    configs = compose_variants(replace(study, cells=own))
     hashed = {v: config for v, config in configs.items() if _has_rounds(config)}
     series = _series(study, hashed)
     rounds = [hashed[v].model.lsh.n_hashes if v in hashed else None for v in data["train"]]
